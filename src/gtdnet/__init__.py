@@ -1,0 +1,1 @@
+"""gtdnet: video action recognition with the Global Temporal Difference Network."""
