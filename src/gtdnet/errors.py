@@ -1,4 +1,4 @@
-"""What goes wrong because of what the user gave: one plain sentence, naming thing, value, remedy."""
+"""What is wrong with what the user gave, in one sentence: the thing, its value, the remedy."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class DecodeError(InputError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[DecodeError], tuple[str, str]]:
-        # Workers send exceptions through a queue; the default would call __init__ with one argument.
+        # Exceptions cross process borders; the default would call __init__ with the message alone.
         return type(self), (self.path, self.reason)

@@ -1,0 +1,203 @@
+"""ClipSpec: everything between a video file and the model's input, in one frozen object.
+
+It travels inside every model file; training, evaluation, prediction and export all read it from
+there, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from gtdnet.errors import InputError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+SAMPLINGS = ("segment", "dense")
+INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """How frames are chosen from a video and made into the model's input, and what it answers.
+
+    Attributes:
+        class_names: in index order.
+        num_segments: T, frames per clip.
+        sampling: "segment" (T segments of equal length, one frame of each: TSN) or "dense" (T
+            frames ``frame_interval`` apart).
+        frame_interval: frames between two sampled ones; used by "dense" alone.
+        short_side: pixels to which the shorter side is resized before the test crops.
+        crop_size: side of the square the model sees, pixels.
+        mean, std: per RGB channel, on values in [0, 1].
+        interpolation: "bilinear" or "bicubic".
+        antialias: low-pass filter when shrinking.
+
+    Raises:
+        ValueError: a value out of range, or class names empty or repeated.
+    """
+
+    class_names: tuple[str, ...]
+    num_segments: int = 8
+    sampling: str = "segment"
+    frame_interval: int = 8
+    short_side: int = 256
+    crop_size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("class_names", "mean", "std"):  # lists come from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("num_segments", "frame_interval", "short_side", "crop_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if self.crop_size > self.short_side:
+            raise InputError(
+                f"crop_size={self.crop_size} does not fit into short_side={self.short_side}; "
+                f"raise short_side or lower crop_size"
+            )
+        if self.sampling not in SAMPLINGS:
+            raise InputError(
+                f"unknown sampling {self.sampling!r}: choose one of {', '.join(SAMPLINGS)}"
+            )
+        if self.interpolation not in INTERPOLATIONS:
+            raise InputError(
+                f"unknown interpolation {self.interpolation!r}: "
+                f"choose one of {', '.join(INTERPOLATIONS)}"
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError(
+                f"mean and std need three numbers each, std positive; "
+                f"got mean={self.mean}, std={self.std}"
+            )
+        if not self.class_names:
+            raise InputError("class_names is empty; a model needs at least one class")
+        if len(set(self.class_names)) != len(self.class_names):
+            twice = next(n for n in self.class_names if self.class_names.count(n) > 1)
+            raise InputError(f"class name {twice!r} occurs twice; class names must differ")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the class names in order (see :func:`class_fingerprint`)."""
+        return class_fingerprint(self.class_names)
+
+    @property
+    def flip_labels(self) -> tuple[int | None, ...]:
+        """Label of each class after a horizontal flip (see :func:`flip_labels`)."""
+        return flip_labels(self.class_names)
+
+    def with_options(self, **changes: Any) -> ClipSpec:
+        """A copy with some fields changed, validated anew; None leaves a field as it is."""
+        return replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; :meth:`from_dict` gives the same spec back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ClipSpec:
+        """The spec that ``to_dict`` described; unknown fields are refused."""
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise InputError(
+                f"clip spec has the unknown field {unknown[0]!r}; "
+                f"it may come from a newer version of gtdnet"
+            )
+        if "class_names" not in values:
+            raise InputError("clip spec has no class_names")
+        return cls(**values)
+
+    def describe(self) -> str:
+        """One line for people: sampling and picture size."""
+        how = "segment" if self.sampling == "segment" else f"dense/{self.frame_interval}"
+        return (
+            f"{self.num_segments} frames ({how}), short side {self.short_side}, "
+            f"crop {self.crop_size}"
+        )
+
+
+def class_fingerprint(class_names: Sequence[str]) -> str:
+    """SHA-256 over the class names in their order: no two orders pass for one another."""
+    text = json.dumps(list(class_names), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_MIRRORED = {
+    "left": "right",
+    "right": "left",
+    "clockwise": "counterclockwise",
+    "counterclockwise": "clockwise",
+    "anticlockwise": "clockwise",
+    "counter-clockwise": "clockwise",
+    "anti-clockwise": "clockwise",
+}
+# A direction is a word of its own, whatever separates words (space, underscore, CamelCase), and may
+# carry -ward(s); "upright", "bright" and "leftover" are none.
+_DIRECTION = re.compile(
+    r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
+    r"(left|right|(?:counter|anti)[- ]?clockwise|clockwise)"
+    r"(?=wards?(?![a-z])|[A-Z]|[^A-Za-z]|$)",
+    re.IGNORECASE,
+)
+
+
+def mirrored_names(name: str) -> tuple[str, ...]:
+    """What a class is called in the mirrored picture: its spellings, or () if it has no direction.
+
+    >>> mirrored_names("Moving something from left to right")
+    ('Moving something from right to left',)
+    """
+    if not _DIRECTION.search(name):
+        return ()
+
+    def swap(counter: str) -> str:
+        def one(match: re.Match[str]) -> str:
+            word = match.group()
+            plain = word.lower().replace(" ", "")
+            other = counter if plain == "clockwise" else _MIRRORED[plain]
+            if word.isupper():
+                return other.upper()
+            return other.capitalize() if word[0].isupper() else other
+
+        return _DIRECTION.sub(one, name)
+
+    spellings = (
+        "counterclockwise",
+        "anticlockwise",
+        "counter-clockwise",
+        "anti-clockwise",
+        "counter clockwise",
+    )
+    return tuple(dict.fromkeys(swap(counter) for counter in spellings))
+
+
+def flip_labels(class_names: Sequence[str]) -> tuple[int | None, ...]:
+    """Per class, its label after a horizontal flip; None: the flipped clip has no class here.
+
+    Derived from the names alone: "left" and "right" (and the two senses of rotation) change places.
+    A class without a direction keeps its label; one whose mirror image is not among the classes
+    must not be flipped.
+    """
+    index = {name.lower(): i for i, name in enumerate(class_names)}
+    labels: list[int | None] = []
+    for i, name in enumerate(class_names):
+        mirrored = mirrored_names(name)
+        if not mirrored:
+            labels.append(i)
+        else:
+            found = [index[m.lower()] for m in mirrored if m.lower() in index]
+            labels.append(found[0] if found else None)
+    return tuple(labels)

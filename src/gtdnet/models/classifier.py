@@ -1,0 +1,76 @@
+"""A clip classifier around any 2D backbone: fold, backbone, pool, classifier, consensus."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gtdnet.errors import InputError
+from gtdnet.nn.shift import check_num_segments
+
+
+class VideoClassifier(nn.Module):
+    """Classifies every frame of a clip and averages over the clip's frames.
+
+    Wang et al., "Temporal Segment Networks", ECCV 2016: the average consensus; the backbone decides
+    whether the frames see each other on the way.
+
+    Args:
+        backbone: [N*T, 3, H, W] -> features [N*T, C] or feature maps [N*T, C, h, w].
+        num_features: C.
+        num_classes: K.
+        num_segments: T.
+        dropout: probability, before the classifier.
+
+    Attributes:
+        name, options: how the zoo made this network (empty for one of the user's own); they go
+            into the model file.
+
+    Raises:
+        ValueError: an argument out of range; in forward, an input that is not [N, T, 3, H, W] with
+            T = num_segments.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_features: int,
+        num_classes: int,
+        num_segments: int = 8,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        check_num_segments(num_segments)
+        if num_classes < 1:
+            raise InputError(f"num_classes must be at least 1, got {num_classes}")
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout must be in [0, 1), got {dropout}")
+        self.num_segments = num_segments
+        self.num_classes = num_classes
+        self.name = ""
+        self.options: dict[str, object] = {}
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(num_features, num_classes)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward_frames(self, clip: Tensor) -> Tensor:
+        """Logits of every frame: [N, T, 3, H, W] -> [N, T, K]."""
+        if clip.ndim != 5 or clip.shape[2] != 3:
+            raise InputError(
+                f"expected a clip as [N, T, 3, H, W], got a tensor of shape {list(clip.shape)}"
+            )
+        n, t = clip.shape[:2]
+        if t != self.num_segments:
+            raise InputError(
+                f"the model was built for num_segments={self.num_segments} frames, got {t}; "
+                f"sample {self.num_segments} frames or load the model with num_segments={t}"
+            )
+        features = self.backbone(clip.flatten(0, 1))  # [N*T, C(, h, w)]
+        if features.ndim == 4:
+            features = features.mean(dim=(2, 3))
+        return self.classifier(self.dropout(features)).unflatten(0, (n, t))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Logits of every clip: normalised [N, T, 3, H, W] -> [N, K]."""
+        return self.forward_frames(clip).mean(dim=1)

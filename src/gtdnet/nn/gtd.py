@@ -1,0 +1,195 @@
+"""The global temporal difference block, in the order of the formulas.
+
+Xie, Chen, Wu, Guo, Hong: "Global Temporal Difference Network for Action Recognition",
+IEEE Transactions on Multimedia, 2022. Figure 2 shows the block, figure 3 the four aggregators.
+
+For frames x_t of a clip, t = 1..T, r the reduction:
+
+    u_t  = GAP(x_t)                              global average pool over H and W
+    z_t  = W_reduce u_t
+    z_m  = Aggregate(z_1 .. z_T)                 global aggregation
+    z'_t = z_t * sigmoid(W_diff (z_m - z_t))     global difference
+    q_t, k_t, v_t = W_q z'_t, W_k z'_t, W_v z'_t
+    z"_t = softmax(q_t k_t^T) v_t                channel-wise self-attention
+    s_t  = sigmoid(W_expand (z"_t + z_t))
+    x'_t = x_t + x_t * s_t                       enhancement of the local features
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gtdnet.errors import InputError
+from gtdnet.nn.shift import check_folded, check_num_segments
+
+# --------------------------------------------------------------------------- global aggregation
+# Figure 3 of the paper: each maps the clip's z_1 .. z_T, [N, T, D], to its z_m, [N, D].
+
+
+class AverageAggregation(nn.Module):
+    """z_m is the mean over the frames. No parameters; any T."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z.mean(dim=1)
+
+
+class MTAggregation(nn.Module):
+    """z_m from two linear layers over the time axis, T -> alpha*T -> 1 (the paper's "MTA").
+
+    The layers are shared by all channels. The figure gives neither the activation between them
+    nor alpha: ReLU and 2 are this project's choice (docs/fidelity.md).
+
+    Args:
+        num_segments: T.
+        alpha: the hidden layer has alpha*T units.
+    """
+
+    def __init__(self, num_segments: int, alpha: int = 2) -> None:
+        super().__init__()
+        if alpha < 1:
+            raise InputError(f"alpha must be at least 1, got {alpha}")
+        self.spread = nn.Linear(num_segments, alpha * num_segments)
+        self.collect = nn.Linear(alpha * num_segments, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        over_time = z.transpose(1, 2)  # [N, D, T]
+        return self.collect(F.relu(self.spread(over_time))).squeeze(-1)  # [N, D]
+
+
+class LSTMAggregation(nn.Module):
+    """z_m is the last hidden state of a one-layer LSTM. Any T.
+
+    Args:
+        channels: D, both input and hidden size.
+        bidirectional: z_m is the mean of the last hidden states of the two directions, the
+            forward one at frame T and the backward one at frame 1.
+    """
+
+    def __init__(self, channels: int, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, channels, batch_first=True, bidirectional=bidirectional)
+
+    def forward(self, z: Tensor) -> Tensor:
+        _, (hidden, _) = self.lstm(z)  # hidden [directions, N, D]
+        return hidden.mean(dim=0)
+
+
+AGGREGATIONS: Mapping[str, Callable[[int, int, int], nn.Module]] = MappingProxyType(
+    {
+        "avg": lambda channels, num_segments, alpha: AverageAggregation(),
+        "mta": lambda channels, num_segments, alpha: MTAggregation(num_segments, alpha),
+        "lstm": lambda channels, num_segments, alpha: LSTMAggregation(channels),
+        "bilstm": lambda channels, num_segments, alpha: LSTMAggregation(channels, True),
+    }
+)
+"""Builders (channels, num_segments, alpha) -> module [N, T, D] -> [N, D], by name."""
+
+
+# ------------------------------------------------------------------------------------ the block
+
+
+def channel_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T) v over channels, one [D, D] matrix per frame, no scaling.
+
+    This is attention over D tokens with a head of one dimension, so the library's fused kernel
+    computes it without storing the matrix.
+
+    Args:
+        q, k, v: [N*T, D].
+
+    Returns:
+        [N*T, D].
+    """
+    # [N*T, heads=1, tokens=D, head dimension=1]
+    q, k, v = (m[:, None, :, None] for m in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0, :, 0]
+
+
+class GlobalTemporalDifference(nn.Module):
+    """Enhances each frame's features by how the frame differs from the whole clip.
+
+    N clips of T frames side by side: [N*T, C, H, W] -> [N*T, C, H, W].
+
+    Args:
+        channels: C.
+        num_segments: T, frames per clip.
+        reduction: r; the block works on C/r channels (rounded down, at least 1).
+        aggregation: how z_m is formed: "avg", "mta", "lstm" or "bilstm" (figure 3).
+        alpha: width of the hidden layer of "mta" in multiples of T; the others ignore it.
+        init: "default" is PyTorch's for linear layers. "identity" zeroes W_expand, so that every
+            gate is 1/2 and the block is x -> 1.5 x until it is trained; the convolution behind it
+            takes the factor back (:func:`gtdnet.nn.insert_temporal`).
+
+    Attributes:
+        reduce, aggregation, difference, query, key, value, expand: the learned maps of the
+            formulas, all but ``aggregation`` linear over channels.
+
+    Raises:
+        ValueError: an argument out of range, or an input whose first axis is not a multiple of T.
+    """
+
+    identity_gain = 1.5  # what the block multiplies its input by under init="identity"
+
+    def __init__(
+        self,
+        channels: int,
+        num_segments: int,
+        reduction: int = 4,
+        aggregation: str = "mta",
+        *,
+        alpha: int = 2,
+        init: str = "default",
+    ) -> None:
+        super().__init__()
+        check_num_segments(num_segments)
+        if channels < 1:
+            raise InputError(f"channels must be at least 1, got {channels}")
+        if reduction < 1:
+            raise InputError(f"reduction must be at least 1, got {reduction}")
+        if aggregation not in AGGREGATIONS:
+            raise InputError(
+                f"unknown aggregation {aggregation!r}: choose one of {', '.join(AGGREGATIONS)}"
+            )
+        if init not in ("default", "identity"):
+            raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
+        self.num_segments = num_segments
+        reduced = max(1, channels // reduction)  # D = C/r
+        self.reduce = nn.Linear(channels, reduced)
+        self.aggregation = AGGREGATIONS[aggregation](reduced, num_segments, alpha)
+        self.difference = nn.Linear(reduced, reduced)
+        self.query = nn.Linear(reduced, reduced)
+        self.key = nn.Linear(reduced, reduced)
+        self.value = nn.Linear(reduced, reduced)
+        self.expand = nn.Linear(reduced, channels)
+        if init == "identity":
+            self.start_at_identity()
+
+    def start_at_identity(self) -> None:
+        """Zero W_expand: every gate becomes 1/2 and the block multiplies by ``identity_gain``."""
+        nn.init.zeros_(self.expand.weight)
+        nn.init.zeros_(self.expand.bias)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """s_t of the formulas: [N*T, C, H, W] -> [N*T, C], every value in (0, 1)."""
+        u = x.mean(dim=(2, 3))  # [N*T, C]
+        z = self.reduce(u)  # [N*T, D]
+        z_clip = z.unflatten(0, (-1, self.num_segments))  # [N, T, D]
+        z_m = self.aggregation(z_clip)  # [N, D]
+        difference = (z_m.unsqueeze(1) - z_clip).flatten(0, 1)  # [N*T, D]
+        z_prime = z * torch.sigmoid(self.difference(difference))
+        q, k, v = self.query(z_prime), self.key(z_prime), self.value(z_prime)
+        z_second = channel_attention(q, k, v)  # [N*T, D]
+        return torch.sigmoid(self.expand(z_second + z))  # [N*T, C]
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_folded(x, self.num_segments)
+        s = self.gate(x)[:, :, None, None]  # [N*T, C, 1, 1]
+        return x + x * s
+
+    def extra_repr(self) -> str:
+        return f"num_segments={self.num_segments}"

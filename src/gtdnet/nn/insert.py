@@ -1,0 +1,160 @@
+"""Putting a temporal module before the convolution that opens each residual branch.
+
+The convolution itself becomes a :class:`TemporalConv2d`: its weights keep their keys, the module's
+are new ones beside them (``conv1.weight``, ``conv1.temporal.*``), so a 2D checkpoint loads without
+any renaming, before or after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from gtdnet.errors import InputError
+from gtdnet.nn.shift import check_num_segments
+
+
+class TemporalConv2d(nn.Conv2d):
+    """A 2D convolution that first lets its frames see each other.
+
+    [N*T, C, H, W] -> [N*T, C', H', W']; made from an existing convolution by
+    :func:`insert_temporal`.
+    """
+
+    temporal: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(self.temporal(input))
+
+
+def insert_temporal(
+    backbone: nn.Module,
+    build: Callable[[int], nn.Module],
+    sites: str | Sequence[str] | Callable[[str, nn.Conv2d], bool] | None = None,
+    *,
+    init: str = "default",
+) -> list[str]:
+    """Put ``build(channels)`` before the convolution that opens each residual branch, in place.
+
+    Works on any 2D residual network whose blocks name their convolutions conv1, conv2, ... (this
+    package's, torchvision's, timm's); other layouts say where by ``sites``.
+
+    Args:
+        backbone: the network; changed in place.
+        build: gets the convolution's input channels, returns a module on [N*T, C, H, W].
+        sites: None: the ``conv1`` of every module that also has a ``conv2`` (the root, whose conv1
+            is the stem, excepted). Or glob patterns over module names ("layer4.*.conv1"), or a
+            predicate (name, convolution) -> bool.
+        init: "identity" makes the changed network compute what it computed before, whatever its
+            weights: modules with ``start_at_identity`` start as a multiplication by their
+            ``identity_gain``, and the convolution is divided by it.
+
+    Returns:
+        The names of the convolutions that got a module, in network order.
+
+    Raises:
+        ValueError: nothing matches, a pattern matches nothing, or a site already has a module.
+    """
+    if init not in ("default", "identity"):
+        raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
+    names = _find_sites(backbone, sites)
+    for name in names:
+        conv = backbone.get_submodule(name)
+        if not isinstance(conv, nn.Conv2d):
+            raise InputError(f"site {name!r} is a {type(conv).__name__}, not a Conv2d")
+        if isinstance(conv, TemporalConv2d):
+            raise InputError(f"site {name!r} already has a temporal module")
+        if type(conv) is not nn.Conv2d:
+            raise InputError(
+                f"site {name!r} is a {type(conv).__name__}, which has a forward of its own; "
+                f"replace it by a plain Conv2d first"
+            )
+    for name in names:
+        conv = backbone.get_submodule(name)
+        assert isinstance(conv, nn.Conv2d)  # checked above; for the type checker
+        module = build(conv.in_channels).to(conv.weight.device, conv.weight.dtype)
+        module.train(conv.training)
+        conv.__class__ = TemporalConv2d
+        conv.temporal = module
+        if init == "identity":
+            _start_at_identity(conv, module)
+    return names
+
+
+def temporal_convs(model: nn.Module) -> list[tuple[str, TemporalConv2d]]:
+    """All convolutions that got a temporal module, with their names, in network order."""
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, TemporalConv2d)]
+
+
+def set_num_segments(model: nn.Module, num_segments: int) -> None:
+    """Tell every module of the network that holds a ``num_segments`` the new number of frames.
+
+    Weights whose shape depends on T are not touched: see
+    :func:`gtdnet.models.weights.resize_segments`.
+    """
+    check_num_segments(num_segments)
+    for module in model.modules():
+        if hasattr(module, "num_segments"):
+            module.num_segments = num_segments  # type: ignore[assignment]
+
+
+def _start_at_identity(conv: nn.Conv2d, temporal: nn.Module) -> None:
+    gain = 1.0
+    for module in temporal.modules():
+        start = getattr(module, "start_at_identity", None)
+        if callable(start):
+            start()
+            gain *= float(module.identity_gain)  # type: ignore[arg-type]
+    with torch.no_grad():
+        conv.weight.div_(gain)
+
+
+def _find_sites(
+    backbone: nn.Module, sites: str | Sequence[str] | Callable[[str, nn.Conv2d], bool] | None
+) -> list[str]:
+    convs = [(n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d)]
+    if sites is None:
+        names = _opening_convs(backbone)
+        if not names:
+            raise InputError(
+                f"{type(backbone).__name__} has no residual block with conv1 and conv2; "
+                f"name the convolutions by sites=, e.g. sites='layers.*.conv'"
+            )
+        return names
+    if callable(sites):
+        names = [n for n, m in convs if sites(n, m)]
+    else:
+        patterns = [sites] if isinstance(sites, str) else list(sites)
+        for pattern in patterns:
+            if not any(fnmatchcase(n, pattern) for n, _ in convs):
+                raise InputError(
+                    f"site pattern {pattern!r} matches no convolution of "
+                    f"{type(backbone).__name__}; it has {_sample(n for n, _ in convs)}"
+                )
+        names = [n for n, _ in convs if any(fnmatchcase(n, p) for p in patterns)]
+    if not names:
+        raise InputError(f"sites matches no convolution of {type(backbone).__name__}")
+    return names
+
+
+def _opening_convs(backbone: nn.Module) -> list[str]:
+    names = []
+    for name, block in backbone.named_modules():
+        children = dict(block.named_children())
+        if not name or "conv1" not in children or "conv2" not in children:
+            continue
+        # timm's RegNets and some others wrap convolution, norm and activation in one child.
+        for inner, module in children["conv1"].named_modules():
+            if isinstance(module, nn.Conv2d):
+                names.append(".".join(p for p in (name, "conv1", inner) if p))
+                break
+    return names
+
+
+def _sample(names: Iterable[str], most: int = 4) -> str:
+    listed = list(names)
+    tail = ", ..." if len(listed) > most else ""
+    return ", ".join(listed[:most]) + tail

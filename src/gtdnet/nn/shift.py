@@ -1,0 +1,81 @@
+"""Temporal shift: part of the channels looks one frame ahead, part one frame back.
+
+Lin, Gan, Han: "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019.
+No parameters, no arithmetic.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gtdnet.errors import InputError
+
+
+def temporal_shift(x: Tensor, num_segments: int, fold_div: int = 8) -> Tensor:
+    """Shift the first ``C // fold_div`` channels back and the next as many forward in time.
+
+    The first fold of frame t comes from frame t+1, the second from frame t-1, the rest stays;
+    where there is no such frame the values are zero (the paper's section 3, bidirectional shift).
+
+    Args:
+        x: [N*T, C, H, W], the T frames of a clip side by side.
+        num_segments: T.
+        fold_div: 1/fold_div of the channels moves in each direction.
+
+    Returns:
+        [N*T, C, H, W], a new tensor; x is not changed.
+    """
+    nt, c, h, w = x.shape
+    t = num_segments
+    clips = x.reshape(nt // t, t, c, h, w)
+    fold = c // fold_div
+    ahead, behind, still = clips.split([fold, fold, c - 2 * fold], dim=2)
+    ahead = torch.cat([ahead[:, 1:], torch.zeros_like(ahead[:, :1])], dim=1)
+    behind = torch.cat([torch.zeros_like(behind[:, :1]), behind[:, :-1]], dim=1)
+    return torch.cat([ahead, behind, still], dim=2).reshape(nt, c, h, w)
+
+
+class TemporalShift(nn.Module):
+    """The temporal shift as a module on [N*T, C, H, W] (see :func:`temporal_shift`).
+
+    Args:
+        num_segments: T, frames per clip.
+        fold_div: 1/fold_div of the channels moves in each direction; 8 in the paper.
+
+    Raises:
+        ValueError: num_segments < 1, fold_div < 2, or an input whose first axis is not a
+            multiple of num_segments.
+    """
+
+    def __init__(self, num_segments: int, fold_div: int = 8) -> None:
+        super().__init__()
+        check_num_segments(num_segments)
+        if fold_div < 2:
+            raise InputError(f"fold_div must be at least 2 (both folds must fit), got {fold_div}")
+        self.num_segments = num_segments
+        self.fold_div = fold_div
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_folded(x, self.num_segments)
+        return temporal_shift(x, self.num_segments, self.fold_div)
+
+    def extra_repr(self) -> str:
+        return f"num_segments={self.num_segments}, fold_div={self.fold_div}"
+
+
+def check_num_segments(num_segments: int) -> None:
+    """Raise ValueError unless num_segments is a positive whole number."""
+    if num_segments < 1:
+        raise InputError(f"num_segments must be at least 1, got {num_segments}")
+
+
+def check_folded(x: Tensor, num_segments: int) -> None:
+    """Raise ValueError unless x is [N*T, C, H, W] with T = num_segments."""
+    if x.ndim != 4:
+        raise InputError(f"expected frames as [N*T, C, H, W], got a tensor of {x.ndim} axes")
+    if x.shape[0] % num_segments:
+        raise InputError(
+            f"expected a multiple of num_segments={num_segments} frames on the first axis "
+            f"([N*T, C, H, W]), got {x.shape[0]}"
+        )
