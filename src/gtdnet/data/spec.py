@@ -81,6 +81,9 @@ class ClipSpec:
             )
         if not self.class_names:
             raise InputError("class_names is empty; a model needs at least one class")
+        for name in self.class_names:
+            if not isinstance(name, str):
+                raise InputError(f"class names must be text, got {name!r}; put it in quotes")
         if len(set(self.class_names)) != len(self.class_names):
             twice = next(n for n in self.class_names if self.class_names.count(n) > 1)
             raise InputError(f"class name {twice!r} occurs twice; class names must differ")
@@ -138,19 +141,20 @@ def class_fingerprint(class_names: Sequence[str]) -> str:
 _MIRRORED = {
     "left": "right",
     "right": "left",
-    "clockwise": "counterclockwise",
     "counterclockwise": "clockwise",
     "anticlockwise": "clockwise",
-    "counter-clockwise": "clockwise",
-    "anti-clockwise": "clockwise",
 }
+_COUNTERCLOCKWISE = tuple(
+    f"{prefix}{separator}clockwise"
+    for separator in ("", "-", " ", "_")
+    for prefix in ("counter", "anti")
+)
 # A direction is a word of its own, whatever separates words (space, underscore, CamelCase), and may
-# carry -ward(s); "upright", "bright" and "leftover" are none.
+# carry -ward(s); "upright", "bright" and "leftover" are none. The borders of words go by case.
 _DIRECTION = re.compile(
     r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
-    r"(left|right|(?:counter|anti)[- ]?clockwise|clockwise)"
-    r"(?=wards?(?![a-z])|[A-Z]|[^A-Za-z]|$)",
-    re.IGNORECASE,
+    r"(?i:left|right|(?:counter|anti)[-_ ]?clockwise|clockwise)"
+    r"(?:(?![A-Za-z])|(?<=[a-z])(?=[A-Z])|(?=(?i:wards?)(?![a-z])))"
 )
 
 
@@ -166,7 +170,7 @@ def mirrored_names(name: str) -> tuple[str, ...]:
     def swap(counter: str) -> str:
         def one(match: re.Match[str]) -> str:
             word = match.group()
-            plain = word.lower().replace(" ", "")
+            plain = re.sub("[-_ ]", "", word.lower())
             other = counter if plain == "clockwise" else _MIRRORED[plain]
             if word.isupper():
                 return other.upper()
@@ -174,14 +178,7 @@ def mirrored_names(name: str) -> tuple[str, ...]:
 
         return _DIRECTION.sub(one, name)
 
-    spellings = (
-        "counterclockwise",
-        "anticlockwise",
-        "counter-clockwise",
-        "anti-clockwise",
-        "counter clockwise",
-    )
-    return tuple(dict.fromkeys(swap(counter) for counter in spellings))
+    return tuple(dict.fromkeys(swap(counter) for counter in _COUNTERCLOCKWISE))
 
 
 def flip_labels(class_names: Sequence[str]) -> tuple[int | None, ...]:

@@ -8,6 +8,7 @@ with format_version, model (name, num_classes, num_segments, options), spec (Cli
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
 from gtdnet.models.classifier import VideoClassifier
+from gtdnet.nn.shift import check_num_segments
 
 FORMAT_VERSION = 1
 METADATA_KEY = "gtdnet"
@@ -104,7 +106,7 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
 
     Args:
         num_segments: run the model at another number of frames than it was trained with: weights
-            over the time axis are interpolated (:func:`resize_segments`).
+            over the time axis are fitted to it (:func:`resize_segments`).
 
     Raises:
         ValueError: no such file, not a model file, or one this version cannot read.
@@ -114,15 +116,15 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     path = Path(path)
     header, tensors = _read_model_file(path)
     try:
-        arguments = header["model"]
+        arguments, options = header["model"], {**header["model"]["options"]}
         spec = ClipSpec.from_dict(header["spec"])
-        model = create_model(
-            arguments["name"],
-            arguments["num_classes"],
-            num_segments or arguments["num_segments"],
-            **arguments["options"],
-        )
-    except (KeyError, TypeError) as error:
+        trained = arguments["num_segments"]
+        wanted = trained if num_segments is None else num_segments
+        check_num_segments(wanted)
+        if options.get("aggregation") == "mta":  # keeps at least the hidden units it has learned
+            options["alpha"] = math.ceil(options["alpha"] * trained / wanted)
+        model = create_model(arguments["name"], arguments["num_classes"], wanted, **options)
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: the model file's header is incomplete ({error})") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -130,9 +132,9 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
         raise InputError(
             f"{path}: the class names do not match their fingerprint; the file was changed by hand"
         )
-    if num_segments is not None and num_segments != arguments["num_segments"]:
+    if wanted != trained:
         tensors = resize_segments(tensors, model)
-        spec = spec.with_options(num_segments=num_segments)
+        spec = spec.with_options(num_segments=wanted)
     _load_all(model, tensors, str(path))
     model.eval()
     return ModelFile(
@@ -150,27 +152,39 @@ def is_model_file(path: Path) -> bool:
 
 
 def resize_segments(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Interpolate weights over the time axis to the number of frames that ``model`` has.
+    """Fit weights over the time axis to the number of frames that ``model`` has.
 
-    As is done with position embeddings: "mta" learns W over T frames, T -> alpha*T -> 1; both axes
-    are time axes and are interpolated linearly. A sum over twice as many frames is twice as large,
-    so weights that are summed over time are scaled by the old T over the new one, which leaves
-    the answer to a constant clip as it was.
+    "mta" learns T frames -> hidden units -> 1. Its weights over the frames are interpolated
+    linearly, as is done with position embeddings; each old frame's weight is shared out among the
+    new frames near it, so that the sum over a constant clip stays as it was. The hidden units have
+    no order to interpolate along: they are repeated evenly, and the copies of a unit share its
+    weight in the sum that follows. With at least as many hidden units as before, the answer to a
+    constant clip is unchanged.
     """
-    wanted = model.state_dict()
     resized = dict(tensors)
-    for key, new in wanted.items():
+    for key, new in model.state_dict().items():
         old = tensors.get(key)
         if old is None or old.shape == new.shape:
             continue
-        if key.endswith((".spread.weight", ".collect.weight")):
-            shape = (new.shape[0], new.shape[1])
-            plane = F.interpolate(old[None, None].float(), shape, mode="bilinear")[0, 0]
-            resized[key] = (plane * (old.shape[1] / new.shape[1])).to(old.dtype)
-        elif key.endswith(".spread.bias"):
-            line = F.interpolate(old[None, None].float(), new.shape[0], mode="linear")[0, 0]
-            resized[key] = line.to(old.dtype)
+        if key.endswith(".spread.weight"):  # [hidden, T]
+            hidden, t = new.shape
+            t_old = old.shape[1]
+            shares = F.interpolate(
+                torch.eye(t_old)[None, None], (t_old, t), mode="bilinear", antialias=True
+            )[0, 0]
+            shares = shares / shares.sum(1, keepdim=True)  # [old T, T], every row sums to 1
+            resized[key] = (old.float() @ shares)[_copied_units(len(old), hidden)].to(old.dtype)
+        elif key.endswith(".spread.bias"):  # [hidden]
+            resized[key] = old[_copied_units(len(old), len(new))]
+        elif key.endswith(".collect.weight"):  # [1, hidden]
+            units = _copied_units(old.shape[1], new.shape[1])
+            resized[key] = old[:, units] / torch.bincount(units)[units].to(old.dtype)
     return resized
+
+
+def _copied_units(old: int, new: int) -> Tensor:
+    """For each of ``new`` hidden units, the one of ``old`` it copies, spread evenly."""
+    return torch.arange(new) * old // new
 
 
 def load_backbone(backbone: nn.Module, source: str | Path | Mapping[str, Tensor]) -> None:

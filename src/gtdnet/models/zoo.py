@@ -104,8 +104,8 @@ def create_model(
         pretrained: weights of the 2D backbone to start from: a state dict with torchvision's
             keys, or the path of a ``.safetensors`` or ``.pth`` file that holds one (a model file of
             this package counts; loading never unpickles code). The classifier stays new.
-        init: "identity" makes a GTDNet start as exactly the function of the 2D or TSM network
-            whose weights it got.
+        init: "identity" makes a GTDNet start as exactly the function of the TSM network with the
+            same weights and fold_div: its gates change nothing until they are trained.
         options: see :func:`model_options`; of every model: width (channel multiplier), dropout,
             stages (which of the stages 2 to 5 get the temporal module).
 

@@ -61,6 +61,7 @@ def insert_temporal(
     if init not in ("default", "identity"):
         raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
     names = _find_sites(backbone, sites)
+    convs: list[nn.Conv2d] = []
     for name in names:
         conv = backbone.get_submodule(name)
         if not isinstance(conv, nn.Conv2d):
@@ -72,11 +73,12 @@ def insert_temporal(
                 f"site {name!r} is a {type(conv).__name__}, which has a forward of its own; "
                 f"replace it by a plain Conv2d first"
             )
-    for name in names:
-        conv = backbone.get_submodule(name)
-        assert isinstance(conv, nn.Conv2d)  # checked above; for the type checker
-        module = build(conv.in_channels).to(conv.weight.device, conv.weight.dtype)
-        module.train(conv.training)
+        convs.append(conv)
+    # All are built before the first is put in: a build that fails leaves the network as it was.
+    modules = [
+        build(c.in_channels).to(c.weight.device, c.weight.dtype).train(c.training) for c in convs
+    ]
+    for conv, module in zip(convs, modules, strict=True):
         conv.__class__ = TemporalConv2d
         conv.temporal = module
         if init == "identity":

@@ -6,6 +6,8 @@ No parameters, no arithmetic.
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 from torch import Tensor, nn
 
@@ -66,8 +68,8 @@ class TemporalShift(nn.Module):
 
 def check_num_segments(num_segments: int) -> None:
     """Raise ValueError unless num_segments is a positive whole number."""
-    if num_segments < 1:
-        raise InputError(f"num_segments must be at least 1, got {num_segments}")
+    if not isinstance(num_segments, Integral) or num_segments < 1:
+        raise InputError(f"num_segments must be a whole number of at least 1, got {num_segments!r}")
 
 
 def check_folded(x: Tensor, num_segments: int) -> None:

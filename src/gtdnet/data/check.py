@@ -1,0 +1,466 @@
+"""`gtdnet check`: decode every clip of a dataset and say what is wrong with it before training.
+
+Clips are decoded wholly, in parallel. What is found is a list of `Finding`, each with its remedy.
+The good clips can be written as a manifest, which `read_annotations` reads as a dataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gtdnet.data.annotations import (
+    MANIFEST_VERSION,
+    Annotations,
+    VideoRecord,
+    detect_format,
+    list_splits,
+    read_annotations,
+)
+from gtdnet.data.decode import iter_frames, probe
+from gtdnet.errors import DecodeError, InputError
+
+SEVERITIES = ("error", "warning", "info")
+
+_MAX_EXAMPLES = 10
+_MIN_SIDE = 32  # pixels
+_MAX_ASPECT = 4
+_MAX_IMBALANCE = 10
+_PER_PROCESS = 32  # clips that take about as long as starting a process does
+
+
+@dataclass(frozen=True)
+class ClipFacts:
+    """What decoding one clip showed. ``error`` is the reason where it can't be decoded."""
+
+    path: str
+    num_frames: int = 0
+    height: int = 0
+    width: int = 0
+    fps: float | None = None
+    digest: str | None = None
+    is_empty: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of problem: how often, where (the first examples), and what to do about it."""
+
+    code: str
+    severity: str
+    count: int
+    message: str
+    fix: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SplitStatistics:
+    """Numbers of one split; ranges are (min, median, max) over its readable clips, or None."""
+
+    clips: int
+    readable: int
+    missing: int
+    num_frames: tuple[float, float, float] | None
+    seconds: tuple[float, float, float] | None
+    fps: dict[str, int]
+    sizes: dict[str, int]
+    class_counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check_dataset` found."""
+
+    root: str
+    format: str
+    class_names: tuple[str, ...]
+    splits: dict[str, SplitStatistics]
+    findings: tuple[Finding, ...]
+    manifest: str | None
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no errors; warnings may remain."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def check_dataset(
+    root: str | Path,
+    *,
+    format: str | None = None,
+    splits: Sequence[str] | None = None,
+    num_segments: int = 8,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    manifest: Path | None = None,
+) -> CheckReport:
+    """Decode every clip of the given splits (default: all there are) and report.
+
+    ``workers`` processes decode (default: one per core; 0: none but this one). ``progress`` is
+    called with (clips done, clips in all). ``manifest`` is written with the clips that decode.
+    Raises InputError if no split can be read at all, or if the manifest exists already.
+    """
+    start = time.perf_counter()
+    if manifest is not None and manifest.exists():
+        raise InputError(f"The manifest {manifest} exists already; delete it or name another one.")
+    read, findings = _read(Path(root), format, splits)
+    paths = sorted({record.path for found in read.values() for record in found.records})
+    facts = {fact.path: fact for fact in _inspect_all(paths, workers, progress)}
+    findings += _broken(read, facts)
+    findings += _contents(read, facts)
+    findings += _classes(read, facts)
+    findings += _shapes(facts, num_segments)
+    first = next(iter(read.values()))
+    if manifest is not None:
+        _write_manifest(manifest, root, read, facts)
+    return CheckReport(
+        root=str(root),
+        format=first.format,
+        class_names=first.class_names,
+        splits={split: _statistics(found, facts) for split, found in read.items()},
+        findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),
+        manifest=str(manifest) if manifest is not None else None,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def format_report(report: CheckReport) -> str:
+    """The report as plain text for people."""
+    num_classes = len(report.class_names)
+    lines = [f"{report.root}: {report.format}, {num_classes} classes, {report.seconds:.1f} s"]
+    for split, numbers in report.splits.items():
+        line = f"  {split}: {numbers.clips} clips"
+        if numbers.readable < numbers.clips:
+            line += f", {numbers.readable} of them readable"
+        if numbers.num_frames:
+            line += ", {:g}-{:g} frames (median {:g})".format(*_low_high_median(numbers.num_frames))
+        if numbers.seconds:
+            line += ", {:.1f}-{:.1f} s (median {:.1f})".format(*_low_high_median(numbers.seconds))
+        if numbers.fps:
+            line += f", {_most(numbers.fps)} frames/s"
+        if numbers.sizes:
+            line += f", {_most(numbers.sizes)}"
+        if counts := [count for count in numbers.class_counts.values() if count]:
+            line += f", {min(counts)}-{max(counts)} clips a class"
+        lines.append(line)
+    for finding in report.findings:
+        lines += ["", f"{finding.severity} [{finding.code}] {finding.message}"]
+        lines += [f"    {example}" for example in finding.examples]
+        if finding.count > len(finding.examples) > 0:
+            lines.append(f"    ... and {finding.count - len(finding.examples)} more")
+        lines.append(f"  -> {finding.fix}")
+    counts = Counter(finding.severity for finding in report.findings)
+    summary = ", ".join(f"{counts[severity]} {severity}s" for severity in SEVERITIES[:2])
+    lines += ["", f"{'OK' if report.ok else 'Not OK'}: {summary}."]
+    if report.manifest:
+        lines.append(f"Manifest of the readable clips: {report.manifest}")
+    return "\n".join(lines)
+
+
+def _low_high_median(numbers: tuple[float, float, float]) -> tuple[float, float, float]:
+    low, median, high = numbers
+    return low, high, median
+
+
+def _most(counts: dict[str, int], top: int = 3) -> str:
+    names = sorted(counts, key=lambda name: -counts[name])
+    return " / ".join(names[:top]) + (f" / {len(names) - top} others" if len(names) > top else "")
+
+
+# Decoding
+
+
+def inspect_clip(path: str) -> ClipFacts:
+    """Decode a clip to its end.
+
+    The digest covers every fourth pixel of every fourth row of all frames: equal for copies and
+    for the same stream in another container, not for re-encodings.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    facts = ClipFacts(path)
+    try:
+        info = probe(path)
+        facts = replace(facts, height=info.height, width=info.width, fps=info.fps)
+        digest.update(f"{info.width}x{info.height}".encode())
+        for num_frames, frame in enumerate(iter_frames(path), 1):
+            digest.update(frame[::4, ::4].tobytes())
+            facts = replace(facts, num_frames=num_frames)
+    except DecodeError as error:
+        is_empty = Path(path).is_file() and Path(path).stat().st_size == 0
+        # A broken picture names itself, not its folder.
+        name = "" if error.path == path else f"{Path(error.path).name}: "
+        return replace(facts, error=name + error.reason, is_empty=is_empty)
+    return replace(facts, digest=digest.hexdigest())
+
+
+def _inspect_all(
+    paths: Sequence[str], workers: int | None, progress: Callable[[int, int], None] | None
+) -> Iterator[ClipFacts]:
+    for done, facts in enumerate(_inspected(paths, workers), 1):
+        if progress:
+            progress(done, len(paths))
+        yield facts
+
+
+def _inspected(paths: Sequence[str], workers: int | None) -> Iterator[ClipFacts]:
+    if workers is None:
+        workers = min(_num_cores(), len(paths) // _PER_PROCESS)
+        workers = 0 if workers == 1 else workers
+    if workers == 0:
+        yield from map(inspect_clip, paths)
+        return
+    # Forking is unsafe once torch has started threads.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        yield from pool.map(inspect_clip, paths, chunksize=4)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # what a container or a scheduler allows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# Findings
+
+
+def _read(
+    root: Path, format: str | None, splits: Sequence[str] | None
+) -> tuple[dict[str, Annotations], list[Finding]]:
+    """The splits that can be read, and a finding for each that can't."""
+    format = format or detect_format(root)
+    known = None if format == "manifest" else format
+    read: dict[str, Annotations] = {}
+    errors: list[InputError] = []
+    for split in splits or list_splits(root, known):
+        try:
+            read[split] = read_annotations(root, split, known, allow_missing=True)
+        except InputError as error:
+            errors.append(error)
+    if not read:
+        raise errors[0] if errors else InputError(f"{root} has no annotated split.")
+    fix = "Correct the annotation file; the split was not checked."
+    return read, [Finding("annotations", "error", 1, str(error), fix) for error in errors]
+
+
+def _finding(
+    code: str, severity: str, examples: Iterable[str], message: str, fix: str
+) -> Iterator[Finding]:
+    """A finding if there is any example."""
+    if listed := list(examples):
+        text = f"{message}: {len(listed)}."
+        yield Finding(code, severity, len(listed), text, fix, tuple(listed[:_MAX_EXAMPLES]))
+
+
+def _broken(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterator[Finding]:
+    bad = [fact for fact in facts.values() if fact.error]
+    yield from _finding(
+        "empty",
+        "error",
+        (fact.path for fact in bad if fact.is_empty),
+        "Empty files",
+        "Download or encode them again, or train on the manifest, which leaves them out.",
+    )
+    yield from _finding(
+        "unreadable",
+        "error",
+        (f"{fact.path}: {fact.error}" for fact in bad if not fact.is_empty),
+        "Clips that can't be decoded to their end",
+        "Re-encode or replace them, or train on the manifest, which leaves them out.",
+    )
+    for split, found in read.items():
+        if not found.records:
+            text = f"The {split} split has no clips on disk."
+            yield Finding("no-clips", "error", 1, text, "Add the videos or check the path.")
+        yield from _finding(
+            "missing",
+            "warning",
+            (record.path for record in found.missing),
+            f"Clips annotated in {split} but not on disk",
+            "Download them, or go on without them: they are left out everywhere.",
+        )
+
+
+def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterator[Finding]:
+    """The same pictures or the same id more than once."""
+    same: defaultdict[str, list[tuple[str, VideoRecord]]] = defaultdict(list)
+    ids: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for split, found in read.items():
+        for record in found.records:
+            ids[record.id][split] = record.path
+            if digest := facts[record.path].digest:
+                same[digest].append((split, record))
+    repeated = [group for group in same.values() if len(group) > 1]
+    leaks = [group for group in repeated if len({split for split, _ in group}) > 1]
+    yield from _finding(
+        "leakage",
+        "error",
+        map(_named, leaks),
+        "The same pictures in several splits",
+        "Keep each in one split only: accuracy on clips seen in training means nothing.",
+    )
+    torn = [group for group in repeated if len({record.label for _, record in group}) > 1]
+    yield from _finding(
+        "contradiction",
+        "warning",
+        map(_named, torn),
+        "The same pictures under different labels",
+        "Keep the right one.",
+    )
+    plain = [group for group in repeated if group not in leaks and group not in torn]
+    yield from _finding(
+        "duplicate",
+        "warning",
+        map(_named, plain),
+        "Clips that are there more than once",
+        "Keep one of each, or accept that they count double.",
+    )
+    shared = {clip: where for clip, where in ids.items() if len(where) > 1}
+    yield from _finding(
+        "shared-id",
+        "warning",
+        (f"{clip}: {', '.join(where.values())}" for clip, where in shared.items()),
+        "Ids that occur in several splits",
+        "Make sure that they are different clips; rename them.",
+    )
+
+
+def _named(group: Sequence[tuple[str, VideoRecord]]) -> str:
+    return " = ".join(f"{record.path} ({split})" for split, record in group)
+
+
+def _classes(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterator[Finding]:
+    for split in ("train", "validation"):
+        if split not in read:
+            continue
+        counts = _class_counts(read[split], facts)
+        yield from _finding(
+            "class-without-clips",
+            "warning",
+            (name for name, count in counts.items() if not count),
+            f"Classes without a readable clip in {split}",
+            "Add clips, or remove the classes: they can't be "
+            + ("learned." if split == "train" else "measured."),
+        )
+        present = [count for count in counts.values() if count]
+        if split == "train" and present and max(present) > _MAX_IMBALANCE * min(present):
+            ends = [min(counts, key=lambda name: counts[name] or max(present))]
+            ends.append(max(counts, key=counts.__getitem__))
+            yield Finding(
+                "imbalance",
+                "info",
+                1,
+                f"Training classes have between {min(present)} and {max(present)} clips.",
+                "Read mean class accuracy beside top-1.",
+                tuple(f"{name}: {counts[name]}" for name in ends),
+            )
+
+
+def _shapes(facts: dict[str, ClipFacts], num_segments: int) -> Iterator[Finding]:
+    good = [fact for fact in facts.values() if not fact.error]
+    yield from _finding(
+        "short",
+        "info",
+        (f"{f.path}: {f.num_frames} frames" for f in good if f.num_frames < num_segments),
+        f"Clips of fewer than {num_segments} frames",
+        "Nothing needs to be done: their frames repeat evenly.",
+    )
+    yield from _finding(
+        "odd-size",
+        "warning",
+        (
+            f"{fact.path}: {fact.width}x{fact.height}"
+            for fact in good
+            if min(fact.width, fact.height) < _MIN_SIDE
+            or max(fact.width, fact.height) > _MAX_ASPECT * min(fact.width, fact.height)
+        ),
+        f"Pictures smaller than {_MIN_SIDE} pixels or longer than {_MAX_ASPECT}:1",
+        "Look at them: cropping to a square leaves little of the picture.",
+    )
+
+
+def _class_counts(found: Annotations, facts: dict[str, ClipFacts]) -> dict[str, int]:
+    counts = Counter(record.label for record in found.records if not facts[record.path].error)
+    return {name: counts[number] for number, name in enumerate(found.class_names)}
+
+
+def _statistics(found: Annotations, facts: dict[str, ClipFacts]) -> SplitStatistics:
+    good = [fact for r in found.records if not (fact := facts[r.path]).error]
+    return SplitStatistics(
+        clips=len(found.records) + len(found.missing),
+        readable=len(good),
+        missing=len(found.missing),
+        num_frames=_spread([fact.num_frames for fact in good]),
+        seconds=_spread([fact.num_frames / fact.fps for fact in good if fact.fps]),
+        fps=dict(Counter(f"{fact.fps:.4g}" for fact in good if fact.fps).most_common()),
+        sizes=dict(Counter(f"{fact.width}x{fact.height}" for fact in good).most_common()),
+        class_counts=_class_counts(found, facts),
+    )
+
+
+def _spread(numbers: Sequence[float]) -> tuple[float, float, float] | None:
+    return (min(numbers), statistics.median(numbers), max(numbers)) if numbers else None
+
+
+def _write_manifest(
+    manifest: Path, root: str | Path, read: dict[str, Annotations], facts: dict[str, ClipFacts]
+) -> None:
+    folder = manifest.parent.resolve()
+    splits = {
+        split: [
+            {
+                "id": record.id,
+                "path": _relative(record.path, folder),
+                "label": record.label,
+                "num_frames": fact.num_frames,
+                "fps": fact.fps,
+            }
+            for record in found.records
+            if not (fact := facts[record.path]).error
+        ]
+        for split, found in read.items()
+    }
+    first = next(iter(read.values()))
+    content = {
+        "gtdnet_manifest": MANIFEST_VERSION,
+        "source": str(root),
+        "format": first.format,
+        "class_names": first.class_names,
+        "splits": splits,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = manifest.with_name(f".{manifest.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        unfinished.replace(manifest)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _relative(path: str, folder: Path) -> str:
+    """The path as seen from the folder if it lies below, so that both can move together."""
+    absolute = Path(path).absolute()
+    for candidate in (absolute, absolute.resolve()):
+        if candidate.is_relative_to(folder):
+            return candidate.relative_to(folder).as_posix()
+    return str(absolute)

@@ -1,0 +1,256 @@
+"""Records to batches: what is random here is a pure function of (seed, epoch, sample index).
+
+So any number of workers gives the same batches, and a run resumed at any step goes on as if it had
+never stopped. A clip that cannot be decoded becomes a :class:`Failure` beside the batch; no other
+clip ever takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from gtdnet.data.annotations import VideoRecord
+from gtdnet.data.decode import read_frames
+from gtdnet.data.sampling import eval_indices, train_indices
+from gtdnet.data.spec import ClipSpec
+from gtdnet.data.transforms import (
+    eval_views,
+    horizontal_flip,
+    jitter_brightness_contrast,
+    random_multiscale_crop,
+)
+from gtdnet.errors import DecodeError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of training clips.
+
+    Attributes:
+        multiscale: crop windows of 1, .875, .75 and .66 of the short side (else of its whole).
+        flip: probability of a horizontal flip; the label follows (:func:`flip_labels`), and a clip
+            whose mirror image has no class is never flipped.
+        brightness: brightness and contrast factors from [1 - brightness, 1 + brightness].
+    """
+
+    multiscale: bool = True
+    flip: float = 0.5
+    brightness: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip: views uint8 [V, T, 3, H, W] (V = 1 in training), label (-1: none), index."""
+
+    views: Tensor
+    label: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A clip that could not be decoded: index of its record, path and reason."""
+
+    index: int
+    path: str
+    reason: str
+
+
+@dataclass
+class Batch:
+    """Clips side by side: views uint8 [N, V, T, 3, H, W], labels and indices int64 [N]; failures.
+
+    N is smaller than asked for by the number of failures, and may be 0 (views is then empty).
+    """
+
+    views: Tensor
+    labels: Tensor
+    indices: Tensor
+    failures: list[Failure]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch with its tensors on the device."""
+        move = {"device": device, "non_blocking": non_blocking}
+        return Batch(
+            self.views.to(**move), self.labels.to(**move), self.indices.to(**move), self.failures
+        )
+
+    def pin_memory(self) -> Batch:
+        """The batch with its tensors in page-locked memory, as DataLoader asks for it."""
+        return Batch(
+            self.views.pin_memory(),
+            self.labels.pin_memory(),
+            self.indices.pin_memory(),
+            self.failures,
+        )
+
+
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The generator of everything random about one sample in one epoch."""
+    return np.random.default_rng([seed, epoch, index])
+
+
+class TrainClips(Dataset[Sample | Failure]):
+    """Training clips by key (epoch, index), as :class:`EpochBatches` gives them."""
+
+    def __init__(
+        self,
+        records: Sequence[VideoRecord],
+        spec: ClipSpec,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.records = records
+        self.spec = spec
+        self.augmentation = augmentation or Augmentation()
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample | Failure:
+        epoch, index = key
+        record, spec, augment = self.records[index], self.spec, self.augmentation
+        rng = sample_rng(self.seed, epoch, index)
+        chosen = int(rng.integers(2**63))  # reading may ask twice for indices; same answer then
+        try:
+            frames, _ = read_frames(
+                record.path, lambda n: train_indices(spec, n, np.random.default_rng(chosen))
+            )
+        except DecodeError as error:
+            return Failure(index, error.path, error.reason)
+        label = -1 if record.label is None else record.label
+        scales = {} if augment.multiscale else {"scales": (1.0,)}
+        frames = random_multiscale_crop(frames, spec, rng, **scales)
+        mirrored = label if label < 0 else spec.flip_labels[label]
+        if rng.random() < augment.flip and mirrored is not None:
+            frames, label = horizontal_flip(frames), mirrored
+        if augment.brightness:
+            frames = jitter_brightness_contrast(frames, augment.brightness, rng)
+        return Sample(frames.unsqueeze(0), label, index)
+
+
+class EvalClips(Dataset[Sample | Failure]):
+    """Clips for evaluation by index: deterministic, V = num_clips * num_crops views each."""
+
+    def __init__(
+        self,
+        records: Sequence[VideoRecord],
+        spec: ClipSpec,
+        num_clips: int = 1,
+        num_crops: int = 1,
+    ) -> None:
+        self.records = records
+        self.spec = spec
+        self.num_clips = num_clips
+        self.num_crops = num_crops
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample | Failure:
+        record = self.records[index]
+        try:
+            views = read_views(record.path, self.spec, self.num_clips, self.num_crops)
+        except DecodeError as error:
+            return Failure(index, error.path, error.reason)
+        return Sample(views, -1 if record.label is None else record.label, index)
+
+
+def read_views(path: str, spec: ClipSpec, num_clips: int = 1, num_crops: int = 1) -> Tensor:
+    """All test views of one video: uint8 [V, T, 3, crop, crop], clips outermost.
+
+    Raises:
+        DecodeError: the video cannot be read.
+    """
+    frames, _ = read_frames(path, lambda n: eval_indices(spec, n, num_clips).reshape(-1))
+    return eval_views(frames, spec, num_crops)
+
+
+def collate(samples: Sequence[Sample | Failure]) -> Batch:
+    """Put samples side by side; failures are kept apart."""
+    good = [s for s in samples if isinstance(s, Sample)]
+    return Batch(
+        torch.stack([s.views for s in good]) if good else torch.empty(0, dtype=torch.uint8),
+        torch.tensor([s.label for s in good], dtype=torch.int64),
+        torch.tensor([s.index for s in good], dtype=torch.int64),
+        [s for s in samples if isinstance(s, Failure)],
+    )
+
+
+def epoch_order(
+    num_samples: int, seed: int, epoch: int, weights: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
+    """The order of one epoch: a permutation, or draws with replacement in proportion to weights."""
+    # An index no sample has, so that the order is independent of every sample's own draws.
+    rng = np.random.default_rng([seed, epoch, 2**32 - 1])
+    if weights is None:
+        return rng.permutation(num_samples)
+    return rng.choice(num_samples, num_samples, p=weights / weights.sum())
+
+
+def balanced_weights(labels: Sequence[int]) -> NDArray[np.float64]:
+    """Weight of each sample such that every class is drawn equally often."""
+    numbers = np.asarray(labels)
+    _, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    return 1.0 / counts[inverse]
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of keys (epoch, index) for one process out of ``world_size``.
+
+    Every global batch of batch_size * world_size samples is cut into one slice per process; the
+    last, incomplete one is dropped (unless there is no other). ``set_epoch`` chooses the epoch;
+    ``start_at`` makes one epoch begin at a later batch, to resume in its middle.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.weights = weights
+        self.epoch = 0
+        self._start = (0, 0)
+
+    @property
+    def sampler(self) -> EpochBatches:
+        """Itself: Lightning calls ``set_epoch`` on a batch sampler's ``sampler``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration gives."""
+        self.epoch = epoch
+
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Begin with this epoch, at this batch of it; later epochs are whole."""
+        self.epoch = epoch
+        self._start = (epoch, batch)
+
+    def __len__(self) -> int:
+        return max(1, self.num_samples // (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = epoch_order(self.num_samples, self.seed, self.epoch, self.weights)
+        first = self._start[1] if self._start[0] == self.epoch else 0
+        for step in range(first, len(self)):
+            begin = (step * self.world_size + self.rank) * self.batch_size
+            keys = order[begin : begin + self.batch_size]
+            yield [(self.epoch, int(index)) for index in keys]

@@ -1,0 +1,68 @@
+"""Where to compute and with which numbers: names from the command line to PyTorch's."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from gtdnet.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """ "auto" is the first GPU if there is one, else the CPU; "cuda:1" names one of several.
+
+    Raises:
+        ValueError: unknown device, or one this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and not number.isdecimal()):
+        raise InputError(f"unknown device {name!r}: choose one of {', '.join(DEVICES)}")
+    if kind == "cuda":
+        count = torch.cuda.device_count()
+        if not torch.cuda.is_available() or int(number or 0) >= count:
+            raise InputError(
+                f"device {name!r} was asked for, but PyTorch sees {count or 'no'} CUDA devices "
+                f"here; use --device cpu, or install a CUDA build of PyTorch and its driver"
+            )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device 'mps' was asked for, but there is none here; use --device cpu")
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """ "auto" is bf16 where the processor computes with it natively, else fp32.
+
+    Raises:
+        ValueError: unknown precision, or fp16 on a CPU.
+    """
+    if name not in PRECISIONS:
+        raise InputError(f"unknown precision {name!r}: choose one of {', '.join(PRECISIONS)}")
+    if name == "fp16" and device.type == "cpu":
+        raise InputError("precision 'fp16' needs a GPU; use --precision bf16 or fp32 on a CPU")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+        return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _has_amx() else "fp32"
+    return "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Autocast context of a resolved precision (nothing for fp32)."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(device.type, dtype)
+
+
+def _has_amx() -> bool:
+    # Without matrix units for bf16, emulating it costs more than fp32.
+    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(check and check())
