@@ -1,0 +1,203 @@
+"""What a run leaves behind while it trains: metrics.csv, checkpoints, and a clean stop."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+
+from gtdnet.files import atomic_path, write_text
+from gtdnet.train.module import TrainingModule
+
+METRICS = (
+    "epoch", "step", "lr", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5",
+    "val_mean_class", "seconds",
+)  # fmt: skip
+
+
+class Interrupted(Exception):
+    """Training was stopped by Ctrl-C or SIGTERM, after last.ckpt was written."""
+
+
+class RunFiles(Callback):
+    """Writes metrics.csv, last.ckpt and best.ckpt into the run directory.
+
+    last.ckpt is written at the end of every epoch, every ``save_minutes`` in between, and when the
+    user stops the run (Ctrl-C or SIGTERM; a second Ctrl-C stops at once): always between two
+    steps, so that resuming continues at the very next one. best.ckpt is the epoch of highest
+    validation top-1 (the last epoch, where there is no validation).
+
+    Attributes:
+        position: (epoch, batch) that comes next.
+        best: the row of metrics.csv that best.ckpt belongs to.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        console: Console,
+        *,
+        validates: bool,
+        save_minutes: float = 10.0,
+        patience: int = 0,
+    ) -> None:
+        self.folder = folder
+        self.validates = validates
+        self.save_seconds = 60 * save_minutes
+        self.patience = patience
+        self.console = console
+        self.position = (0, 0)
+        self.best: dict[str, float] = {}
+        self.rows: list[dict[str, float]] = []
+        self.last_saved = time.monotonic()
+        self.stop_asked = False
+        self._handlers: dict[int, Any] = {}
+
+    # What resuming needs, inside the checkpoint.
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": list(self.position), "best": self.best, "rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        epoch, batch = state_dict["position"]
+        self.position = (epoch, batch)
+        self.best = state_dict["best"]
+        self.rows = state_dict["rows"]
+
+    # Stopping.
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._handlers[number] = signal.signal(number, self._ask_to_stop)
+            except ValueError:  # not in the main thread: the caller handles signals
+                return
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stop_asked:
+            raise KeyboardInterrupt
+        self.stop_asked = True
+        self.console.print("stopping after this step; press Ctrl-C again to stop at once")
+
+    # Saving.
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._epoch_started = time.monotonic()  # a resumed epoch has no start of its own
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._epoch_started = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        done = batch_idx + 1
+        if done == trainer.num_training_batches:
+            # The end of the epoch saves, after validation.
+            return
+        if done % trainer.accumulate_grad_batches:
+            return  # gradients in the making are not part of a checkpoint
+        stop = self._agreed(trainer, self.stop_asked)
+        due = time.monotonic() - self.last_saved > self.save_seconds
+        if stop or self._agreed(trainer, due):
+            self.position = (trainer.current_epoch, done)
+            self._save(trainer, "last.ckpt")
+        if stop:
+            raise Interrupted
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        pl_module.sum_up_training()
+        metrics, pl_module.epoch_metrics = pl_module.epoch_metrics, {}
+        epoch = trainer.current_epoch
+        row = {
+            "epoch": epoch + 1,
+            "step": trainer.global_step,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            **metrics,
+            "seconds": round(time.monotonic() - self._epoch_started, 1),
+        }
+        self.rows.append(row)
+        is_best = not self.validates or metrics.get("val_top1", -1.0) > self.best.get(
+            "val_top1", -1.0
+        )
+        if is_best:
+            self.best = row
+        self.position = (epoch + 1, 0)
+        if is_best:
+            self._save(trainer, "best.ckpt")
+        self._save(trainer, "last.ckpt")
+        for logger in trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, trainer.global_step)
+        if trainer.is_global_zero:
+            self._write_metrics()
+            self._report(trainer, row, is_best)
+        if self.patience and "val_top1" in row:
+            validated = [r for r in self.rows if "val_top1" in r]
+            since = len(validated) - 1 - validated.index(self.best)
+            if since >= self.patience:
+                self.console.print(f"stopping early: no better top-1 in {since} validations")
+                trainer.should_stop = True
+        if epoch + 1 < (trainer.max_epochs or 0) and self._agreed(trainer, self.stop_asked):
+            raise Interrupted
+
+    @staticmethod
+    def _agreed(trainer: pl.Trainer, wish: bool) -> bool:
+        """Whether any process wishes it; they must act alike."""
+        if trainer.world_size == 1:
+            return wish
+        return trainer.strategy.reduce_boolean_decision(wish, all=False)
+
+    def _save(self, trainer: pl.Trainer, name: str) -> None:
+        # Every process takes part in collecting the state; only the first one writes.
+        if trainer.is_global_zero:
+            with atomic_path(self.folder / name) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:
+            trainer.save_checkpoint(self.folder / name)
+        self.last_saved = time.monotonic()
+
+    def _write_metrics(self) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(METRICS)
+        for row in self.rows:
+            values = [row.get(name, "") for name in METRICS]
+            writer.writerow([round(v, 6) if isinstance(v, float) else v for v in values])
+        write_text(self.folder / "metrics.csv", text.getvalue())
+
+    def _report(self, trainer: pl.Trainer, row: dict[str, float], is_best: bool) -> None:
+        parts = [f"epoch {row['epoch']:.0f}/{trainer.max_epochs}"]
+        if "train_loss" in row:
+            parts.append(f"loss {row['train_loss']:.3f}, top-1 {100 * row['train_top1']:.1f} %")
+        if "val_top1" in row:
+            parts.append(
+                f"validation loss {row['val_loss']:.3f}, top-1 {100 * row['val_top1']:.1f} %"
+                + (" (best)" if is_best else "")
+            )
+        parts.append(f"{row['seconds']:.0f} s")
+        self.console.print("  ".join(parts), highlight=False)
+
+
+def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The network's weights out of a Lightning checkpoint (averaged ones, where EMA was on)."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}

@@ -1,0 +1,255 @@
+"""What a training run can be told: one flat, typed config; recipes are YAML files of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.errors import InputError
+from gtdnet.files import write_text
+
+SCHEDULES = ("cosine", "step", "onecycle", "constant")
+OPTIMIZERS = ("sgd", "adamw")
+INITS = ("auto", "default", "identity")
+
+
+@dataclass
+class RunOptions:
+    """Run: where results go and what they depend on
+
+    Args:
+        name: the run's folder under ``output``; default: model name and time.
+        output: folder of all runs.
+        seed: of everything random: order, frames, augmentation, weights, dropout.
+    """
+
+    name: str | None = None
+    output: str = "runs"
+    seed: int = 0
+
+
+@dataclass
+class DataOptions:
+    """Data
+
+    Args:
+        data: dataset folder, list file or manifest of gtdnet check.
+        format: something-v1, something-v2, kinetics, folder or list; default: recognised.
+        batch_size: clips per device and step.
+        num_workers: decoding processes; default: one per core, at most 8 (half of them when
+            training runs on the CPU).
+        balanced: draw every class equally often.
+        class_weights: weigh the loss of each class by 1 / its number of clips (mean 1).
+    """
+
+    data: str = ""
+    format: str | None = None
+    batch_size: int = 8
+    num_workers: int | None = None
+    balanced: bool = False
+    class_weights: bool = False
+
+
+@dataclass
+class ModelOptions:
+    """Model
+
+    Args:
+        model: name, as gtdnet models lists them.
+        model_options: the model's own options, e.g. --model_options.reduction 8.
+        pretrained: file of 2D weights (.safetensors or .pth) or a model file to start from.
+        init: identity starts a GTDNet as exactly the function of the pretrained weights; auto does
+            that where there are any.
+    """
+
+    model: str = "gtdnet_resnet50"
+    model_options: dict[str, Any] = field(default_factory=dict)
+    pretrained: str | None = None
+    init: str = "auto"
+
+
+@dataclass
+class ClipOptions:
+    """Clips: how frames are chosen and cropped; this travels in the model file
+
+    Args:
+        num_segments: frames per clip.
+        sampling: segment (one frame of each of num_segments equal parts) or dense.
+        frame_interval: frames between two sampled ones (dense only).
+        short_side: the shorter side in pixels before test crops.
+        crop_size: side of the square the model sees.
+        multiscale: random crops of 1, .875, .75, .66 of the short side (else of all of it).
+        flip: probability of a horizontal flip; left/right classes swap, others may be exempt.
+        brightness: random brightness and contrast, +- this share.
+    """
+
+    num_segments: int = 8
+    sampling: str = "segment"
+    frame_interval: int = 8
+    short_side: int = 256
+    crop_size: int = 224
+    multiscale: bool = True
+    flip: float = 0.5
+    brightness: float = 0.0
+
+
+@dataclass
+class OptimOptions:
+    """Optimisation
+
+    Args:
+        epochs: passes over the training clips.
+        optimizer: sgd or adamw.
+        lr: learning rate for a total batch of ``lr_batch`` clips; scaled linearly to the real one.
+        lr_batch: total batch that ``lr`` is meant for; 0: no scaling.
+        momentum: of sgd.
+        weight_decay: on weights; norms and biases get none.
+        classifier_lr: factor on the learning rate of the classifier.
+        bias_lr: factor on the learning rate of biases.
+        schedule: cosine, step (x gamma at each milestone), onecycle or constant.
+        milestones: epochs at which step lowers the rate.
+        gamma: factor at each milestone.
+        warmup_epochs: epochs in which the rate rises linearly (of onecycle: default 25 % of all).
+        clip_gradient: largest norm of the gradient; 0: unlimited.
+        accumulate: batches per step.
+        dropout: before the classifier.
+        label_smoothing: share of the label spread over all classes.
+        mixup: alpha of mixup's Beta(alpha, alpha); 0: none.
+        ema: decay of the moving average of the weights that is validated and kept; 0: none.
+        early_stopping: stop after this many validations without a better top-1; 0: never.
+    """
+
+    epochs: int = 50
+    optimizer: str = "sgd"
+    lr: float = 0.01
+    lr_batch: int = 64
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    classifier_lr: float = 5.0
+    bias_lr: float = 2.0
+    schedule: str = "cosine"
+    milestones: list[int] = field(default_factory=list)
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+    clip_gradient: float = 20.0
+    accumulate: int = 1
+    dropout: float = 0.5
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    ema: float = 0.0
+    early_stopping: int = 0
+
+
+@dataclass
+class MachineOptions:
+    """Machine
+
+    Args:
+        device: auto, cpu or cuda.
+        devices: how many of them (DistributedDataParallel if more than one).
+        precision: auto (bf16 where the processor has it), fp32, bf16 or fp16.
+        channels_last: memory layout that most processors prefer.
+        compile: torch.compile the model.
+        validate_every: epochs between validations.
+        save_minutes: minutes between saves of last.ckpt within an epoch.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    precision: str = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    validate_every: int = 1
+    save_minutes: float = 10.0
+
+
+GROUPS = (RunOptions, DataOptions, ModelOptions, ClipOptions, OptimOptions, MachineOptions)
+
+
+@dataclass
+class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataOptions, RunOptions):
+    """Everything of one training run. Raises ValueError where a value is out of range."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("schedule", SCHEDULES),
+            ("optimizer", OPTIMIZERS),
+            ("init", INITS),
+        ):
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}"
+                )
+        for name in ("batch_size", "epochs", "accumulate", "devices", "validate_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in (
+            "lr_batch", "weight_decay", "warmup_epochs", "clip_gradient", "mixup", "early_stopping",
+            "brightness", "momentum", "classifier_lr", "bias_lr", "save_minutes", "seed",
+        ):  # fmt: skip
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("flip", "label_smoothing", "dropout", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise InputError(f"lr must be positive, got {self.lr}")
+        if self.num_workers is not None and self.num_workers < 0:
+            raise InputError(f"num_workers must not be negative, got {self.num_workers}")
+
+    def clip_spec(self, class_names: tuple[str, ...]) -> ClipSpec:
+        """The clip spec of this config for the given classes."""
+        return ClipSpec(
+            class_names=class_names,
+            num_segments=self.num_segments,
+            sampling=self.sampling,
+            frame_interval=self.frame_interval,
+            short_side=self.short_side,
+            crop_size=self.crop_size,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the config as YAML, atomically."""
+        write_text(path, yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True))
+
+    @classmethod
+    def load(cls, path: Path) -> TrainConfig:
+        """Read what :meth:`save` wrote."""
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        except yaml.YAMLError as error:
+            raise InputError(f"{path}: is not YAML") from error
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: is not a training config")
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise InputError(f"{path}: unknown option {unknown[0]!r}; see gtdnet train --help")
+        return cls(**values)
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("gtdnet") / "recipes"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name[-5:] == ".yaml")
+
+
+def find_recipe(name: str) -> Path:
+    """Path of a recipe by name, or of a YAML file by path.
+
+    Raises:
+        ValueError: neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    if name in list_recipes():
+        return Path(str(resources.files("gtdnet") / "recipes" / f"{name}.yaml"))
+    raise InputError(
+        f"no recipe {name!r}: give the path of a YAML file or one of {', '.join(list_recipes())}"
+    )

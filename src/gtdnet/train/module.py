@@ -1,0 +1,176 @@
+"""The training and validation step, for Lightning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from gtdnet.data.dataset import Batch, Failure
+from gtdnet.data.spec import ClipSpec
+from gtdnet.data.transforms import normalise
+from gtdnet.models.classifier import VideoClassifier
+from gtdnet.train.config import TrainConfig
+from gtdnet.train.optim import build_optimizer, lr_factor
+
+
+class TrainingModule(pl.LightningModule):
+    """Cross entropy over clips, with what :class:`TrainConfig` says of optimisation.
+
+    Attributes:
+        model: the network; its weights stand under "model." in checkpoints.
+        failures: training clips that could not be decoded, by index.
+        val_failures: the same of the latest validation.
+        epoch_metrics: what the epoch measured: train_loss, train_top1, val_loss, val_top1, ...
+    """
+
+    def __init__(
+        self,
+        model: VideoClassifier,
+        spec: ClipSpec,
+        config: TrainConfig,
+        lr: float,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.spec = spec
+        self.config = config
+        self.lr = lr
+        self.failures: dict[int, Failure] = {}
+        self.val_failures: list[Failure] = []
+        self.epoch_metrics: dict[str, float] = {}
+        self._train_sums = torch.zeros(3, dtype=torch.float64)  # of loss, of hits, of clips
+        # Weights follow from the data, so they are not part of the checkpoint.
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        return batch.to(device, non_blocking=True)
+
+    # ------------------------------------------------------------------------------- training
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["train_sums"] = self._train_sums.tolist()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._train_sums = torch.tensor(checkpoint["train_sums"], dtype=torch.float64)
+
+    def on_train_start(self) -> None:
+        self._train_sums = self._train_sums.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        self._train_sums.zero_()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout then depends on the step alone, not on what ran before: a resumed run repeats it.
+        rng = self._step_rng(batch_idx)
+        torch.manual_seed(int(rng.integers(2**62)) + self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        for failure in batch.failures:
+            self.failures[failure.index] = failure
+        if not len(batch.labels):
+            return None
+        clips = normalise(batch.views[:, 0], self.spec)
+        labels = batch.labels
+        smoothing = self.config.label_smoothing
+        weight = self.class_weights if isinstance(self.class_weights, Tensor) else None
+        if self.config.mixup:
+            # Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
+            rng = self._step_rng(batch_idx, self.global_rank + 1)
+            share = float(rng.beta(self.config.mixup, self.config.mixup))
+            other = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
+            logits = self.model(clips.lerp(clips[other], 1 - share))
+            loss = share * F.cross_entropy(logits, labels, weight, label_smoothing=smoothing) + (
+                1 - share
+            ) * F.cross_entropy(logits, labels[other], weight, label_smoothing=smoothing)
+        else:
+            logits = self.model(clips)
+            loss = F.cross_entropy(logits, labels, weight, label_smoothing=smoothing)
+        hits = (logits.detach().argmax(1) == labels).sum()
+        count = len(labels)
+        self._train_sums += torch.stack(
+            [loss.detach().double() * count, hits.double(), torch.full_like(hits, count).double()]
+        )
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
+        return loss
+
+    def sum_up_training(self) -> None:
+        """Put the epoch's loss and top-1 on the training clips into ``epoch_metrics``."""
+        sums = self.trainer.strategy.reduce(self._train_sums, reduce_op="sum")
+        loss, hits, count = (float(s) for s in sums)
+        if count:
+            self.epoch_metrics.update(train_loss=loss / count, train_top1=hits / count)
+
+    def _step_rng(self, batch_idx: int, stream: int = 0) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, self.current_epoch, batch_idx, stream])
+
+    # ----------------------------------------------------------------------------- validation
+
+    def on_validation_epoch_start(self) -> None:
+        k = self.spec.num_classes
+        self.val_failures = []
+        self._val_sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        self._val_counts = torch.zeros(2, k, dtype=torch.float64, device=self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.val_failures += batch.failures
+        if not len(batch.labels):
+            return
+        logits = self.model(normalise(batch.views[:, 0], self.spec)).float()
+        top = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        hits = top == batch.labels[:, None]
+        self._val_sums += torch.stack(
+            [
+                F.cross_entropy(logits, batch.labels, reduction="sum").double(),
+                hits[:, 0].sum().double(),
+                hits.sum().double(),
+                hits.new_tensor(len(batch.labels), dtype=torch.float64),
+            ]
+        )
+        ones = torch.ones_like(batch.labels, dtype=torch.float64)
+        self._val_counts[0].index_add_(0, batch.labels, hits[:, 0].double())
+        self._val_counts[1].index_add_(0, batch.labels, ones)
+
+    def on_validation_epoch_end(self) -> None:
+        sums = self.trainer.strategy.reduce(self._val_sums, reduce_op="sum")
+        counts = self.trainer.strategy.reduce(self._val_counts, reduce_op="sum")
+        loss, top1, top5, count = (float(s) for s in sums)
+        if count:
+            present = counts[1] > 0
+            self.epoch_metrics.update(
+                val_loss=loss / count,
+                val_top1=top1 / count,
+                val_top5=top5 / count,
+                val_mean_class=float((counts[0][present] / counts[1][present]).mean()),
+            )
+
+    # --------------------------------------------------------------------------- optimisation
+
+    def configure_optimizers(self) -> Any:
+        config = self.config
+        optimizer = build_optimizer(config, self.model, self.lr)
+        total = int(self.trainer.estimated_stepping_batches)
+        steps_per_epoch = total / config.epochs
+        warmup = config.warmup_epochs
+        if config.schedule == "onecycle" and not warmup:
+            warmup = 0.25 * config.epochs
+        schedule = lr_factor(
+            config.schedule,
+            total,
+            round(warmup * steps_per_epoch),
+            [round(m * steps_per_epoch) for m in config.milestones],
+            config.gamma,
+        )
+        scheduler = LambdaLR(optimizer, schedule)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

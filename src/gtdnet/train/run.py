@@ -1,0 +1,342 @@
+"""One training run from config to model file."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import logging
+import os
+import platform
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from gtdnet.data.annotations import Annotations
+from gtdnet.data.spec import ClipSpec
+from gtdnet.device import resolve_device, resolve_precision
+from gtdnet.errors import InputError
+from gtdnet.files import write_text
+from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.weights import save_model
+from gtdnet.models.zoo import create_model
+from gtdnet.train.callbacks import Interrupted, RunFiles, load_weights
+from gtdnet.train.config import TrainConfig
+from gtdnet.train.data import ClipLoaders, default_workers, read_splits
+from gtdnet.train.module import TrainingModule
+from gtdnet.train.optim import scaled_lr
+
+_LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_RUN_FOLDER = "GTDNET_RUN_FOLDER"  # tells the further processes of one run where it is
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to.
+
+    Attributes:
+        folder: the run directory.
+        model: its model file, the best epoch's weights; None where training was stopped before
+            the first epoch ended.
+        finished: False where it was stopped; ``gtdnet train --resume FOLDER`` continues it.
+        best: the row of metrics.csv that the model file belongs to.
+        failures: training clips that could not be decoded.
+    """
+
+    folder: Path
+    model: Path | None
+    finished: bool
+    best: dict[str, float]
+    failures: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "folder": str(self.folder),
+            "model": str(self.model) if self.model else None,
+            "finished": self.finished,
+            "best": self.best,
+            "undecodable_training_clips": self.failures,
+        }
+
+
+def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
+    """Train a new run; its directory must not exist.
+
+    Raises:
+        ValueError: anything wrong with config, data or weights; found before training starts.
+    """
+    folder = _new_folder(config)
+    return _train(config, folder, resume=False, console=console or Console(stderr=True))
+
+
+def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
+    """Continue a stopped run at the very step at which last.ckpt was written.
+
+    Raises:
+        ValueError: no run there, or none that can be continued.
+    """
+    folder = Path(folder)
+    if not (folder / "config.yaml").is_file():
+        raise InputError(f"{folder}: is not a run directory (it holds no config.yaml)")
+    if not (folder / "last.ckpt").is_file():
+        raise InputError(
+            f"{folder}: holds no last.ckpt to continue from; start anew with "
+            f"gtdnet train --config {folder / 'config.yaml'} --name NEW"
+        )
+    config = TrainConfig.load(folder / "config.yaml")
+    return _train(config, folder, resume=True, console=console or Console(stderr=True))
+
+
+def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console) -> TrainResult:
+    device = resolve_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    if device.type == "cuda" and config.devices > torch.cuda.device_count():
+        raise InputError(
+            f"devices={config.devices} GPUs were asked for, {torch.cuda.device_count()} are here"
+        )
+    annotations, validation = read_splits(config)
+    spec = config.clip_spec(annotations.class_names)
+    total_batch = config.batch_size * config.devices * config.accumulate
+    if len(annotations.records) < config.batch_size * config.devices:
+        raise InputError(
+            f"the training split has {len(annotations.records)} clips, fewer than one batch of "
+            f"{config.batch_size * config.devices}; lower --batch_size"
+        )
+    lr = scaled_lr(config.lr, config.lr_batch, total_batch)
+
+    pl.seed_everything(config.seed, verbose=False)
+    model = _build_model(config, spec)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.compile:
+        model.compile()
+    module = TrainingModule(
+        model, spec, config, lr, _class_weights(annotations) if config.class_weights else None
+    )
+    workers = default_workers(device) if config.num_workers is None else config.num_workers
+    loaders = ClipLoaders(config, spec, annotations, validation, workers)
+    files = RunFiles(
+        folder,
+        console,
+        validates=validation is not None,
+        save_minutes=config.save_minutes,
+        patience=config.early_stopping,
+    )
+    callbacks: list[Callback] = [files]
+    if config.ema:
+        callbacks.insert(0, EMAWeightAveraging(decay=config.ema))
+    if console.is_terminal:
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if first:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[_RUN_FOLDER] = str(folder)
+        if not resume:
+            config.save(folder / "config.yaml")
+        _announce(console, config, annotations, validation, spec, model, folder, device, precision)
+        if lr != config.lr:
+            console.print(
+                f"learning rate {lr:g}: {config.lr:g} for {config.lr_batch} clips a step, scaled "
+                f"to {total_batch} ({config.batch_size} x {config.devices} devices x "
+                f"{config.accumulate} accumulated)",
+                highlight=False,
+            )
+    checkpoint = folder / "last.ckpt" if resume else None
+    if checkpoint:
+        loaders.start = _position(checkpoint)
+        console.print(f"continuing at epoch {loaders.start[0] + 1}, batch {loaders.start[1] + 1}")
+    try:
+        with warnings.catch_warnings(), _quiet_lightning():
+            trainer = pl.Trainer(
+                accelerator="gpu" if device.type == "cuda" else device.type,
+                devices=[device.index] if device.index is not None else config.devices,
+                strategy="ddp" if config.devices > 1 else "auto",
+                precision=_LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]
+                max_epochs=config.epochs,
+                gradient_clip_val=config.clip_gradient or None,
+                accumulate_grad_batches=config.accumulate,
+                check_val_every_n_epoch=config.validate_every,
+                callbacks=callbacks,
+                logger=_TensorBoard(folder, name="", version=""),
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=console.is_terminal,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                log_every_n_steps=10,
+                benchmark=device.type == "cuda",
+            )
+            trainer.fit(module, loaders, ckpt_path=checkpoint, weights_only=True)
+        finished = True
+    except Interrupted:
+        finished = False
+    finally:
+        os.environ.pop(_RUN_FOLDER, None)
+    return _finish(config, folder, model, spec, files, module, finished, console, annotations)
+
+
+def _finish(
+    config: TrainConfig,
+    folder: Path,
+    model: VideoClassifier,
+    spec: ClipSpec,
+    files: RunFiles,
+    module: TrainingModule,
+    finished: bool,
+    console: Console,
+    annotations: Annotations,
+) -> TrainResult:
+    path = None
+    if (folder / "best.ckpt").is_file():
+        path = folder / "model.safetensors"
+        save_model(
+            path,
+            model,
+            spec,
+            state_dict=load_weights(folder / "best.ckpt"),
+            provenance=_provenance(config, annotations),
+            metrics={k: v for k, v in files.best.items() if k != "seconds"},
+        )
+    if module.failures:
+        _write_failures(folder / "failures.csv", module)
+        console.print(
+            f"{len(module.failures)} training clips could not be decoded and were left out; "
+            f"see {folder / 'failures.csv'}"
+        )
+    if module.val_failures:
+        console.print(f"{len(module.val_failures)} validation clips could not be decoded")
+    if not finished:
+        console.print(f"stopped; continue with: gtdnet train --resume {folder}", highlight=False)
+    return TrainResult(folder, path, finished, files.best, len(module.failures))
+
+
+def _new_folder(config: TrainConfig) -> Path:
+    if _RUN_FOLDER in os.environ:
+        return Path(os.environ[_RUN_FOLDER])
+    name = config.name or f"{config.model}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = Path(config.output) / name
+    if folder.exists():
+        raise InputError(
+            f"{folder}: exists already; choose another --name, or continue it with "
+            f"gtdnet train --resume {folder}"
+        )
+    return folder
+
+
+def _build_model(config: TrainConfig, spec: ClipSpec) -> VideoClassifier:
+    init = config.init
+    if init == "auto":
+        init = "identity" if config.pretrained else "default"
+    options = {"dropout": config.dropout, **config.model_options}
+    return create_model(
+        config.model,
+        spec.num_classes,
+        spec.num_segments,
+        pretrained=config.pretrained,
+        init=init,
+        **options,
+    )
+
+
+def _class_weights(annotations: Annotations) -> torch.Tensor:
+    """1 / clips of each class, with mean 1 over the clips' classes; classes without clips get 0."""
+    labels = torch.tensor([r.label for r in annotations.records])
+    counts = torch.bincount(labels, minlength=len(annotations.class_names)).float()
+    weights = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)
+    return weights / weights[counts > 0].mean()
+
+
+def _position(checkpoint: Path) -> tuple[int, int]:
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        epoch, batch = content["callbacks"][RunFiles.__qualname__]["position"]
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise InputError(f"{checkpoint}: cannot be read as a checkpoint of a run") from error
+    return epoch, batch
+
+
+def _provenance(config: TrainConfig, annotations: Annotations) -> dict[str, Any]:
+    import gtdnet
+
+    return {
+        "gtdnet": gtdnet.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "written": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "data": Path(annotations.root).name,
+        "format": annotations.format,
+        "training_clips": len(annotations.records),
+        "pretrained": config.pretrained,
+        "epochs": config.epochs,
+        "seed": config.seed,
+    }
+
+
+def _announce(
+    console: Console,
+    config: TrainConfig,
+    annotations: Annotations,
+    validation: Annotations | None,
+    spec: ClipSpec,
+    model: VideoClassifier,
+    folder: Path,
+    device: torch.device,
+    precision: str,
+) -> None:
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    if validation is None:
+        held_out = "no validation split: the last epoch is kept"
+    else:
+        held_out = f"{len(validation.records)} validation clips"
+    missing = len(annotations.missing) + (len(validation.missing) if validation else 0)
+    for line in (
+        f"{config.model}: {parameters:.2f} M parameters, {device.type}, {precision}",
+        f"{len(annotations.records)} training clips, {held_out}, {spec.num_classes} classes "
+        f"({annotations.format}: {annotations.root})",
+        f"{spec.describe()}",
+        *([f"{missing} annotated clips are missing on disk"] if missing else []),
+        f"run directory: {folder}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _write_failures(path: Path, module: TrainingModule) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["path", "reason"])
+    writer.writerows((f.path, f.reason) for _, f in sorted(module.failures.items()))
+    write_text(path, text.getvalue())
+
+
+class _TensorBoard(TensorBoardLogger):
+    """TensorBoard events alone: config.yaml already tells the hyperparameters."""
+
+    def save(self) -> None:
+        self.experiment.flush()
+
+
+class _quiet_lightning:
+    """Only what a user can act on: no device lists, tips and loader hints."""
+
+    def __enter__(self) -> None:
+        warnings.filterwarnings("ignore", module="lightning.*")
+        self._loggers = [
+            logging.getLogger(name)
+            for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities")
+        ]
+        self._levels = [logger.level for logger in self._loggers]
+        for logger in self._loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for logger, level in zip(self._loggers, self._levels, strict=True):
+            logger.setLevel(level)
