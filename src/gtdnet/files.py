@@ -22,9 +22,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f".{final.stem}-", suffix=final.suffix, dir=final.parent)
     os.close(handle)
     temporary = Path(name)
-    temporary.chmod(0o666 & ~_umask())  # mkstemp's is private to the user
     try:
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are private to the user
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)

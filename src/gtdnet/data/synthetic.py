@@ -703,7 +703,8 @@ def _enlarge(grid: Array, height: int, width: int) -> Array:
 
 def _draw_thing(thing: Thing, shake: Array, unit: float) -> tuple[NDArray[np.intp], Array, Array]:
     """Corners [T, 2] (row, column), coverage [T, S, S, 1] and colours [T, S, S, 3] in pixels."""
-    half = math.ceil(thing.extent * float(thing.scale.max()) * unit) + 1
+    # A sharp corner's soft edge reaches farther out than half a pixel.
+    half = math.ceil(thing.extent * float(thing.scale.max()) * unit) + 2
     center = np.stack([thing.y + shake[:, 1], thing.x + shake[:, 0]], 1) * unit  # [T, 2]
     corner = np.floor(center).astype(np.intp) - half
     grid = np.arange(2 * half + 1, dtype=np.float32) + 0.5

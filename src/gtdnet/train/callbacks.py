@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 from gtdnet.files import atomic_path, write_text
+from gtdnet.progress import say
 from gtdnet.train.module import TrainingModule
 
 METRICS = (
@@ -91,7 +92,7 @@ class RunFiles(Callback):
         if self.stop_asked:
             raise KeyboardInterrupt
         self.stop_asked = True
-        self.console.print("stopping after this step; press Ctrl-C again to stop at once")
+        say("stopping after this step; press Ctrl-C again to stop at once", self.console)
 
     # Saving.
 
@@ -154,7 +155,7 @@ class RunFiles(Callback):
             validated = [r for r in self.rows if "val_top1" in r]
             since = len(validated) - 1 - validated.index(self.best)
             if since >= self.patience:
-                self.console.print(f"stopping early: no better top-1 in {since} validations")
+                say(f"stopping early: no better top-1 in {since} validations", self.console)
                 trainer.should_stop = True
         if epoch + 1 < (trainer.max_epochs or 0) and self._agreed(trainer, self.stop_asked):
             raise Interrupted
@@ -194,7 +195,7 @@ class RunFiles(Callback):
                 + (" (best)" if is_best else "")
             )
         parts.append(f"{row['seconds']:.0f} s")
-        self.console.print("  ".join(parts), highlight=False)
+        say("  ".join(parts), self.console)
 
 
 def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:

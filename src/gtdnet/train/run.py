@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from gtdnet.files import write_text
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.weights import save_model
 from gtdnet.models.zoo import create_model
+from gtdnet.progress import say
 from gtdnet.train.callbacks import Interrupted, RunFiles, load_weights
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.data import ClipLoaders, default_workers, read_splits
@@ -141,19 +142,19 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[_RUN_FOLDER] = str(folder)
         if not resume:
-            config.save(folder / "config.yaml")
+            replace(config, name=folder.name).save(folder / "config.yaml")
         _announce(console, config, annotations, validation, spec, model, folder, device, precision)
         if lr != config.lr:
-            console.print(
+            say(
                 f"learning rate {lr:g}: {config.lr:g} for {config.lr_batch} clips a step, scaled "
                 f"to {total_batch} ({config.batch_size} x {config.devices} devices x "
                 f"{config.accumulate} accumulated)",
-                highlight=False,
+                console,
             )
     checkpoint = folder / "last.ckpt" if resume else None
     if checkpoint:
         loaders.start = _position(checkpoint)
-        console.print(f"continuing at epoch {loaders.start[0] + 1}, batch {loaders.start[1] + 1}")
+        say(f"continuing at epoch {loaders.start[0] + 1}, batch {loaders.start[1] + 1}", console)
     try:
         with warnings.catch_warnings(), _quiet_lightning():
             trainer = pl.Trainer(
@@ -208,14 +209,15 @@ def _finish(
         )
     if module.failures:
         _write_failures(folder / "failures.csv", module)
-        console.print(
+        say(
             f"{len(module.failures)} training clips could not be decoded and were left out; "
-            f"see {folder / 'failures.csv'}"
+            f"see {folder / 'failures.csv'}",
+            console,
         )
     if module.val_failures:
-        console.print(f"{len(module.val_failures)} validation clips could not be decoded")
+        say(f"{len(module.val_failures)} validation clips could not be decoded", console)
     if not finished:
-        console.print(f"stopped; continue with: gtdnet train --resume {folder}", highlight=False)
+        say(f"stopped; continue with: gtdnet train --resume {folder}", console)
     return TrainResult(folder, path, finished, files.best, len(module.failures))
 
 
@@ -306,7 +308,7 @@ def _announce(
         *([f"{missing} annotated clips are missing on disk"] if missing else []),
         f"run directory: {folder}",
     ):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(line, console)
 
 
 def _write_failures(path: Path, module: TrainingModule) -> None:

@@ -1,0 +1,424 @@
+"""The command line: parsing, and what is printed. Everything else lives behind the functions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+
+from gtdnet import __version__
+from gtdnet.errors import InputError
+
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(ArgumentParser):
+    """An argument parser whose complaints are one sentence."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        words = " ".join(message.split())
+        raise InputError(f"{words} (see {self.prog} --help)")
+
+
+# ----------------------------------------------------------------------------------- models
+
+
+def _models_parser(parser: _Parser) -> None:
+    parser.add_argument(
+        "--num_classes", type=int, default=174, help="classes that the parameters are counted for"
+    )
+
+
+def _models(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    import torch
+
+    from gtdnet.models.zoo import METHODS, create_model, list_models, model_options
+
+    rows = []
+    for name in list_models():
+        with torch.device("meta"):  # shapes alone
+            model = create_model(name, args.num_classes)
+        rows.append(
+            {
+                "name": name,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "title": METHODS[name.partition("_")[0]].title,
+                "options": model_options(name),
+            }
+        )
+    table = [f"{'model':20} {'M parameters':>12}  method"]
+    table += [f"{r['name']:20} {r['parameters'] / 1e6:12.2f}  {r['title']}" for r in rows]
+    methods = dict.fromkeys(name.partition("_")[0] for name in list_models())
+    table += ["", "options (--model_options.NAME of gtdnet train), with their defaults:"]
+    for method in methods:
+        options = model_options(f"{method}_resnet50")
+        table.append(f"  {method}_*: " + ", ".join(f"{k}={v}" for k, v in options.items()))
+    return EXIT_DONE, {"models": rows}, "\n".join(table)
+
+
+# ------------------------------------------------------------------------------------ synth
+
+
+def _synth_parser(parser: _Parser) -> None:
+    from gtdnet.data.synthetic import EDITIONS, FORMATS
+
+    parser.add_argument("root", help="folder to write; new, empty or an interrupted run's")
+    parser.add_argument("--format", default="something-v2", help=f"one of {', '.join(FORMATS)}")
+    parser.add_argument(
+        "--edition",
+        default="full",
+        help=f"one of {', '.join(EDITIONS)}: easy is learned in minutes on a CPU, hard is for "
+        f"the laboratory",
+    )
+    parser.add_argument("--train", type=int, default=2000, help="training clips")
+    parser.add_argument("--validation", type=int, default=400, help="validation clips")
+    parser.add_argument("--test", type=int, default=0, help="test clips")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--size", type=int | None, default=None, help="shorter side in pixels")  # type: ignore[arg-type]
+    parser.add_argument("--workers", type=int | None, default=None, help="processes")  # type: ignore[arg-type]
+
+
+def _synth(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.data.synthetic import write_dataset
+    from gtdnet.progress import progress_counter
+
+    with progress_counter("writing clips") as progress:
+        summary = write_dataset(
+            args.root,
+            format=args.format,
+            edition=args.edition,
+            train=args.train,
+            validation=args.validation,
+            test=args.test,
+            seed=args.seed,
+            size=args.size,
+            workers=args.workers,
+            progress=progress,
+        )
+    text = (
+        f"{args.root}: {args.train} training, {args.validation} validation and {args.test} test "
+        f"clips of {len(summary['classes'])} classes ({args.edition} edition, {args.format})\n"
+        f"check it with: gtdnet check {args.root}"
+    )
+    return EXIT_DONE, summary, text
+
+
+# ------------------------------------------------------------------------------------ check
+
+
+def _check_parser(parser: _Parser) -> None:
+    parser.add_argument("data", help="dataset folder, list file or manifest")
+    parser.add_argument("--format", type=str | None, default=None, help="default: recognised")  # type: ignore[arg-type]
+    parser.add_argument(
+        "--splits",
+        type=list[str] | None,  # type: ignore[arg-type]
+        default=None,
+        help='splits to read, as ["train","validation"]; default: all there are',
+    )
+    parser.add_argument(
+        "--num_segments", type=int, default=8, help="clips with fewer frames count as short"
+    )
+    parser.add_argument("--workers", type=int | None, default=None, help="decoding processes")  # type: ignore[arg-type]
+    parser.add_argument(
+        "--manifest",
+        type=str | None,  # type: ignore[arg-type]
+        default=None,
+        help="write the clips that decode to this new .json file, to train on with --data",
+    )
+
+
+def _check(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.data.check import check_dataset, format_report
+    from gtdnet.progress import progress_counter
+
+    with progress_counter("decoding clips") as progress:
+        report = check_dataset(
+            args.data,
+            format=args.format,
+            splits=args.splits,
+            num_segments=args.num_segments,
+            workers=args.workers,
+            manifest=Path(args.manifest) if args.manifest else None,
+            progress=progress,
+        )
+    return EXIT_DONE if report.ok else EXIT_FAILED, report.to_dict(), format_report(report)
+
+
+# ------------------------------------------------------------------------------------ train
+
+
+def _train_parser(parser: _Parser) -> None:
+    from gtdnet.train.config import GROUPS, list_recipes
+
+    parser.add_argument(
+        "--recipe",
+        action=ActionConfigFile,
+        help=f"options from a YAML file or a recipe of this package: {', '.join(list_recipes())}; "
+        f"what is given beside it wins; --config is the same",
+    )
+    parser.add_argument(
+        "--resume",
+        type=str | None,  # type: ignore[arg-type]
+        default=None,
+        metavar="RUN",
+        help="continue the run in this directory at the step where it stopped",
+    )
+    for group in GROUPS:
+        parser.add_class_arguments(group, None, as_group=True)
+
+
+def _train(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.train.config import TrainConfig
+    from gtdnet.train.run import resume, train
+
+    if args.resume:
+        given = [a for a in sys.argv[2:] if a.startswith("--")]
+        extra = [a for a in given if a.partition("=")[0] not in ("--resume", "--json", "--debug")]
+        if extra:
+            raise InputError(
+                f"{extra[0]} cannot be changed by --resume, which takes every option from the "
+                f"run's config.yaml; start a new run with --config {args.resume}/config.yaml"
+            )
+        result = resume(args.resume)
+    else:
+        result = train(_options(TrainConfig, args))
+    lines = []
+    if result.model:
+        score = result.best.get("val_top1")
+        beside = f" (validation top-1 {100 * score:.1f} %)" if score is not None else ""
+        lines.append(f"model: {result.model}{beside}")
+    code = EXIT_DONE if result.finished else EXIT_INTERRUPTED
+    return code, result.to_dict(), "\n".join(lines)
+
+
+# --------------------------------------------------------------------------------- evaluate
+
+
+def _evaluate_parser(parser: _Parser) -> None:
+    from gtdnet.evaluate import EvaluateOptions
+
+    parser.add_argument("model", help="model file (*.safetensors)")
+    parser.add_class_arguments(EvaluateOptions, None, skip={"model"})
+
+
+def _evaluate(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.evaluate import EvaluateOptions, evaluate, summary
+
+    result = evaluate(_options(EvaluateOptions, args))
+    return EXIT_DONE, result, summary(result)
+
+
+# ---------------------------------------------------------------------------------- predict
+
+
+def _predict_parser(parser: _Parser) -> None:
+    from gtdnet.infer.predict import PredictOptions
+
+    parser.add_argument("model", help="model file (*.safetensors)")
+    parser.add_argument(
+        "videos", nargs="+", help="video files, folders, folders of frames, or globs in quotes"
+    )
+    parser.add_class_arguments(PredictOptions, None, skip={"model", "videos"})
+    parser.add_argument("--csv", action="store_true", help="print comma-separated values")
+
+
+def _predict(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.infer.predict import PredictOptions, predict, render_csv, render_table
+
+    report = predict(_options(PredictOptions, args))
+    text = render_csv(report) if args.csv else render_table(report)
+    return EXIT_FAILED if report.num_failed else EXIT_DONE, report.to_dict(), text
+
+
+# ------------------------------------------------------------------------------------- demo
+
+
+def _demo_parser(parser: _Parser) -> None:
+    from gtdnet.demo import DemoOptions
+
+    parser.add_class_arguments(DemoOptions, None)
+
+
+def _demo(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.demo import DemoOptions, demo, summary
+
+    result = demo(_options(DemoOptions, args))
+    return EXIT_DONE, result, summary(result)
+
+
+# ------------------------------------------------------------------------------------- main
+
+
+@dataclass(frozen=True)
+class _Command:
+    """A command: its one line, how its parser is filled, and what it does.
+
+    ``run`` gives the exit code, the JSON object and the text for people.
+    """
+
+    title: str
+    example: str
+    fill: Callable[[_Parser], None]
+    run: Callable[[Namespace], tuple[int, dict[str, Any], str]]
+    positional: tuple[str, ...] = ()
+
+
+COMMANDS: dict[str, _Command] = {
+    "demo": _Command(
+        "make clips, check, train, evaluate and predict: the whole road in minutes",
+        "gtdnet demo",
+        _demo_parser,
+        _demo,
+    ),
+    "models": _Command(
+        "list the models, their sizes and options", "gtdnet models", _models_parser, _models
+    ),
+    "synth": _Command(
+        "write the built-in dataset: clips that need time to be understood",
+        "gtdnet synth data/synth --train 2000 --validation 400",
+        _synth_parser,
+        _synth,
+        ("root",),
+    ),
+    "check": _Command(
+        "decode every clip of a dataset and say what is wrong and how to mend it",
+        "gtdnet check data/mine --manifest data/mine/good.json",
+        _check_parser,
+        _check,
+        ("data",),
+    ),
+    "train": _Command(
+        "train a model on a dataset",
+        "gtdnet train --recipe gtdnet_r50_8f_ssv2 --data data/ssv2 --name first",
+        _train_parser,
+        _train,
+    ),
+    "evaluate": _Command(
+        "measure a model on a split, with any number of views, on every clip",
+        "gtdnet evaluate runs/first/model.safetensors --data data/ssv2 --clips 2 --crops 3",
+        _evaluate_parser,
+        _evaluate,
+        ("model",),
+    ),
+    "predict": _Command(
+        "name the action in video files",
+        "gtdnet predict runs/first/model.safetensors clip.mp4 more/*.webm",
+        _predict_parser,
+        _predict,
+        ("model",),
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return EXIT_DONE if words else EXIT_BAD_INPUT
+    if words[0] in ("-V", "--version"):
+        print(f"gtdnet {__version__}")
+        return EXIT_DONE
+    name, words = words[0], words[1:]
+    if name not in COMMANDS:
+        _complain("gtdnet", f"no command {name!r}; choose one of {', '.join(COMMANDS)}")
+        return EXIT_BAD_INPUT
+    debug = "--debug" in words
+    try:
+        return _run(name, [w for w in words if w != "--debug"])
+    except InputError as error:
+        if debug:
+            raise
+        _complain(f"gtdnet {name}", str(error))
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        _complain(f"gtdnet {name}", "interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away; nothing is left to say
+        return EXIT_FAILED
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"gtdnet {name}", f"failed: {type(error).__name__}: {error} (--debug: where)")
+        return EXIT_FAILED
+
+
+def _run(name: str, words: list[str]) -> int:
+    command = COMMANDS[name]
+    parser = _Parser(
+        prog=f"gtdnet {name}",
+        description=f"{command.title[0].upper()}{command.title[1:]}.",
+        epilog=f"example: {command.example}",
+        exit_on_error=False,
+    )
+    command.fill(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object on stdout as the last line"
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="on an error, show where in the code it arose"
+    )
+    code, result, text = command.run(parser.parse_args(_normalised(words, command)))
+    as_json = "--json" in words
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    elif text:
+        print(text)
+    return code
+
+
+def _normalised(words: Sequence[str], command: _Command) -> list[str]:
+    """Accept --num-segments for --num_segments, --data X for X, --config for --recipe."""
+    result = []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            result.append(word)
+            continue
+        option, equals, value = word.partition("=")
+        option = option.replace("-", "_").replace("__", "--", 1)
+        if option == "--config":
+            option = "--recipe"
+        if option == "--recipe":
+            from gtdnet.train.config import find_recipe
+
+            if not equals and words:
+                equals, value = "=", words.pop(0)
+            value = str(find_recipe(value))
+        if option.removeprefix("--") in command.positional:
+            result += [value] if equals else []
+        else:
+            result.append(option + equals + value)
+    return result
+
+
+def _options(options: type[Any], args: Namespace) -> Any:
+    return options(**{f.name: getattr(args, f.name) for f in fields(options)})
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "usage: gtdnet COMMAND [options]      (gtdnet COMMAND --help teaches each)",
+            "",
+            "Video action recognition with the Global Temporal Difference Network.",
+            "",
+            *(f"  {name:{width}}  {command.title}" for name, command in COMMANDS.items()),
+            "",
+            "Every command: --json prints one JSON object on stdout; --debug shows where an error "
+            "arose.",
+            "Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted.",
+        ]
+    )
+
+
+def _complain(who: str, message: str) -> None:
+    print(f"{who}: {' '.join(message.split())}", file=sys.stderr)

@@ -1,0 +1,102 @@
+"""What an evaluation compares: whose class names, and the frames in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gtdnet.data.dataset import sample_rng
+from gtdnet.errors import InputError
+
+FRAME_ORDERS = ("in-order", "shuffled", "reversed", "repeated")
+"""How a clip's frames are fed. All but the first show what a model loses without the order of time:
+a random permutation, backwards, or the middle frame T times."""
+
+
+def match_classes(
+    model_names: Sequence[str], data_names: Sequence[str]
+) -> NDArray[np.int64] | None:
+    """How the data's labels become the model's.
+
+    Returns None where labels can stay: the names are the same in the same order, or the data has
+    none of its own (:func:`has_no_names`) and no more classes than the model. The same names in
+    another order give the index map, data label -> model label.
+
+    Raises:
+        ValueError: the names differ.
+    """
+    model, data = tuple(model_names), tuple(data_names)
+    if model == data:
+        return None
+    if has_no_names(data):
+        if len(data) <= len(model):
+            return None
+        raise InputError(
+            f"the data has labels up to {len(data) - 1}, but the model knows {len(model)} classes, "
+            f"0 to {len(model) - 1}; evaluate on the classes it was trained on"
+        )
+    if len(model) == len(data) and set(model) == set(data):
+        return np.array([model.index(name) for name in data], dtype=np.int64)
+    alone = {name: "only in the data" for name in data if name not in set(model)}
+    alone |= {name: "only in the model" for name in model if name not in set(data)}
+    raise InputError(
+        f"the data's {len(data)} classes ({_first(data)}) are not the model's {len(model)} "
+        f"({_first(model)}): {len(alone)} names differ, such as "
+        + ", ".join(f"{name!r} ({where})" for name, where in list(alone.items())[:3])
+        + "; evaluate on data with the model's classes"
+    )
+
+
+def has_no_names(class_names: Sequence[str]) -> bool:
+    """Whether the names are only the numbers that list files without classes.txt have."""
+    return all(name == f"class {number}" for number, name in enumerate(class_names))
+
+
+def check_frame_order(order: str) -> None:
+    """Raise InputError for an unknown order of frames."""
+    if order not in FRAME_ORDERS:
+        raise InputError(
+            f"unknown order of frames {order!r}: choose one of {', '.join(FRAME_ORDERS)}"
+        )
+
+
+def order_frames(views: Tensor, indices: Tensor, order: str, seed: int = 0) -> Tensor:
+    """The frames of each clip in one of :data:`FRAME_ORDERS`: [N, V, T, ...] -> the same shape.
+
+    ``indices`` [N] are the clips' numbers in the dataset: a shuffled clip has one permutation for
+    all its views, drawn from (seed, number), whatever batch it is in.
+    """
+    check_frame_order(order)
+    t = views.shape[2]
+    if order == "reversed":
+        return views.flip(2)
+    if order == "repeated":
+        return views[:, :, t // 2, None].expand_as(views)
+    if order == "shuffled":
+        orders = [sample_rng(seed, 0, int(i)).permutation(t) for i in indices]
+        return torch.stack(
+            [clip[:, torch.from_numpy(o)] for clip, o in zip(views, orders, strict=True)]
+        )
+    return views
+
+
+def protocol_line(result: Mapping[str, Any]) -> str:
+    """One line that says what the numbers of an evaluation's result mean."""
+    protocol = result["protocol"]
+    spec = protocol["spec"]
+    sampling = "segment" if spec["sampling"] == "segment" else f"dense/{spec['frame_interval']}"
+    frames = "" if protocol["frames"] == "in-order" else f"frames {protocol['frames']}, "
+    return (
+        f"{protocol['views']} (frames x crops x clips), {frames}{sampling} sampling, "
+        f"short side {spec['short_side']}, crop {spec['crop_size']}, {protocol['precision']}: "
+        f"{result['num_evaluated']} clips of {protocol['split']}, {result['num_failed']} failed"
+    )
+
+
+def _first(names: Sequence[str], count: int = 3) -> str:
+    return ", ".join(map(repr, names[:count])) + (", ..." if len(names) > count else "")

@@ -1,0 +1,319 @@
+"""Evaluate a model file on one split: every clip once, none replaced, the protocol stated."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gtdnet.data.annotations import Annotations, VideoRecord, read_annotations
+from gtdnet.device import resolve_device, resolve_precision
+from gtdnet.errors import InputError
+from gtdnet.evaluate.partial import PartialScores, Scored
+from gtdnet.evaluate.protocol import (
+    check_frame_order,
+    has_no_names,
+    match_classes,
+    order_frames,
+    protocol_line,
+)
+from gtdnet.evaluate.results import RESULT_FILES, Evaluation, FailedClip, write_results
+from gtdnet.infer.progress import progress_bar, say
+from gtdnet.infer.recognizer import Recognizer, check_views
+from gtdnet.infer.scoring import check_loading, score_batches
+from gtdnet.models.weights import ModelFile, load_model
+
+PARTIAL_FILE = "scores.partial.npz"
+_SAVE_SECONDS = 60.0
+_SHOWN_FAILURES = 5
+
+
+@dataclass
+class EvaluateOptions:
+    """Evaluate a model file on one split of a dataset
+
+    Args:
+        model: the model file (*.safetensors).
+        data: dataset folder, list file or manifest of gtdnet check.
+        format: something-v1, something-v2, kinetics, folder or list; default: recognised.
+        split: train, validation or test.
+        clips: test clips per video (the last number of frames x crops x clips).
+        crops: test crops per clip: 1 (centre) or 3 (along the longer side).
+        num_segments: frames per clip; default: as in training.
+        short_side: the shorter side in pixels before the crops; default: as in the model file.
+        crop_size: side in pixels of the square the model sees; default: as in the model file.
+        frames: in-order, or what shows how much the order counts: shuffled, reversed, repeated
+            (the middle frame over and over).
+        batch_size: views that go through the model at a time.
+        num_workers: decoding processes; default: one per core, at most 8 (half of them when the
+            model runs on the CPU).
+        device: auto, cpu, cuda or mps.
+        precision: fp32, bf16, fp16 or auto (what is fast on the device).
+        seed: of shuffling alone; everything else is determined.
+        output: folder of the results; default: a new one beside the model file.
+        overwrite: replace the results that are in the output folder.
+    """
+
+    model: str
+    data: str
+    format: str | None = None
+    split: str = "validation"
+    clips: int = 1
+    crops: int = 1
+    num_segments: int | None = None
+    short_side: int | None = None
+    crop_size: int | None = None
+    frames: str = "in-order"
+    batch_size: int = 8
+    num_workers: int | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    seed: int = 0
+    output: str | None = None
+    overwrite: bool = False
+
+
+def evaluate(options: EvaluateOptions) -> dict[str, Any]:
+    """Evaluate a model file and write the results; an interrupted evaluation goes on.
+
+    Returns what metrics.json holds, JSON-ready: :attr:`Evaluation.metrics`, ``protocol``,
+    ``model``, ``data``, ``versions`` and ``output``, the folder.
+
+    Raises:
+        ValueError: bad options, a model or dataset that cannot be read, classes that do not match,
+            no clip that can be decoded, or results that would be overwritten.
+    """
+    check_frame_order(options.frames)
+    check_views(options.clips, options.crops)
+    check_loading(options.batch_size, options.num_workers)
+    device = resolve_device(options.device)
+    precision = resolve_precision(options.precision, device)
+    model_file = load_model(options.model, num_segments=options.num_segments)
+    spec = model_file.spec.with_options(short_side=options.short_side, crop_size=options.crop_size)
+    model_file = replace(model_file, spec=spec)
+    annotations = read_annotations(options.data, options.split, options.format)
+    classes = _say_classes(spec.class_names, annotations.class_names)
+    described = {
+        "protocol": {
+            "views": f"{spec.num_segments}x{options.crops}x{options.clips}",
+            "split": options.split,
+            "frames": options.frames,
+            "seed": options.seed if options.frames == "shuffled" else None,
+            "precision": precision,
+            "device": device.type,
+            "spec": spec.to_dict(),
+            "fingerprint": spec.fingerprint,
+        },
+        "model": {
+            "path": options.model,
+            "name": model_file.model.name,
+            "sha256": _sha256(Path(options.model)),
+        },
+        "data": {"path": options.data, "format": annotations.format, "classes": classes},
+        "versions": {"gtdnet": version("gtdnet"), "torch": torch.__version__},
+    }
+    key = json.dumps(
+        {
+            "protocol": described["protocol"],
+            "model": described["model"]["sha256"],
+            "versions": described["versions"],
+            "batch_size": options.batch_size,  # scores can differ in the last bit with it
+            "records": _digest(annotations.records),
+        }
+    )
+    folder = _output_folder(options, spec.num_segments, key)
+    partial = PartialScores(folder / PARTIAL_FILE, key)
+    evaluation = evaluate_model(
+        model_file,
+        annotations,
+        clips=options.clips,
+        crops=options.crops,
+        frames=options.frames,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        device=options.device,
+        precision=options.precision,
+        seed=options.seed,
+        partial=partial,
+    )
+    result = {**evaluation.metrics, **described, "output": str(folder)}
+    _say_failures(evaluation.failures, len(evaluation.ids))
+    write_results(folder, evaluation, result)
+    partial.remove()
+    say(protocol_line(result))
+    return result
+
+
+def evaluate_model(
+    model_file: ModelFile,
+    annotations: Annotations,
+    *,
+    clips: int = 1,
+    crops: int = 1,
+    frames: str = "in-order",
+    batch_size: int = 8,
+    num_workers: int | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    seed: int = 0,
+    partial: PartialScores | None = None,
+    quiet: bool = False,
+) -> Evaluation:
+    """Score every clip of a split with a model at hand; see :class:`EvaluateOptions`.
+
+    The model is moved to the device and set to eval mode. With ``partial``, batches that it holds
+    are not computed again, and those that are done are saved to it every minute and when the
+    evaluation is stopped. ``quiet`` draws no progress bar.
+
+    Raises:
+        ValueError: an argument out of range, classes that do not match, or no clip that can be
+            decoded.
+    """
+    check_frame_order(frames)
+    label_map = match_classes(model_file.spec.class_names, annotations.class_names)
+    recognizer = Recognizer(model_file, device, precision=precision)
+    scored = (partial.read() if partial else None) or Scored()
+    if partial and scored.num_batches:
+        say(f"going on after {scored.num_records} clips that {partial.path} holds")
+    records = annotations.records
+    saved = time.monotonic()
+    batches = score_batches(
+        recognizer,
+        records,
+        clips=clips,
+        crops=crops,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        first_batch=scored.num_batches,
+        arrange=lambda views, indices: order_frames(views, indices, frames, seed),
+    )
+    try:
+        with progress_bar("clips", len(records), scored.num_records, quiet) as advance:
+            for batch in batches:
+                scored.add(batch)
+                advance(len(batch))
+                if partial and time.monotonic() - saved > _SAVE_SECONDS:
+                    partial.write(scored)
+                    saved = time.monotonic()
+    except BaseException:  # Ctrl-C above all
+        if partial and scored.num_batches:
+            partial.write(scored)
+            say(
+                f"stopped after {scored.num_records} of {len(records)} clips; "
+                f"the same command goes on from there"
+            )
+        raise
+
+    def label(record: VideoRecord) -> int:
+        if record.label is None:
+            return -1
+        return record.label if label_map is None else int(label_map[record.label])
+
+    failures = [
+        FailedClip(records[f.index].id, label(records[f.index]), f.path, f.reason)
+        for f in scored.failures
+    ] + [
+        FailedClip(r.id, label(r), r.path, "it is annotated but not there; check the dataset")
+        for r in annotations.missing
+    ]
+    done = [records[i] for part in scored.indices for i in part]
+    if not done:
+        example = f", the first being {failures[0].path}: {failures[0].reason}" if failures else ""
+        raise InputError(
+            f"none of the {len(failures)} clips in the {annotations.split} split of "
+            f"{annotations.root} can be read{example}"
+        )
+    return Evaluation(
+        model_file.spec.class_names,
+        tuple(record.id for record in done),
+        np.concatenate(scored.scores),
+        np.array([label(record) for record in done], dtype=np.int64),
+        tuple(failures),
+    )
+
+
+def _output_folder(options: EvaluateOptions, num_segments: int, key: str) -> Path:
+    """A folder without results, or with those that may be replaced; it is there afterwards."""
+    suffix = "" if options.frames == "in-order" else f"-{options.frames}"
+    views = f"{num_segments}x{options.crops}x{options.clips}"
+    base = Path(options.model).parent / f"eval-{options.split}-{views}{suffix}"
+    if options.output is not None:
+        folder = Path(options.output)
+        if not options.overwrite and (there := _taken(folder, key)):
+            raise InputError(
+                f"{folder} holds {there} of another evaluation; give another --output, or replace "
+                f"it with --overwrite"
+            )
+    elif options.overwrite:
+        folder = base
+    else:
+        numbered = (base.with_name(f"{base.name}-{n}") for n in itertools.count(2))
+        folder = next(f for f in itertools.chain([base], numbered) if not _taken(f, key))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the output folder {folder} cannot be made ({error.strerror}); give another --output"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"the output folder {folder} cannot be written to; give another --output")
+    return folder
+
+
+def _taken(folder: Path, key: str) -> str | None:
+    """A file of another evaluation's that is in the folder."""
+    for name in RESULT_FILES:
+        if (folder / name).exists():
+            return name
+    partial = PartialScores(folder / PARTIAL_FILE, key)
+    return PARTIAL_FILE if partial.path.exists() and partial.read() is None else None
+
+
+def _say_classes(model_names: Sequence[str], data_names: Sequence[str]) -> str:
+    """How the data's classes were matched to the model's; says so if they are not the same."""
+    if match_classes(model_names, data_names) is not None:
+        say("the data has the model's classes in another order; they are matched by name")
+        return "matched by name"
+    if tuple(model_names) != tuple(data_names) and has_no_names(data_names):
+        say(
+            f"the data has no class names: its labels 0 to {len(data_names) - 1} are taken for the "
+            f"model's ({model_names[0]!r}, ...)"
+        )
+        return "without names"
+    return "identical"
+
+
+def _say_failures(failures: Sequence[FailedClip], num_scored: int) -> None:
+    if not failures:
+        return
+    say(
+        f"{len(failures)} of {num_scored + len(failures)} clips could not be read and are not part "
+        f"of the accuracies:"
+    )
+    for clip in failures[:_SHOWN_FAILURES]:
+        say(f"  {clip.path}: {clip.reason}")
+    if len(failures) > _SHOWN_FAILURES:
+        say(f"  ... and {len(failures) - _SHOWN_FAILURES} more, all in failures.csv")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(records: Sequence[VideoRecord]) -> str:
+    """SHA-256 of which clips these are."""
+    return hashlib.sha256(json.dumps([asdict(r) for r in records]).encode()).hexdigest()

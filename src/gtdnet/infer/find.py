@@ -1,0 +1,59 @@
+"""From what a user types to videos: files, folders and patterns."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
+from gtdnet.errors import InputError
+
+
+def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
+    """The videos that files, folders and patterns (``*``, ``?``, ``[ab]``, ``**``) name, once each.
+
+    A file that is named counts whatever its suffix; in folders, at any depth, and in what a pattern
+    finds, videos are known by their suffix, and a folder of numbered pictures is one video. In the
+    order of ``patterns``, for each of them sorted as people count: clip2 before clip10.
+
+    Raises:
+        ValueError: nothing is found for one of them.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            videos = list(_videos_below(path))
+        elif path.exists():
+            videos = [path]
+        else:
+            matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
+            videos = [v for m in matches for v in (_videos_below(m) if m.is_dir() else _known(m))]
+        if not videos:
+            what = "holds no videos" if path.is_dir() else "is no file, folder or pattern of videos"
+            raise InputError(f"{pattern} {what}; check the path")
+        for video in sorted(videos, key=_natural):
+            found.setdefault(video.resolve(), video)
+    return list(found.values())
+
+
+def _videos_below(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        videos = [v for name in files for v in _known(Path(folder, name))]
+        if not videos and any(NUMBERED_IMAGE.fullmatch(name) for name in files):
+            yield Path(folder)
+        yield from videos
+
+
+def _known(path: Path) -> list[Path]:
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+    return [path] if is_video else []
+
+
+def _natural(path: Path) -> list[tuple[bool, int, str]]:
+    parts = re.split(r"(\d+)", str(path).lower())
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

@@ -1,0 +1,259 @@
+"""Classes of many videos, or of every window of long ones; a broken video doesn't stop the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gtdnet.data.annotations import VideoRecord
+from gtdnet.errors import DecodeError
+from gtdnet.infer.find import find_videos
+from gtdnet.infer.progress import progress_bar
+from gtdnet.infer.recognizer import ClassScore, Recognizer, check_topk, check_views, load
+from gtdnet.infer.scoring import check_loading, score_batches
+from gtdnet.infer.timeline import check_positive, read_windows
+
+
+@dataclass
+class PredictOptions:
+    """Recognise what happens in videos
+
+    Args:
+        model: the model file (*.safetensors).
+        videos: files, folders (with all videos below) and patterns such as "clips/**/*.mp4".
+        topk: classes to give per video or window.
+        clips: test clips per video or window, whose probabilities are averaged.
+        crops: test crops per clip: 1 (centre) or 3 (along the longer side).
+        num_segments: frames per clip; default: as in training.
+        window: seconds; cuts each video into windows and gives the classes of each.
+        stride: seconds from the start of one window to the next; default: as long as a window.
+        fps: frames per second of folders of pictures and of videos that do not state theirs.
+        batch_size: views that go through the model at a time.
+        num_workers: decoding processes; default: one per core, at most 8 (half of them when the
+            model runs on the CPU). Windows are decoded in one.
+        device: auto, cpu, cuda or mps.
+        precision: fp32, bf16, fp16 or auto (what is fast on the device).
+    """
+
+    model: str
+    videos: list[str]
+    topk: int = 5
+    clips: int = 1
+    crops: int = 1
+    num_segments: int | None = None
+    window: float | None = None
+    stride: float | None = None
+    fps: float | None = None
+    batch_size: int = 8
+    num_workers: int | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+
+
+class Window(NamedTuple):
+    """The best classes from ``start`` to ``end``, in seconds."""
+
+    start: float
+    end: float
+    scores: tuple[ClassScore, ...]
+
+
+class Segment(NamedTuple):
+    """Consecutive windows with the same best class; the mean of its probabilities."""
+
+    start: float
+    end: float
+    label: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """The best classes of one video, or of its windows; or in one line why there are none.
+
+    A video that breaks off has the windows before the break and the reason as well.
+    """
+
+    path: str
+    scores: tuple[ClassScore, ...] = ()
+    windows: tuple[Window, ...] = ()
+    reason: str | None = None
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The windows, merged where neighbours have the same best class."""
+        return merge_windows(self.windows)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`predict` gives: one prediction per video, in order.
+
+    Attributes:
+        model: path of the model file.
+        views: frames x crops x clips, of each video or window.
+        window, stride: seconds, or None where whole videos were classified.
+        videos: the predictions.
+    """
+
+    model: str
+    views: str
+    window: float | None
+    stride: float | None
+    videos: tuple[VideoPrediction, ...]
+
+    @property
+    def num_failed(self) -> int:
+        """Videos that could not be read to their end."""
+        return sum(video.reason is not None for video in self.videos)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, JSON-ready."""
+
+        def scores(found: Sequence[ClassScore]) -> list[dict[str, Any]]:
+            return [score._asdict() for score in found]
+
+        videos = []
+        for video in self.videos:
+            entry: dict[str, Any] = {"path": video.path, "reason": video.reason}
+            if self.window is None:
+                entry["scores"] = scores(video.scores)
+            else:
+                entry["windows"] = [
+                    {"start": w.start, "end": w.end, "scores": scores(w.scores)}
+                    for w in video.windows
+                ]
+                entry["segments"] = [segment._asdict() for segment in video.segments]
+            videos.append(entry)
+        return {
+            "model": self.model,
+            "views": self.views,
+            "window": self.window,
+            "stride": self.stride,
+            "num_videos": len(self.videos),
+            "num_failed": self.num_failed,
+            "videos": videos,
+        }
+
+
+def predict(options: PredictOptions) -> Report:
+    """Classify videos; the reasons of those that cannot be read stand in the report.
+
+    Raises:
+        ValueError: bad options, nothing found for one of the videos, or no model file.
+    """
+    check_topk(options.topk)
+    check_views(options.clips, options.crops)
+    check_loading(options.batch_size, options.num_workers)
+    stride = options.window if options.stride is None else options.stride
+    for name, seconds in (("window", options.window), ("stride", stride), ("fps", options.fps)):
+        if seconds is not None:
+            check_positive(**{name: seconds})
+    paths = find_videos(options.videos)
+    recognizer = load(
+        options.model,
+        options.device,
+        precision=options.precision,
+        num_segments=options.num_segments,
+    )
+    if options.window is None or stride is None:
+        videos = _whole_videos(recognizer, paths, options)
+        stride = None
+    else:
+        with progress_bar("videos", len(paths)) as advance:
+            videos = []
+            for path in paths:
+                videos.append(_timeline(recognizer, path, options, options.window, stride))
+                advance(1)
+    views = f"{recognizer.spec.num_segments}x{options.crops}x{options.clips}"
+    return Report(options.model, views, options.window, stride, tuple(videos))
+
+
+def merge_windows(windows: Sequence[Window]) -> list[Segment]:
+    """Merge consecutive windows with the same best class; of overlapping ones the later begins."""
+    segments: list[Segment] = []
+    run: list[Window] = []
+    for i, window in enumerate(windows):
+        run.append(window)
+        following = windows[i + 1] if i + 1 < len(windows) else None
+        best = window.scores[0]
+        if following and following.scores[0].label == best.label:
+            continue
+        end = min(window.end, following.start) if following else window.end
+        probability = sum(w.scores[0].probability for w in run) / len(run)
+        segments.append(Segment(run[0].start, end, best.label, best.name, probability))
+        run = []
+    return segments
+
+
+def _whole_videos(
+    recognizer: Recognizer, paths: Sequence[Path], options: PredictOptions
+) -> list[VideoPrediction]:
+    records = [VideoRecord(str(path), str(path), None) for path in paths]
+    found: dict[int, VideoPrediction] = {}
+    with progress_bar("videos", len(records)) as advance:
+        for batch in score_batches(
+            recognizer,
+            records,
+            clips=options.clips,
+            crops=options.crops,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+        ):
+            for index, scores in zip(batch.indices.tolist(), batch.scores, strict=True):
+                best = tuple(recognizer.top(torch.from_numpy(scores), options.topk))
+                found[index] = VideoPrediction(records[index].path, best)
+            for failure in batch.failures:
+                path = records[failure.index].path
+                found[failure.index] = VideoPrediction(
+                    path, reason=_reason(path, failure.path, failure.reason)
+                )
+            advance(len(batch))
+    return [found[index] for index in range(len(records))]
+
+
+def _timeline(
+    recognizer: Recognizer, path: Path, options: PredictOptions, window: float, stride: float
+) -> VideoPrediction:
+    size = max(1, options.batch_size // (options.clips * options.crops))
+    windows: list[Window] = []
+    waiting: list[tuple[float, float, Tensor]] = []
+
+    def score_waiting() -> None:
+        if not waiting:
+            return
+        scores = recognizer.scores(torch.stack([w[2] for w in waiting]), options.batch_size)
+        for (start, end, _), row in zip(waiting, scores, strict=True):
+            best = tuple(recognizer.top(row, options.topk))
+            windows.append(Window(round(start, 3), round(end, 3), best))
+        waiting.clear()
+
+    reason = None
+    try:
+        for item in read_windows(
+            path,
+            recognizer.spec,
+            window,
+            stride,
+            clips=options.clips,
+            crops=options.crops,
+            fps=options.fps,
+        ):
+            waiting.append(item)
+            if len(waiting) == size:
+                score_waiting()
+    except DecodeError as error:
+        reason = _reason(str(path), error.path, error.reason)
+    score_waiting()
+    return VideoPrediction(str(path), windows=tuple(windows), reason=reason)
+
+
+def _reason(video: str, path: str, reason: str) -> str:
+    """Names the picture if it is one of a folder that is broken."""
+    return reason if path == video else f"{Path(path).name}: {reason}"

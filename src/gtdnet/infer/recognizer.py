@@ -1,0 +1,175 @@
+"""A model file ready to answer: a video in, class probabilities out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gtdnet.data.dataset import read_views
+from gtdnet.data.sampling import eval_indices
+from gtdnet.data.transforms import eval_views, normalise
+from gtdnet.device import autocast, resolve_device, resolve_precision
+from gtdnet.errors import InputError
+from gtdnet.models.weights import ModelFile, load_model
+
+
+class ClassScore(NamedTuple):
+    """One answer: the class's number, its name and its probability."""
+
+    label: int
+    name: str
+    probability: float
+
+
+class Recognizer:
+    """A model on its device together with the spec that says how its input is made.
+
+    Args:
+        model_file: its model is moved to the device and set to eval mode.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        precision: "fp32", "bf16", "fp16", or "auto".
+
+    Attributes:
+        model, spec, metrics, provenance: the model file's.
+        device, precision: as resolved.
+
+    Raises:
+        ValueError: a device or precision that this machine does not have.
+    """
+
+    def __init__(
+        self, model_file: ModelFile, device: str = "auto", *, precision: str = "fp32"
+    ) -> None:
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.model = model_file.model.eval().to(self.device)
+        self.spec = model_file.spec
+        self.metrics = model_file.metrics
+        self.provenance = model_file.provenance
+
+    def predict(
+        self,
+        video: str | Path | NDArray[np.uint8] | Tensor,
+        topk: int = 5,
+        *,
+        clips: int = 1,
+        crops: int = 1,
+    ) -> list[ClassScore]:
+        """The topk most probable classes, best first (all K if there are no more).
+
+        Args:
+            video: path of a video file or of a folder of numbered pictures, or all frames in order
+                as uint8 RGB [F, H, W, 3].
+            topk: number of classes to give.
+            clips, crops: test views, whose probabilities are averaged.
+
+        Raises:
+            DecodeError: the video cannot be read.
+            ValueError: topk, clips, crops or the frames are not as they should be.
+        """
+        check_topk(topk)
+        check_views(clips, crops)
+        if isinstance(video, (str, Path)):
+            views = read_views(str(video), self.spec, clips, crops)
+        else:
+            views = self.views(video, clips, crops)
+        return self.top(self.scores(views[None])[0], topk)
+
+    def views(self, frames: NDArray[np.uint8] | Tensor, clips: int = 1, crops: int = 1) -> Tensor:
+        """Test views of the frames uint8 [F, H, W, 3] of a video: uint8 [V, T, 3, crop, crop].
+
+        Raises:
+            ValueError: frames of another kind, or none.
+        """
+        if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+            raise InputError(
+                f"expected frames as [F, H, W, 3], got an array of shape {list(frames.shape)}"
+            )
+        if frames.dtype not in (np.uint8, torch.uint8):
+            raise InputError(f"expected frames as uint8 (0 to 255), got {frames.dtype}")
+        indices = eval_indices(self.spec, len(frames), clips).reshape(-1)
+        chosen = frames[indices]
+        chosen = torch.from_numpy(chosen) if isinstance(chosen, np.ndarray) else chosen.cpu()
+        return eval_views(chosen.permute(0, 3, 1, 2), self.spec, crops)
+
+    @torch.inference_mode()
+    def scores(self, views: Tensor, batch_size: int = 8) -> Tensor:
+        """Probabilities [N, K], float32 on the CPU, of clips given as views [N, V, T, 3, h, w].
+
+        Softmax of every view's logits, then the mean over the V views. ``views`` is uint8, on any
+        device; ``batch_size`` of the N * V views go through the model at a time.
+
+        Raises:
+            ValueError: the device's memory does not hold that many, or the model gives no numbers.
+        """
+        n, v = views.shape[:2]
+        probabilities = []
+        try:
+            for part in views.flatten(0, 1).split(batch_size):
+                clip = normalise(part.to(self.device, non_blocking=True), self.spec)
+                with autocast(self.device, self.precision):
+                    logits = self.model(clip)
+                probabilities.append(logits.float().softmax(dim=-1))
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"the memory of {self.device} does not hold batch_size={batch_size} views at once; "
+                f"lower batch_size"
+            ) from error
+        scores = torch.cat(probabilities).unflatten(0, (n, v)).mean(dim=1).cpu()
+        if not scores.isfinite().all():
+            raise InputError(
+                f"the model's scores are not finite in {self.precision}: it has diverged in "
+                f"training, or its numbers overflow; try precision fp32"
+            )
+        return scores
+
+    def top(self, scores: Tensor, topk: int = 5) -> list[ClassScore]:
+        """The topk best classes of one clip's probabilities [K]; of equal ones the lower label."""
+        best = scores.sort(descending=True, stable=True)
+        names = self.spec.class_names
+        return [
+            ClassScore(label, names[label], probability)
+            for label, probability in zip(
+                best.indices[:topk].tolist(), best.values[:topk].tolist(), strict=True
+            )
+        ]
+
+
+def load(
+    path: str | Path,
+    device: str = "auto",
+    *,
+    precision: str = "fp32",
+    num_segments: int | None = None,
+) -> Recognizer:
+    """Load a model file (``*.safetensors``) for recognition.
+
+    Args:
+        path: the model file.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        precision: "fp32", "bf16", "fp16", or "auto" (what is fast on the device).
+        num_segments: frames per clip, if others than the model was trained with.
+
+    Raises:
+        ValueError: not a model file, or a device or precision that this machine does not have.
+    """
+    return Recognizer(load_model(path, num_segments=num_segments), device, precision=precision)
+
+
+def check_topk(topk: int) -> None:
+    """Raise InputError unless topk is at least 1."""
+    if topk < 1:
+        raise InputError(f"topk must be at least 1, got {topk}")
+
+
+def check_views(clips: int, crops: int) -> None:
+    """Raise InputError unless these are numbers of test clips and crops."""
+    if clips < 1:
+        raise InputError(f"clips must be at least 1, got {clips}")
+    if crops not in (1, 3):
+        raise InputError(f"crops must be 1 or 3, got {crops}")

@@ -1,0 +1,78 @@
+"""A prediction report for people (a table) and for spreadsheets (CSV)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from gtdnet.infer.predict import Report
+
+_COLUMNS = ("video", "start", "end", "rank", "label", "class", "probability", "reason")
+
+
+def render_table(report: Report) -> Table:
+    """The classes of every video, best first, or its merged windows; failed ones with the reason.
+
+    Videos are shown by their names where these differ, else by their paths.
+    """
+    names = Counter(Path(video.path).name for video in report.videos)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("video", overflow="fold", max_width=26)
+    if report.window is not None:
+        table.add_column("time", no_wrap=True)
+    table.add_column("class", overflow="fold")
+    table.add_column("probability", justify="right", no_wrap=True)
+    for video in report.videos:
+        name = Path(video.path).name
+        title = name if names[name] == 1 else video.path
+        rows: list[tuple[str, ...]]
+        if report.window is None:
+            rows = [(s.name, percent(s.probability)) for s in video.scores]
+        else:
+            rows = [
+                (f"{clock(s.start)} - {clock(s.end)}", s.name, percent(s.probability))
+                for s in video.segments
+            ]
+        for i, row in enumerate(rows):
+            table.add_row(Text(title if i == 0 else ""), *map(Text, row))
+        if video.reason is not None:
+            blank = [] if report.window is None else [Text("")]
+            table.add_row(Text("" if rows else title), *blank, Text(video.reason, style="red"))
+    return table
+
+
+def to_csv(report: Report) -> str:
+    """One line per video (or window) and class, one per failure; times in seconds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for video in report.videos:
+        parts = [("", "", video.scores), *video.windows]
+        for start, end, scores in parts:
+            for rank, score in enumerate(scores, 1):
+                probability = f"{score.probability:.6f}"
+                writer.writerow(
+                    (video.path, start, end, rank, score.label, score.name, probability, "")
+                )
+        if video.reason is not None:
+            writer.writerow((video.path, "", "", "", "", "", "", video.reason))
+    return text.getvalue()
+
+
+def percent(probability: float) -> str:
+    """ "12.3 %"."""
+    return f"{100 * probability:.1f} %"
+
+
+def clock(seconds: float) -> str:
+    """ "0:02.0", "1:02:03.0"."""
+    tenths = round(10 * seconds)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    front = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{front}:{tenths // 10:02}.{tenths % 10}"
