@@ -111,7 +111,7 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     Raises:
         ValueError: no such file, not a model file, or one this version cannot read.
     """
-    from gtdnet.models.zoo import create_model
+    from gtdnet.models.zoo import create_model  # which reads weights itself
 
     path = Path(path)
     header, tensors = _read_model_file(path)
@@ -187,30 +187,61 @@ def _copied_units(old: int, new: int) -> Tensor:
     return torch.arange(new) * old // new
 
 
-def load_backbone(backbone: nn.Module, source: str | Path | Mapping[str, Tensor]) -> None:
-    """Load 2D weights into a backbone, all of them.
+@dataclass(frozen=True)
+class BackboneWeights:
+    """Weights for a backbone: of the plain 2D network, and of temporal modules, if there are any.
 
-    Accepts a state dict, a ``.safetensors`` file or a ``.pth``/``.pt``/``.tar`` file, plain or
-    under "state_dict" or "model"; with or without the prefixes "module." and "backbone.";
-    classifier weights (fc.*, classifier.*, head.*) and temporal modules' are left out.
-
-    Raises:
-        ValueError: no such file, not weights, or not these weights (the first missing, unexpected
-            and ill-shaped keys are named).
+    Attributes:
+        plain, temporal: by the backbone's own keys.
+        label: what messages call them.
     """
-    label = str(source) if isinstance(source, (str, Path)) else "the state dict"
-    tensors = read_tensors(source) if isinstance(source, (str, Path)) else dict(source)
-    for prefix in ("module.", "backbone.", "base_model."):
-        if tensors and any(k.startswith(prefix) for k in tensors):
-            tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
-    wanted = backbone.state_dict()
-    kept = {
-        key: value
-        for key, value in tensors.items()
-        if key in wanted
-        or not (key.startswith(("fc.", "classifier.", "head.")) or ".temporal." in key)
-    }
-    _load_all(backbone, kept, label)
+
+    plain: Mapping[str, Tensor]
+    temporal: Mapping[str, Tensor]
+    label: str
+
+    @classmethod
+    def read(cls, source: str | Path | Mapping[str, Tensor]) -> BackboneWeights:
+        """From a state dict, a ``.safetensors`` file or a ``.pth``/``.pt``/``.tar`` file.
+
+        Plain or under "state_dict" or "model"; with or without the prefixes "module.",
+        "backbone." and "base_model."; classifier weights (fc.*, classifier.*, head.*) are left out.
+
+        Raises:
+            ValueError: no such file, or no weights in it.
+        """
+        is_file = isinstance(source, (str, Path))
+        tensors = read_tensors(source) if is_file else dict(source)
+        for prefix in ("module.", "backbone.", "base_model."):
+            if any(k.startswith(prefix) for k in tensors):
+                tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
+        kept = {
+            k: v for k, v in tensors.items() if not k.startswith(("fc.", "classifier.", "head."))
+        }
+        return cls(
+            {k: v for k, v in kept.items() if ".temporal." not in k},
+            {k: v for k, v in kept.items() if ".temporal." in k},
+            str(source) if is_file else "the state dict",
+        )
+
+    def load_plain(self, backbone: nn.Module) -> None:
+        """Load the 2D weights into a backbone without temporal modules.
+
+        Raises:
+            ValueError: not its weights; the first missing, unexpected and ill-shaped keys are told.
+        """
+        _load_all(backbone, self.plain, self.label)
+
+    def load_temporal(self, backbone: nn.Module) -> None:
+        """Load the temporal modules' weights; a network whose modules have none stays as it is.
+
+        Raises:
+            ValueError: the network's modules are others.
+        """
+        learned = any(".temporal." in key for key in backbone.state_dict())
+        if self.temporal and learned:
+            tensors = {**backbone.state_dict(), **self.plain, **self.temporal}
+            _load_all(backbone, resize_segments(tensors, backbone), self.label)
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.resnet import DEPTHS, ResNet
+from gtdnet.models.weights import BackboneWeights
 from gtdnet.nn import GlobalTemporalDifference, TemporalShift, insert_temporal
 
 STAGES = (2, 3, 4, 5)  # the papers' numbers of the four residual stages
@@ -92,7 +93,7 @@ def create_model(
     num_segments: int = 8,
     *,
     pretrained: str | Path | Mapping[str, Tensor] | None = None,
-    init: str = "default",
+    init: str = "auto",
     **options: Any,
 ) -> VideoClassifier:
     """Build a named model: normalised clips [N, T, 3, H, W] -> logits [N, K].
@@ -101,11 +102,13 @@ def create_model(
         name: one of :func:`list_models`.
         num_classes: K.
         num_segments: T.
-        pretrained: weights of the 2D backbone to start from: a state dict with torchvision's
-            keys, or the path of a ``.safetensors`` or ``.pth`` file that holds one (a model file of
-            this package counts; loading never unpickles code). The classifier stays new.
+        pretrained: weights of the backbone to start from: a state dict with torchvision's keys, or
+            the path of a ``.safetensors`` or ``.pth`` file that holds one, or a model file of this
+            package (loading never unpickles code). Trained temporal modules are taken over where
+            this model has the same, interpolated to its T. The classifier stays new.
         init: "identity" makes a GTDNet start as exactly the function of the TSM network with the
-            same weights and fold_div: its gates change nothing until they are trained.
+            same weights and fold_div: its gates change nothing until they are trained. "default"
+            is PyTorch's. "auto": identity if the pretrained weights have no temporal modules.
         options: see :func:`model_options`; of every model: width (channel multiplier), dropout,
             stages (which of the stages 2 to 5 get the temporal module).
 
@@ -125,10 +128,11 @@ def create_model(
     )
     stages = _check_stages(chosen["stages"])
     chosen["stages"] = list(stages)  # as JSON gives it back
-    if pretrained is not None:
-        from gtdnet.models.weights import load_backbone
-
-        load_backbone(backbone, pretrained)
+    weights = None if pretrained is None else BackboneWeights.read(pretrained)
+    if init == "auto":
+        init = "identity" if weights and not weights.temporal else "default"
+    if weights:
+        weights.load_plain(backbone)
     if method.build is not None:
         build, arguments = method.build, {key: chosen[key] for key in method.options}
         insert_temporal(
@@ -138,7 +142,9 @@ def create_model(
             init=init,
         )
     elif init not in ("default", "identity"):
-        raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
+        raise InputError(f"unknown init {init!r}: choose 'auto', 'default' or 'identity'")
+    if weights and init == "default":
+        weights.load_temporal(backbone)
     model.name, model.options = name, chosen
     return model
 

@@ -235,16 +235,13 @@ def _new_folder(config: TrainConfig) -> Path:
 
 
 def _build_model(config: TrainConfig, spec: ClipSpec) -> VideoClassifier:
-    init = config.init
-    if init == "auto":
-        init = "identity" if config.pretrained else "default"
     options = {"dropout": config.dropout, **config.model_options}
     return create_model(
         config.model,
         spec.num_classes,
         spec.num_segments,
         pretrained=config.pretrained,
-        init=init,
+        init=config.init,
         **options,
     )
 

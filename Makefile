@@ -1,0 +1,38 @@
+# make demo, make test: all set-up included. PYTHON=python3.12 make test chooses another Python.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test lint clean
+
+help:
+	@echo "make demo     set up, then the whole road on built-in data: gtdnet demo"
+	@echo "make test     set up, then the tests"
+	@echo "make lint     set up, then ruff and pyright"
+	@echo "make install  set up alone: a virtual environment in $(VENV)"
+	@echo "make clean    remove the virtual environment and caches"
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) \
+	  else f"Python 3.10 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: install
+	$(BIN)/gtdnet demo
+
+# One thread per test process: small tensors gain nothing from more.
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
