@@ -36,6 +36,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from gtdnet.data.transforms import resize_frames
 from gtdnet.errors import DecodeError
 
 Chooser = Callable[[int], np.ndarray]
@@ -312,13 +313,15 @@ class _Display:
         ratio = float(sample_aspect_ratio or 1)
         if not 1 / 4 <= ratio <= 4:  # no camera makes such pixels: a broken header
             ratio = 1.0
-        self._size = (max(1, round(first.width * ratio)), first.height)
+        self._size = (first.height, max(1, round(first.width * ratio)))
         self._orientation = _orientation(first)
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        width, height = self._size
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", **_ONE_THREAD).to_ndarray()
+        rgb = self._reformatter.reformat(frame, format="rgb24", **_ONE_THREAD).to_ndarray()
+        if rgb.shape[:2] != self._size:
+            picture = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+            rgb = resize_frames(picture, self._size)[0].permute(1, 2, 0).numpy()
         transpose, flip_y, flip_x = self._orientation
         if transpose:
             rgb = rgb.transpose(1, 0, 2)
