@@ -55,6 +55,8 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         for name in ("class_names", "mean", "std"):  # lists come from JSON
+            if isinstance(getattr(self, name), str):
+                raise InputError(f"{name} must be a list, got the text {getattr(self, name)!r}")
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("num_segments", "frame_interval", "short_side", "crop_size"):
             value = getattr(self, name)

@@ -39,6 +39,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -904,6 +905,19 @@ def _write_bytes(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def _write_frames(path: Path, images: Sequence[bytes]) -> None:
+    """A folder of numbered images, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # what a killed run may have left
+    try:
+        part.mkdir()
+        for number, image in enumerate(images, start=1):
+            (part / f"{number:05d}.jpg").write_bytes(image)
+        part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_bytes(path, text.encode())
@@ -947,11 +961,7 @@ def _write_clip(root: Path, plan: _Plan, clip: _Clip) -> _Written:
     if is_new:
         frames = render(scene, plan.height, plan.width)
         if plan.format == "something-v1":
-            folder = path.with_name(f".{path.name}.part")
-            folder.mkdir(exist_ok=True)
-            for number, content in enumerate(_encode_jpegs(frames, scene.crf), start=1):
-                (folder / f"{number:05d}.jpg").write_bytes(content)
-            folder.replace(path)
+            _write_frames(path, _encode_jpegs(frames, scene.crf))
         else:
             encode = _encode_webm if path.suffix == ".webm" else _encode_mp4
             _write_bytes(path, encode(frames, scene.crf))

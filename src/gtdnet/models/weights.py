@@ -111,7 +111,7 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     Raises:
         ValueError: no such file, not a model file, or one this version cannot read.
     """
-    from gtdnet.models.zoo import create_model  # which reads weights itself
+    from gtdnet.models.zoo import create_model, model_options  # which reads weights itself
 
     path = Path(path)
     header, tensors = _read_model_file(path)
@@ -121,6 +121,9 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
         trained = arguments["num_segments"]
         wanted = trained if num_segments is None else num_segments
         check_num_segments(wanted)
+        unknown = sorted(set(options) - set(model_options(arguments["name"])))
+        if unknown:  # among them "pretrained", which would read another file
+            raise InputError(f"the model file's header has the unknown option {unknown[0]!r}")
         if options.get("aggregation") == "mta":  # keeps at least the hidden units it has learned
             options["alpha"] = math.ceil(options["alpha"] * trained / wanted)
         model = create_model(arguments["name"], arguments["num_classes"], wanted, **options)

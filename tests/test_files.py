@@ -1,0 +1,85 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from gtdnet.files import atomic_path, write_json, write_text
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_appears_on_success_only(tmp_path: Path) -> None:
+    final = tmp_path / "report.html"
+    with atomic_path(final) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == tmp_path  # a rename, never a copy across file systems
+        assert temporary.suffix == ".html"
+        assert not final.exists()
+    assert final.read_text() == "whole"
+    assert names_in(tmp_path) == ["report.html"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), atomic_path(tmp_path / "report.html") as temporary:
+        temporary.write_text("half")
+        raise error
+    assert names_in(tmp_path) == []
+
+
+def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    final = tmp_path / "report.html"
+    final.write_text("old")
+    with pytest.raises(OSError), atomic_path(final) as temporary:
+        temporary.write_text("half")
+        raise OSError
+    assert final.read_text() == "old"
+    assert names_in(tmp_path) == ["report.html"]
+
+
+def test_success_replaces_the_old_file(tmp_path: Path) -> None:
+    final = tmp_path / "report.html"
+    final.write_text("old")
+    write_text(final, "new")
+    assert final.read_text() == "new"
+    assert names_in(tmp_path) == ["report.html"]
+
+
+def test_folders_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "c.txt", "text")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_are_those_of_any_new_file(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "new.txt", "text")
+        assert os.umask(umask) == umask  # left as it was
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new.txt").stat().st_mode) == mode
+
+
+def test_text_is_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "text.txt", "größe 速\n")
+    assert (tmp_path / "text.txt").read_bytes() == "größe 速\n".encode()
+
+
+def test_json(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_json(path, {"top1": 0.5, "name": "größe"})
+    assert path.read_text(encoding="utf-8") == '{\n  "top1": 0.5,\n  "name": "größe"\n}\n'
+    with pytest.raises(TypeError):
+        write_json(path, {"top1": object()})
+    assert json.loads(path.read_text(encoding="utf-8"))["top1"] == 0.5
+    assert names_in(tmp_path) == ["metrics.json"]
