@@ -207,7 +207,8 @@ def _evaluate_parser(parser: _Parser) -> None:
 
 
 def _evaluate(args: Namespace) -> tuple[int, dict[str, Any], str]:
-    from gtdnet.evaluate import EvaluateOptions, evaluate, summary
+    from gtdnet.evaluate import EvaluateOptions, evaluate
+    from gtdnet.evaluate.protocol import summary
 
     result = evaluate(_options(EvaluateOptions, args))
     return EXIT_DONE, result, summary(result)
@@ -227,12 +228,13 @@ def _predict_parser(parser: _Parser) -> None:
     parser.add_argument("--csv", action="store_true", help="print comma-separated values")
 
 
-def _predict(args: Namespace) -> tuple[int, dict[str, Any], str]:
-    from gtdnet.infer.predict import PredictOptions, predict, render_csv, render_table
+def _predict(args: Namespace) -> tuple[int, dict[str, Any], Any]:
+    from gtdnet.infer.predict import PredictOptions, predict
+    from gtdnet.infer.render import render_table, to_csv
 
     report = predict(_options(PredictOptions, args))
-    text = render_csv(report) if args.csv else render_table(report)
-    return EXIT_FAILED if report.num_failed else EXIT_DONE, report.to_dict(), text
+    text = to_csv(report).rstrip() if args.csv else render_table(report)
+    return EXIT_FAILED if report.num_failed else EXIT_DONE, report.to_json(), text
 
 
 # ------------------------------------------------------------------------------------- demo
@@ -258,13 +260,13 @@ def _demo(args: Namespace) -> tuple[int, dict[str, Any], str]:
 class _Command:
     """A command: its one line, how its parser is filled, and what it does.
 
-    ``run`` gives the exit code, the JSON object and the text for people.
+    ``run`` gives the exit code, the JSON object and what people read: text or a rich table.
     """
 
     title: str
     example: str
     fill: Callable[[_Parser], None]
-    run: Callable[[Namespace], tuple[int, dict[str, Any], str]]
+    run: Callable[[Namespace], tuple[int, dict[str, Any], Any]]
     positional: tuple[str, ...] = ()
 
 
@@ -368,8 +370,12 @@ def _run(name: str, words: list[str]) -> int:
     as_json = "--json" in words
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
-    elif text:
-        print(text)
+    elif isinstance(text, str):
+        print(text, end="\n" if text else "")
+    else:
+        from rich.console import Console
+
+        Console().print(text)
     return code
 
 

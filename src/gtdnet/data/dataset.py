@@ -24,6 +24,7 @@ from gtdnet.data.transforms import (
     eval_views,
     horizontal_flip,
     jitter_brightness_contrast,
+    random_crop,
     random_multiscale_crop,
 )
 from gtdnet.errors import DecodeError
@@ -34,7 +35,8 @@ class Augmentation:
     """Random changes of training clips.
 
     Attributes:
-        multiscale: crop windows of 1, .875, .75 and .66 of the short side (else of its whole).
+        multiscale: crop windows of 1, .875, .75 and .66 of the short side, resized to crop_size;
+            else random windows at the scale of the test crops.
         flip: probability of a horizontal flip; the label follows (:func:`flip_labels`), and a clip
             whose mirror image has no class is never flipped.
         brightness: brightness and contrast factors from [1 - brightness, 1 + brightness].
@@ -127,8 +129,8 @@ class TrainClips(Dataset[Sample | Failure]):
         except DecodeError as error:
             return Failure(index, error.path, error.reason)
         label = -1 if record.label is None else record.label
-        scales = {} if augment.multiscale else {"scales": (1.0,)}
-        frames = random_multiscale_crop(frames, spec, rng, **scales)
+        crop = random_multiscale_crop if augment.multiscale else random_crop
+        frames = crop(frames, spec, rng)
         mirrored = label if label < 0 else spec.flip_labels[label]
         if rng.random() < augment.flip and mirrored is not None:
             frames, label = horizontal_flip(frames), mirrored

@@ -73,10 +73,20 @@ def random_multiscale_crop(
     sides = [max(1, int(min(h, w) * s)) for s in scales]
     pairs = [(a, b) for i, a in enumerate(sides) for j, b in enumerate(sides) if abs(i - j) <= 1]
     height, width = pairs[rng.integers(len(pairs))]
-    y, x = int(rng.integers(h - height + 1)), int(rng.integers(w - width + 1))
-    window = frames[..., y : y + height, x : x + width]
+    window = _random_window(frames, height, width, rng)
     size = (spec.crop_size, spec.crop_size)
     return resize_frames(window, size, spec.interpolation, spec.antialias)
+
+
+def random_crop(frames: Tensor, spec: ClipSpec, rng: np.random.Generator) -> Tensor:
+    """Resize as for the test crops, then crop a random square: [T, 3, crop_size, crop_size]."""
+    return _random_window(resize_short_side(frames, spec), spec.crop_size, spec.crop_size, rng)
+
+
+def _random_window(frames: Tensor, height: int, width: int, rng: np.random.Generator) -> Tensor:
+    y = int(rng.integers(frames.shape[-2] - height + 1))
+    x = int(rng.integers(frames.shape[-1] - width + 1))
+    return frames[..., y : y + height, x : x + width]
 
 
 def horizontal_flip(frames: Tensor) -> Tensor:

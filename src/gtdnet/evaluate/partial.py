@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gtdnet.data.dataset import Failure
 from gtdnet.files import atomic_path
@@ -16,24 +15,28 @@ from gtdnet.infer.scoring import ScoredBatch
 
 @dataclass
 class Scored:
-    """Whole batches in their order: how many, and what they gave."""
+    """Whole batches in their order; the first stands for ``merged`` of them."""
 
-    num_batches: int = 0
-    indices: list[NDArray[np.int64]] = field(default_factory=list)
-    scores: list[NDArray[np.float32]] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    batches: list[ScoredBatch] = field(default_factory=list)
+    merged: int = 1
 
-    def add(self, batch: ScoredBatch) -> None:
-        """Append one batch."""
-        self.num_batches += 1
-        self.indices.append(batch.indices)
-        self.scores.append(batch.scores)
-        self.failures.extend(batch.failures)
+    @property
+    def num_batches(self) -> int:
+        """Batches done."""
+        return len(self.batches) + self.merged - 1 if self.batches else 0
 
     @property
     def num_records(self) -> int:
         """Records done, failed ones included."""
-        return sum(map(len, self.indices)) + len(self.failures)
+        return sum(map(len, self.batches))
+
+    def together(self) -> ScoredBatch:
+        """All batches as one; there must be at least one."""
+        return ScoredBatch(
+            np.concatenate([batch.indices for batch in self.batches]),
+            np.concatenate([batch.scores for batch in self.batches]),
+            [failure for batch in self.batches for failure in batch.failures],
+        )
 
 
 class PartialScores:
@@ -54,28 +57,26 @@ class PartialScores:
             with np.load(self.path) as file:
                 if str(file["key"]) != self.key:
                     return None
-                failures = zip(file["failed"], file["paths"], file["reasons"], strict=True)
-                return Scored(
-                    int(file["num_batches"]),
-                    [file["indices"]],
-                    [file["scores"]],
-                    [Failure(int(i), str(path), str(reason)) for i, path, reason in failures],
-                )
+                failed = zip(file["failed"], file["paths"], file["reasons"], strict=True)
+                failures = [Failure(int(i), str(path), str(reason)) for i, path, reason in failed]
+                batch = ScoredBatch(file["indices"], file["scores"], failures)
+                return Scored([batch], int(file["num_batches"]))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
             return None
 
     def write(self, scored: Scored) -> None:
         """Save, atomically."""
+        batch = scored.together()
         with atomic_path(self.path) as temporary:
             np.savez(
                 temporary,
                 key=np.array(self.key),
                 num_batches=np.array(scored.num_batches),
-                indices=np.concatenate(scored.indices),
-                scores=np.concatenate(scored.scores),
-                failed=np.array([f.index for f in scored.failures], dtype=np.int64),
-                paths=np.array([f.path for f in scored.failures], dtype=np.str_),
-                reasons=np.array([f.reason for f in scored.failures], dtype=np.str_),
+                indices=batch.indices,
+                scores=batch.scores,
+                failed=np.array([f.index for f in batch.failures], dtype=np.int64),
+                paths=np.array([f.path for f in batch.failures], dtype=np.str_),
+                reasons=np.array([f.reason for f in batch.failures], dtype=np.str_),
             )
 
     def remove(self) -> None:

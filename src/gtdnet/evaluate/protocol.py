@@ -98,5 +98,22 @@ def protocol_line(result: Mapping[str, Any]) -> str:
     )
 
 
+def summary(result: Mapping[str, Any]) -> str:
+    """The figures, what they mean, and where the files are, for people."""
+    figures = (
+        ("top-1", result["top1"]),
+        ("top-5", result["top5"]),
+        ("mean class accuracy", result["mean_class_accuracy"]),
+    )
+    known = [f"{name} {100 * value:.2f} %" for name, value in figures if value is not None]
+    return "\n".join(
+        [
+            ", ".join(known) or "the clips have no labels: scores alone were written",
+            protocol_line(result),
+            f"results: {result['output']}",
+        ]
+    )
+
+
 def _first(names: Sequence[str], count: int = 3) -> str:
     return ", ".join(map(repr, names[:count])) + (", ..." if len(names) > count else "")

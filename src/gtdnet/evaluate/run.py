@@ -25,13 +25,12 @@ from gtdnet.evaluate.protocol import (
     has_no_names,
     match_classes,
     order_frames,
-    protocol_line,
 )
 from gtdnet.evaluate.results import RESULT_FILES, Evaluation, FailedClip, write_results
-from gtdnet.infer.progress import progress_bar, say
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.infer.scoring import check_loading, score_batches
 from gtdnet.models.weights import ModelFile, load_model
+from gtdnet.progress import progress_bar, say
 
 PARTIAL_FILE = "scores.partial.npz"
 _SAVE_SECONDS = 60.0
@@ -150,7 +149,6 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     _say_failures(evaluation.failures, len(evaluation.ids))
     write_results(folder, evaluation, result)
     partial.remove()
-    say(protocol_line(result))
     return result
 
 
@@ -200,7 +198,7 @@ def evaluate_model(
     try:
         with progress_bar("clips", len(records), scored.num_records, quiet) as advance:
             for batch in batches:
-                scored.add(batch)
+                scored.batches.append(batch)  # one step, which Ctrl-C cannot halve
                 advance(len(batch))
                 if partial and time.monotonic() - saved > _SAVE_SECONDS:
                     partial.write(scored)
@@ -219,24 +217,26 @@ def evaluate_model(
             return -1
         return record.label if label_map is None else int(label_map[record.label])
 
-    failures = [
-        FailedClip(records[f.index].id, label(records[f.index]), f.path, f.reason)
-        for f in scored.failures
-    ] + [
+    gone = [
         FailedClip(r.id, label(r), r.path, "it is annotated but not there; check the dataset")
         for r in annotations.missing
     ]
-    done = [records[i] for part in scored.indices for i in part]
-    if not done:
+    found = scored.together() if scored.batches else None
+    failures = [
+        FailedClip(records[f.index].id, label(records[f.index]), f.path, f.reason)
+        for f in (found.failures if found else ())
+    ] + gone
+    if found is None or not len(found.indices):
         example = f", the first being {failures[0].path}: {failures[0].reason}" if failures else ""
         raise InputError(
             f"none of the {len(failures)} clips in the {annotations.split} split of "
             f"{annotations.root} can be read{example}"
         )
+    done = [records[i] for i in found.indices]
     return Evaluation(
         model_file.spec.class_names,
         tuple(record.id for record in done),
-        np.concatenate(scored.scores),
+        found.scores,
         np.array([label(record) for record in done], dtype=np.int64),
         tuple(failures),
     )

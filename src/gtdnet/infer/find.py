@@ -30,7 +30,8 @@ def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
         elif path.exists():
             videos = [path]
         else:
-            matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
+            # Path.glob takes no absolute patterns.
+            matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
             videos = [v for m in matches for v in (_videos_below(m) if m.is_dir() else _known(m))]
         if not videos:
             what = "holds no videos" if path.is_dir() else "is no file, folder or pattern of videos"

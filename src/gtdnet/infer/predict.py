@@ -13,10 +13,10 @@ from torch import Tensor
 from gtdnet.data.annotations import VideoRecord
 from gtdnet.errors import DecodeError
 from gtdnet.infer.find import find_videos
-from gtdnet.infer.progress import progress_bar
 from gtdnet.infer.recognizer import ClassScore, Recognizer, check_topk, check_views, load
 from gtdnet.infer.scoring import check_loading, score_batches
 from gtdnet.infer.timeline import check_positive, read_windows
+from gtdnet.progress import progress_bar
 
 
 @dataclass

@@ -25,24 +25,25 @@ def render_table(report: Report) -> Table:
     table.add_column("video", overflow="fold", max_width=26)
     if report.window is not None:
         table.add_column("time", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
     table.add_column("class", overflow="fold")
-    table.add_column("probability", justify="right", no_wrap=True)
     for video in report.videos:
         name = Path(video.path).name
         title = name if names[name] == 1 else video.path
         rows: list[tuple[str, ...]]
         if report.window is None:
-            rows = [(s.name, percent(s.probability)) for s in video.scores]
+            rows = [(percent(s.probability), s.name) for s in video.scores]
         else:
             rows = [
-                (f"{clock(s.start)} - {clock(s.end)}", s.name, percent(s.probability))
+                (f"{clock(s.start)} - {clock(s.end)}", percent(s.probability), s.name)
                 for s in video.segments
             ]
         for i, row in enumerate(rows):
             table.add_row(Text(title if i == 0 else ""), *map(Text, row))
         if video.reason is not None:
-            blank = [] if report.window is None else [Text("")]
-            table.add_row(Text("" if rows else title), *blank, Text(video.reason, style="red"))
+            blank = ("",) if report.window is None else ("", "")
+            reason = Text(f"failed: {video.reason}", style="red")
+            table.add_row(Text("" if rows else title), *blank, reason)
     return table
 
 

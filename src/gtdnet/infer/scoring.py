@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gtdnet.data.annotations import VideoRecord
 from gtdnet.data.dataset import EvalClips, Failure, collate
+from gtdnet.device import default_workers
 from gtdnet.errors import InputError
 from gtdnet.infer.recognizer import Recognizer, check_views
 
@@ -50,7 +49,7 @@ def score_batches(
         clips, crops: test views per record.
         batch_size: views that go through the model at a time; a batch is as many records as that
             makes, at least one.
-        num_workers: decoding processes; default: :func:`default_workers`.
+        num_workers: decoding processes; default: :func:`gtdnet.device.default_workers`.
         first_batch: batches to leave out, when they have been scored already.
         arrange: (views uint8 [N, V, T, 3, h, w], indices [N]) -> views that the model sees instead.
 
@@ -84,10 +83,3 @@ def check_loading(batch_size: int, num_workers: int | None) -> None:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
     if num_workers is not None and num_workers < 0:
         raise InputError(f"num_workers must not be negative, got {num_workers}")
-
-
-def default_workers(device: torch.device) -> int:
-    """Decoding processes: one per core up to 8; half of the cores where the CPU is the device."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(8, cores // 2 if device.type == "cpu" else cores))

@@ -90,9 +90,8 @@ def read_windows(
             return
         wanted = set(np.concatenate([indices for _, indices in pending]).tolist())
         kept: dict[int, Tensor] = {}
-        num_frames = 0
+        index = -1
         for index, rgb in enumerate(iter_frames(path)):
-            num_frames += 1
             if index in wanted:
                 frame = torch.from_numpy(rgb).permute(2, 0, 1)[None]
                 kept[index] = resize_short_side(frame, spec)
@@ -101,10 +100,11 @@ def read_windows(
                 frames = torch.cat([kept[i] for i in indices.tolist()])
                 yield start / rate, stop / rate, eval_views(frames, spec, crops)
                 done += 1
-                first = pending[0][0][0] if pending else num_frames
+                first = pending[0][0][0] if pending else index + 1
                 kept = {i: frame for i, frame in kept.items() if i >= first}
             if not pending:
                 return
+        num_frames = index + 1
         # The file holds fewer frames than packets; that changes the end of the plan alone.
 
 

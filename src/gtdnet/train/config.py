@@ -83,7 +83,7 @@ class ClipOptions:
         frame_interval: frames between two sampled ones (dense only).
         short_side: the shorter side in pixels before test crops.
         crop_size: side of the square the model sees.
-        multiscale: random crops of 1, .875, .75, .66 of the short side (else of all of it).
+        multiscale: random crops of 1, .875, .75, .66 of the short side; else at the test scale.
         flip: probability of a horizontal flip; left/right classes swap, others may be exempt.
         brightness: random brightness and contrast, +- this share.
     """

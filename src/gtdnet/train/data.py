@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import lightning.pytorch as pl
@@ -45,14 +44,6 @@ def read_splits(config: TrainConfig) -> tuple[Annotations, Annotations | None]:
                     f"gtdnet check lists all such clips"
                 )
     return train, validation
-
-
-def default_workers(device: torch.device) -> int:
-    """Decoding processes: one per core up to 8; half of the cores where the CPU also trains."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, min(8, cores // 2 if device.type == "cpu" else cores))
 
 
 class ClipLoaders(pl.LightningDataModule):

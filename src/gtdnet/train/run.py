@@ -21,7 +21,7 @@ from rich.console import Console
 
 from gtdnet.data.annotations import Annotations
 from gtdnet.data.spec import ClipSpec
-from gtdnet.device import resolve_device, resolve_precision
+from gtdnet.device import default_workers, resolve_device, resolve_precision
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
 from gtdnet.models.classifier import VideoClassifier
@@ -30,7 +30,7 @@ from gtdnet.models.zoo import create_model
 from gtdnet.progress import say
 from gtdnet.train.callbacks import Interrupted, RunFiles, load_weights
 from gtdnet.train.config import TrainConfig
-from gtdnet.train.data import ClipLoaders, default_workers, read_splits
+from gtdnet.train.data import ClipLoaders, read_splits
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import scaled_lr
 

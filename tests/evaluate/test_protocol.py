@@ -1,0 +1,112 @@
+"""Whose classes, frames in which order, and the line that says it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gtdnet.errors import InputError
+from gtdnet.evaluate.protocol import (
+    FRAME_ORDERS,
+    has_no_names,
+    match_classes,
+    order_frames,
+    protocol_line,
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "expected"),
+    [
+        (("a", "b", "c"), ("a", "b", "c"), None),
+        (("a", "b", "c"), ("c", "a", "b"), [2, 0, 1]),
+        (("a", "b", "c"), ("class 0", "class 1", "class 2"), None),
+        (("a", "b", "c"), ("class 0", "class 1"), None),
+        (("class 0", "class 1"), ("class 0", "class 1"), None),
+        (("class 0", "class 1", "class 2"), ("class 0", "class 1"), None),
+    ],
+)
+def test_match_classes(model, data, expected):
+    found = match_classes(model, data)
+    assert (None if found is None else found.tolist()) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        (("a", "b"), ("a", "x"), r"2 names differ.*'x' \(only in the data\), 'b' \(only in the m"),
+        (("a", "b", "c"), ("a", "b"), r"the data's 2 classes .* model's 3 .*'c' \(only in the m"),
+        (("a",), ("a", "b"), r"the data's 2 classes .* model's 1 .*'b' \(only in the data\)"),
+        (("a",), ("class 0", "class 1"), "labels up to 1, but the model knows 1 classes"),
+        (("class 0", "class 1"), ("a", "b"), r"'a' \(only in the data\)"),
+        (tuple("abcdefgh"), tuple("hgfedcbx"), r"\('h', 'g', 'f', \.\.\.\).*\('a', 'b', 'c', \.\."),
+    ],
+)
+def test_other_classes_are_refused(model, data, message):
+    with pytest.raises(InputError, match=message) as error:
+        match_classes(model, data)
+    assert "\n" not in str(error.value)
+
+
+def test_has_no_names():
+    assert has_no_names(["class 0", "class 1"])
+    assert not has_no_names(["class 1", "class 0"])
+    assert not has_no_names(["class 0", "walking"])
+
+
+def views() -> torch.Tensor:
+    """[2, 3, 4, 1, 1, 1]: every frame has a number of its own."""
+    return torch.arange(24).reshape(2, 3, 4, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("in-order", [0, 1, 2, 3]),
+        ("reversed", [3, 2, 1, 0]),
+        ("repeated", [2, 2, 2, 2]),
+    ],
+)
+def test_order_frames(order, expected):
+    found = order_frames(views(), torch.tensor([5, 6]), order)
+    assert found.shape == (2, 3, 4, 1, 1, 1)
+    assert found[0, 0].flatten().tolist() == expected
+    assert (found[1, 2].flatten() - 20).tolist() == expected
+
+
+def test_shuffling_is_a_function_of_seed_and_clip():
+    many = torch.arange(16).expand(40, 2, 16)
+    numbers = torch.arange(40)
+    found = order_frames(many, numbers, "shuffled", seed=1)
+    assert torch.equal(found.sort(dim=2).values, many)
+    assert torch.equal(found[:, 0], found[:, 1])
+    assert len({tuple(clip[0].tolist()) for clip in found}) == 40
+    assert torch.equal(order_frames(many[7:9], numbers[7:9], "shuffled", seed=1), found[7:9])
+    assert not torch.equal(order_frames(many, numbers, "shuffled", seed=2), found)
+
+
+def test_unknown_order():
+    with pytest.raises(InputError, match="'backwards': choose one of in-order, shuffled"):
+        order_frames(views(), torch.tensor([0, 1]), "backwards")
+    assert FRAME_ORDERS[0] == "in-order"
+
+
+def result(**changes: object) -> dict[str, object]:
+    spec = {"sampling": "segment", "frame_interval": 8, "short_side": 256, "crop_size": 224}
+    protocol = {
+        "views": "8x3x2", "split": "validation", "frames": "in-order", "precision": "fp32",
+        "spec": spec,
+    }  # fmt: skip
+    for key, value in changes.items():
+        (spec if key in spec else protocol)[key] = value
+    return {"num_evaluated": 600, "num_failed": 0, "protocol": protocol}
+
+
+def test_protocol_line():
+    assert protocol_line(result()) == (
+        "8x3x2 (frames x crops x clips), segment sampling, short side 256, crop 224, fp32: "
+        "600 clips of validation, 0 failed"
+    )
+    assert "frames reversed, dense/8 sampling" in protocol_line(
+        result(frames="reversed", sampling="dense")
+    )

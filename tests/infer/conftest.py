@@ -1,0 +1,71 @@
+"""Small videos of one colour at a time, a model that sees colours, and a tiny real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.infer import Recognizer
+from gtdnet.models import ModelFile, create_model, save_model
+
+COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 230)}
+
+VideoWriter = Callable[[Path, Sequence[str]], Path]
+
+
+class ByColour(nn.Module):
+    """Logits [N, 3] are the mean red, green and blue of the clip: it knows no order of frames."""
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return 10 * clip.mean(dim=(1, 3, 4))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads only cost time in networks this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def write_video() -> VideoWriter:
+    """Writes an MP4 file at 10 frames/s with one frame of each of the named colours."""
+
+    def write(path: Path, colours: Sequence[str]) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+            for colour in colours:
+                rgb = np.full((32, 48, 3), COLOURS[colour], np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+            container.mux(stream.encode(None))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def by_colour() -> Recognizer:
+    spec = ClipSpec(tuple(COLOURS), num_segments=4, short_side=32, crop_size=32)
+    return Recognizer(ModelFile(ByColour(), spec), "cpu")  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of a tiny GTDNet with 6 classes and scores that differ."""
+    torch.manual_seed(0)
+    model = create_model("gtdnet_resnet18", 6, 4, width=0.125)
+    nn.init.normal_(model.classifier.weight, std=0.5)
+    spec = ClipSpec(tuple("abcdef"), num_segments=4, short_side=36, crop_size=32)
+    folder = tmp_path_factory.mktemp("model")
+    return save_model(folder / "model.safetensors", model, spec, metrics={"top1": 0.5})
