@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from gtdnet import __version__
 from gtdnet.errors import InputError
@@ -17,12 +19,32 @@ from gtdnet.errors import InputError
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": 'a list such as [1,2] or ["a","b"]',
+    "dict": "a mapping such as {width: 0.5}",
+}
+
+
 class _Parser(ArgumentParser):
     """An argument parser whose complaints are one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        words = " ".join(message.split())
-        raise InputError(f"{words} (see {self.prog} --help)")
+        raise InputError(f"{_plain(message)} (see {self.prog} --help)")
+
+
+def _plain(complaint: str) -> str:
+    """jsonargparse's complaint about a value in plain words; any other in one line."""
+    complaint = " ".join(complaint.split())
+    option = re.match(r'Parser key "([\w.]+)"', complaint)
+    value = re.search(r"(?:Got|Given) value: (.*)$", complaint)
+    expected = re.findall(r"Expected an? <class '(\w+)'>", complaint)
+    kinds = [_KINDS.get(str(name), str(name)) for name in expected if name != "NoneType"]
+    if not (option and value and kinds):
+        return complaint
+    return f"--{option[1]}: expected {' or '.join(kinds)}, got {value[1]!r}"
 
 
 # ----------------------------------------------------------------------------------- models
@@ -157,9 +179,11 @@ def _train_parser(parser: _Parser) -> None:
 
     parser.add_argument(
         "--recipe",
-        action=ActionConfigFile,
+        "--config",
+        type=str | None,  # type: ignore[arg-type]
+        default=None,
         help=f"options from a YAML file or a recipe of this package: {', '.join(list_recipes())}; "
-        f"what is given beside it wins; --config is the same",
+        f"what is given beside it wins",
     )
     parser.add_argument(
         "--resume",
@@ -172,13 +196,12 @@ def _train_parser(parser: _Parser) -> None:
         parser.add_class_arguments(group, None, as_group=True)
 
 
-def _train(args: Namespace) -> tuple[int, dict[str, Any], str]:
+def _train(args: Namespace) -> tuple[int, dict[str, Any] | None, str]:
     from gtdnet.train.config import TrainConfig
-    from gtdnet.train.run import resume, train
+    from gtdnet.train.run import is_first_process, resume, train
 
     if args.resume:
-        given = [a for a in sys.argv[2:] if a.startswith("--")]
-        extra = [a for a in given if a.partition("=")[0] not in ("--resume", "--json", "--debug")]
+        extra = [option for option in args.given if option not in ("--resume", "--json")]
         if extra:
             raise InputError(
                 f"{extra[0]} cannot be changed by --resume, which takes every option from the "
@@ -193,6 +216,8 @@ def _train(args: Namespace) -> tuple[int, dict[str, Any], str]:
         beside = f" (validation top-1 {100 * score:.1f} %)" if score is not None else ""
         lines.append(f"model: {result.model}{beside}")
     code = EXIT_DONE if result.finished else EXIT_INTERRUPTED
+    if not is_first_process():
+        return code, None, ""
     return code, result.to_dict(), "\n".join(lines)
 
 
@@ -260,13 +285,14 @@ def _demo(args: Namespace) -> tuple[int, dict[str, Any], str]:
 class _Command:
     """A command: its one line, how its parser is filled, and what it does.
 
-    ``run`` gives the exit code, the JSON object and what people read: text or a rich table.
+    ``run`` gives the exit code, the JSON object (None: another process prints it) and what people
+    read: text or a rich table. ``positional`` names arguments that may also be given as --NAME.
     """
 
     title: str
     example: str
     fill: Callable[[_Parser], None]
-    run: Callable[[Namespace], tuple[int, dict[str, Any], Any]]
+    run: Callable[[Namespace], tuple[int, dict[str, Any] | None, Any]]
     positional: tuple[str, ...] = ()
 
 
@@ -338,11 +364,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _complain(f"gtdnet {name}", str(error))
         return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        _complain(f"gtdnet {name}", "interrupted")
+    except (KeyboardInterrupt, InterruptedError) as error:
+        _complain(f"gtdnet {name}", str(error) or "interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away; nothing is left to say
+        # The reader of our output went away: what is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except Exception as error:
         if debug:
@@ -358,6 +385,7 @@ def _run(name: str, words: list[str]) -> int:
         description=f"{command.title[0].upper()}{command.title[1:]}.",
         epilog=f"example: {command.example}",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     command.fill(parser)
     parser.add_argument(
@@ -366,22 +394,31 @@ def _run(name: str, words: list[str]) -> int:
     parser.add_argument(
         "--debug", action="store_true", help="on an error, show where in the code it arose"
     )
-    code, result, text = command.run(parser.parse_args(_normalised(words, command)))
-    as_json = "--json" in words
-    if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+    words = _normalised(words, command)
+    args = parser.parse_args(words)
+    if recipe := args.get("recipe"):
+        from gtdnet.train.config import TrainConfig, find_recipe
+
+        parser.set_defaults(asdict(TrainConfig.load(find_recipe(recipe))))
+        args = parser.parse_args(words)
+    args.given = [word.partition("=")[0] for word in words if word.startswith("--")]
+    code, result, text = command.run(args)
+    if args.json:
+        if result is not None:
+            print(json.dumps(result, ensure_ascii=False))
     elif isinstance(text, str):
         print(text, end="\n" if text else "")
     else:
         from rich.console import Console
 
         Console().print(text)
+    sys.stdout.flush()
     return code
 
 
 def _normalised(words: Sequence[str], command: _Command) -> list[str]:
-    """Accept --num-segments for --num_segments, --data X for X, --config for --recipe."""
-    result = []
+    """Accept --num-segments for --num_segments, and --model X for X."""
+    result: list[str] = []
     words = list(words)
     while words:
         word = words.pop(0)
@@ -390,16 +427,8 @@ def _normalised(words: Sequence[str], command: _Command) -> list[str]:
             continue
         option, equals, value = word.partition("=")
         option = option.replace("-", "_").replace("__", "--", 1)
-        if option == "--config":
-            option = "--recipe"
-        if option == "--recipe":
-            from gtdnet.train.config import find_recipe
-
-            if not equals and words:
-                equals, value = "=", words.pop(0)
-            value = str(find_recipe(value))
-        if option.removeprefix("--") in command.positional:
-            result += [value] if equals else []
+        if option.removeprefix("--") in command.positional and (equals or words):
+            result.insert(0, value if equals else words.pop(0))
         else:
             result.append(option + equals + value)
     return result

@@ -42,7 +42,7 @@ class DemoOptions:
     """
 
     folder: str = "demo"
-    train: int = 6000
+    train: int = 4000
     validation: int = 600
     epochs: int | None = None
     seed: int = 0

@@ -22,8 +22,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in DEVICES or (number and not number.isdecimal()):
-        raise InputError(f"unknown device {name!r}: choose one of {', '.join(DEVICES)}")
+    if kind not in DEVICES or (name != kind and not (kind == "cuda" and number.isdecimal())):
+        raise InputError(f"unknown device {name!r}: choose one of {', '.join(DEVICES)}, cuda:1 ...")
     if kind == "cuda":
         count = torch.cuda.device_count()
         if not torch.cuda.is_available() or int(number or 0) >= count:
@@ -51,7 +51,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
-        return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _has_amx() else "fp32"
+        return "bf16" if _has_bf16_units() else "fp32"
     return "fp32"
 
 
@@ -63,14 +63,14 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, dtype)
 
 
-def default_workers(device: torch.device) -> int:
-    """Decoding processes: one per core up to 8; half of the cores where the CPU is the device."""
+def default_workers(device: torch.device, devices: int = 1) -> int:
+    """Decoding processes for each of several devices: one per core up to 8, half on the CPU."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(8, cores // 2 if device.type == "cpu" else cores))
+    return max(1, min(8, cores // devices // (2 if device.type == "cpu" else 1)))
 
 
-def _has_amx() -> bool:
-    # Without matrix units for bf16, emulating it costs more than fp32.
-    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(check and check())
+def _has_bf16_units() -> bool:
+    # Without instructions for bf16 products, emulating them costs more than fp32.
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)

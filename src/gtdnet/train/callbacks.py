@@ -76,17 +76,25 @@ class RunFiles(Callback):
 
     # Stopping.
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _catch_signals(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self._handlers[number] = signal.signal(number, self._ask_to_stop)
             except ValueError:  # not in the main thread: the caller handles signals
                 return
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def _release_signals(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._release_signals()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._release_signals()
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         if self.stop_asked:
@@ -97,7 +105,9 @@ class RunFiles(Callback):
     # Saving.
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._catch_signals()  # not earlier: Lightning then puts a SIGTERM handler of its own
         self._epoch_started = time.monotonic()  # a resumed epoch has no start of its own
+        trainer.should_stop = self._patience_is_over()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._epoch_started = time.monotonic()
@@ -116,12 +126,12 @@ class RunFiles(Callback):
             return
         if done % trainer.accumulate_grad_batches:
             return  # gradients in the making are not part of a checkpoint
-        stop = self._agreed(trainer, self.stop_asked)
         due = time.monotonic() - self.last_saved > self.save_seconds
-        if stop or self._agreed(trainer, due):
-            self.position = (trainer.current_epoch, done)
-            self._save(trainer, "last.ckpt")
-        if stop:
+        if not self._agreed(trainer, self.stop_asked or due):
+            return
+        self.position = (trainer.current_epoch, done)
+        self._save(trainer, "last.ckpt")
+        if self._agreed(trainer, self.stop_asked):
             raise Interrupted
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -151,14 +161,17 @@ class RunFiles(Callback):
         if trainer.is_global_zero:
             self._write_metrics()
             self._report(trainer, row, is_best)
-        if self.patience and "val_top1" in row:
-            validated = [r for r in self.rows if "val_top1" in r]
-            since = len(validated) - 1 - validated.index(self.best)
-            if since >= self.patience:
-                say(f"stopping early: no better top-1 in {since} validations", self.console)
-                trainer.should_stop = True
-        if epoch + 1 < (trainer.max_epochs or 0) and self._agreed(trainer, self.stop_asked):
+        if self._patience_is_over():
+            say(f"stopping early: no better top-1 in {self.patience} validations", self.console)
+            trainer.should_stop = True
+        elif epoch + 1 < (trainer.max_epochs or 0) and self._agreed(trainer, self.stop_asked):
             raise Interrupted
+
+    def _patience_is_over(self) -> bool:
+        validated = [row for row in self.rows if "val_top1" in row]
+        if not self.patience or not validated:
+            return False
+        return len(validated) - 1 - validated.index(self.best) >= self.patience
 
     @staticmethod
     def _agreed(trainer: pl.Trainer, wish: bool) -> bool:

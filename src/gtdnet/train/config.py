@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -168,6 +170,19 @@ class MachineOptions:
     save_minutes: float = 10.0
 
 
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # by annotation: check, words
+    "bool": (lambda v: isinstance(v, bool), "true or false"),
+    "int": (_is_int, "a whole number"),
+    "float": (lambda v: _is_int(v) or isinstance(v, float), "a number"),
+    "str": (lambda v: isinstance(v, str), "text"),
+    "list[int]": (lambda v: isinstance(v, list) and all(map(_is_int, v)), "whole numbers"),
+    "dict[str, Any]": (lambda v: isinstance(v, dict), "a mapping of names to values"),
+}
+
 GROUPS = (RunOptions, DataOptions, ModelOptions, ClipOptions, OptimOptions, MachineOptions)
 
 
@@ -176,6 +191,12 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
     """Everything of one training run. Raises ValueError where a value is out of range."""
 
     def __post_init__(self) -> None:
+        for option in fields(self):
+            kind, _, optional = str(option.type).partition(" | ")
+            fits, words = _KINDS[kind]
+            value = getattr(self, option.name)
+            if not (fits(value) or (value is None and optional)):
+                raise InputError(f"{option.name} must be {words}, got {value!r}")
         for name, choices in (
             ("schedule", SCHEDULES),
             ("optimizer", OPTIMIZERS),
@@ -197,6 +218,11 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
         for name in ("flip", "label_smoothing", "dropout", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if self.validate_every > self.epochs:
+            raise InputError(
+                f"validate_every={self.validate_every} is more than epochs={self.epochs}, so that "
+                f"no epoch would be validated; lower validate_every"
+            )
         if not self.lr > 0:
             raise InputError(f"lr must be positive, got {self.lr}")
         if self.num_workers is not None and self.num_workers < 0:
@@ -219,7 +245,11 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote, or a recipe: a file of some of the options.
+
+        Raises:
+            ValueError: no such file, not a config, or a value out of range.
+        """
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -231,7 +261,15 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise InputError(f"{path}: unknown option {unknown[0]!r}; see gtdnet train --help")
-        return cls(**values)
+        for option in fields(cls):
+            # YAML 1.1 takes 1e-3, without a dot, for text.
+            if option.type == "float" and isinstance(values.get(option.name), str):
+                with contextlib.suppress(ValueError):
+                    values[option.name] = float(values[option.name])
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
 def list_recipes() -> list[str]:

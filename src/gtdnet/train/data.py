@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import lightning.pytorch as pl
@@ -111,9 +112,17 @@ class ClipLoaders(pl.LightningDataModule):
         return {
             "collate_fn": collate,
             "num_workers": self.num_workers,
+            "worker_init_fn": _leave_signals_to_parent,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
         }
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    # Workers inherit the run's handlers, but Ctrl-C in a terminal reaches every process: they must
+    # live on until the step is done, and still end when the parent terminates them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _ResumableLoader(DataLoader[Any]):

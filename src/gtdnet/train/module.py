@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from gtdnet.data.dataset import Batch, Failure
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
+from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.optim import build_optimizer, lr_factor
@@ -25,7 +27,8 @@ class TrainingModule(pl.LightningModule):
     Attributes:
         model: the network; its weights stand under "model." in checkpoints.
         failures: training clips that could not be decoded, by index.
-        val_failures: the same of the latest validation.
+        val_failures: the same of the latest validation; both of all processes once an epoch or
+            a save is done.
         epoch_metrics: what the epoch measured: train_loss, train_top1, val_loss, val_top1, ...
     """
 
@@ -43,7 +46,7 @@ class TrainingModule(pl.LightningModule):
         self.config = config
         self.lr = lr
         self.failures: dict[int, Failure] = {}
-        self.val_failures: list[Failure] = []
+        self.val_failures: dict[int, Failure] = {}
         self.epoch_metrics: dict[str, float] = {}
         self._train_sums = torch.zeros(3, dtype=torch.float64)  # of loss, of hits, of clips
         # Weights follow from the data, so they are not part of the checkpoint.
@@ -57,10 +60,17 @@ class TrainingModule(pl.LightningModule):
     # ------------------------------------------------------------------------------- training
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["train_sums"] = self._train_sums.tolist()
+        checkpoint["train_sums"] = self._over_processes(self._train_sums).tolist()
+        self.failures = self._from_processes(self.failures)
+        for name in ("failures", "val_failures"):
+            failures = getattr(self, name).values()
+            checkpoint[name] = [[f.index, f.path, f.reason] for f in failures]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._train_sums = torch.tensor(checkpoint["train_sums"], dtype=torch.float64)
+        if self.global_rank == 0:  # the sums are those of all processes
+            self._train_sums = torch.tensor(checkpoint["train_sums"], dtype=torch.float64)
+        for name in ("failures", "val_failures"):
+            setattr(self, name, {entry[0]: Failure(*entry) for entry in checkpoint[name]})
 
     def on_train_start(self) -> None:
         self._train_sums = self._train_sums.to(self.device)
@@ -77,7 +87,10 @@ class TrainingModule(pl.LightningModule):
         for failure in batch.failures:
             self.failures[failure.index] = failure
         if not len(batch.labels):
-            return None
+            if self.trainer.world_size == 1:
+                return None
+            # The other processes wait for gradients from this one.
+            return torch.stack([p.sum() for p in self.model.parameters()]).sum() * 0
         clips = normalise(batch.views[:, 0], self.spec)
         labels = batch.labels
         smoothing = self.config.label_smoothing
@@ -103,11 +116,32 @@ class TrainingModule(pl.LightningModule):
         return loss
 
     def sum_up_training(self) -> None:
-        """Put the epoch's loss and top-1 on the training clips into ``epoch_metrics``."""
-        sums = self.trainer.strategy.reduce(self._train_sums, reduce_op="sum")
-        loss, hits, count = (float(s) for s in sums)
-        if count:
-            self.epoch_metrics.update(train_loss=loss / count, train_top1=hits / count)
+        """Put the epoch's loss and top-1 on the training clips into ``epoch_metrics``.
+
+        Raises:
+            ValueError: no clip could be decoded, or the loss is not finite.
+        """
+        loss, hits, count = self._over_processes(self._train_sums).tolist()
+        self.failures = self._from_processes(self.failures)
+        if not count:
+            raise _nothing_decoded("training", self.failures)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the training loss of epoch {self.current_epoch + 1} is {loss}: training "
+                f"diverged; lower --lr, raise --warmup_epochs or set --clip_gradient"
+            )
+        self.epoch_metrics.update(train_loss=loss / count, train_top1=hits / count)
+
+    def _over_processes(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, in a new tensor."""
+        return torch.as_tensor(self.trainer.strategy.reduce(tensor.clone(), reduce_op="sum"))
+
+    def _from_processes(self, failures: dict[int, Failure]) -> dict[int, Failure]:
+        if self.trainer.world_size == 1:
+            return failures
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, failures)
+        return {index: failure for part in parts for index, failure in part.items()}
 
     def _step_rng(self, batch_idx: int, stream: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, self.current_epoch, batch_idx, stream])
@@ -116,12 +150,12 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         k = self.spec.num_classes
-        self.val_failures = []
+        self.val_failures = {}
         self._val_sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         self._val_counts = torch.zeros(2, k, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.val_failures += batch.failures
+        self.val_failures.update({failure.index: failure for failure in batch.failures})
         if not len(batch.labels):
             return
         logits = self.model(normalise(batch.views[:, 0], self.spec)).float()
@@ -140,17 +174,18 @@ class TrainingModule(pl.LightningModule):
         self._val_counts[1].index_add_(0, batch.labels, ones)
 
     def on_validation_epoch_end(self) -> None:
-        sums = self.trainer.strategy.reduce(self._val_sums, reduce_op="sum")
-        counts = self.trainer.strategy.reduce(self._val_counts, reduce_op="sum")
-        loss, top1, top5, count = (float(s) for s in sums)
-        if count:
-            present = counts[1] > 0
-            self.epoch_metrics.update(
-                val_loss=loss / count,
-                val_top1=top1 / count,
-                val_top5=top5 / count,
-                val_mean_class=float((counts[0][present] / counts[1][present]).mean()),
-            )
+        loss, top1, top5, count = self._over_processes(self._val_sums).tolist()
+        counts = self._over_processes(self._val_counts)
+        self.val_failures = self._from_processes(self.val_failures)
+        if not count:
+            raise _nothing_decoded("validation", self.val_failures)
+        present = counts[1] > 0
+        self.epoch_metrics.update(
+            val_loss=loss / count,
+            val_top1=top1 / count,
+            val_top5=top5 / count,
+            val_mean_class=float((counts[0][present] / counts[1][present]).mean()),
+        )
 
     # --------------------------------------------------------------------------- optimisation
 
@@ -174,3 +209,12 @@ class TrainingModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+
+def _nothing_decoded(split: str, failures: dict[int, Failure]) -> InputError:
+    example = next(iter(failures.values()), None)
+    return InputError(
+        f"none of the {split} clips can be decoded"
+        + (f", the first being {example.path}: {example.reason}" if example else "")
+        + "; gtdnet check names them all"
+    )

@@ -49,6 +49,7 @@ class TrainResult:
         finished: False where it was stopped; ``gtdnet train --resume FOLDER`` continues it.
         best: the row of metrics.csv that the model file belongs to.
         failures: training clips that could not be decoded.
+        val_failures: validation clips that could not, in the latest validation.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class TrainResult:
     finished: bool
     best: dict[str, float]
     failures: int
+    val_failures: int
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -65,6 +67,7 @@ class TrainResult:
             "finished": self.finished,
             "best": self.best,
             "undecodable_training_clips": self.failures,
+            "undecodable_validation_clips": self.val_failures,
         }
 
 
@@ -74,8 +77,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     Raises:
         ValueError: anything wrong with config, data or weights; found before training starts.
     """
-    folder = _new_folder(config)
-    return _train(config, folder, resume=False, console=console or Console(stderr=True))
+    return _train(config, _new_folder(config), resume=False, console=console or _console())
 
 
 def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
@@ -93,7 +95,16 @@ def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult
             f"gtdnet train --config {folder / 'config.yaml'} --name NEW"
         )
     config = TrainConfig.load(folder / "config.yaml")
-    return _train(config, folder, resume=True, console=console or Console(stderr=True))
+    return _train(config, folder, resume=True, console=console or _console())
+
+
+def is_first_process() -> bool:
+    """Whether this process writes and prints: with several devices, all run the same program."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+
+def _console() -> Console:
+    return Console(stderr=True, quiet=not is_first_process())
 
 
 def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console) -> TrainResult:
@@ -102,6 +113,11 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     if device.type == "cuda" and config.devices > torch.cuda.device_count():
         raise InputError(
             f"devices={config.devices} GPUs were asked for, {torch.cuda.device_count()} are here"
+        )
+    if config.devices > 1 and (device.index is not None or device.type == "mps"):
+        raise InputError(
+            f"devices={config.devices} cannot be had with --device {config.device}; "
+            f"use --device cuda or cpu, or --devices 1"
         )
     annotations, validation = read_splits(config)
     spec = config.clip_spec(annotations.class_names)
@@ -122,7 +138,9 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     module = TrainingModule(
         model, spec, config, lr, _class_weights(annotations) if config.class_weights else None
     )
-    workers = default_workers(device) if config.num_workers is None else config.num_workers
+    workers = config.num_workers
+    if workers is None:
+        workers = default_workers(device, config.devices)
     loaders = ClipLoaders(config, spec, annotations, validation, workers)
     files = RunFiles(
         folder,
@@ -137,10 +155,8 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     if console.is_terminal:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
 
-    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
-    if first:
+    if is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
-        os.environ[_RUN_FOLDER] = str(folder)
         if not resume:
             replace(config, name=folder.name).save(folder / "config.yaml")
         _announce(console, config, annotations, validation, spec, model, folder, device, precision)
@@ -154,8 +170,11 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     checkpoint = folder / "last.ckpt" if resume else None
     if checkpoint:
         loaders.start = _position(checkpoint)
-        say(f"continuing at epoch {loaders.start[0] + 1}, batch {loaders.start[1] + 1}", console)
+        epoch, batch = loaders.start
+        where = f"epoch {epoch + 1}, batch {batch + 1}"
+        say("all epochs are done" if epoch >= config.epochs else f"continuing at {where}", console)
     try:
+        os.environ.setdefault(_RUN_FOLDER, str(folder))
         with warnings.catch_warnings(), _quiet_lightning():
             trainer = pl.Trainer(
                 accelerator="gpu" if device.type == "cuda" else device.type,
@@ -180,6 +199,8 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
         finished = True
     except Interrupted:
         finished = False
+    except SystemExit as error:  # how Lightning answers a second Ctrl-C
+        raise KeyboardInterrupt from error
     finally:
         os.environ.pop(_RUN_FOLDER, None)
     return _finish(config, folder, model, spec, files, module, finished, console, annotations)
@@ -196,9 +217,13 @@ def _finish(
     console: Console,
     annotations: Annotations,
 ) -> TrainResult:
-    path = None
-    if (folder / "best.ckpt").is_file():
-        path = folder / "model.safetensors"
+    path = folder / "model.safetensors" if files.best else None
+    result = TrainResult(
+        folder, path, finished, files.best, len(module.failures), len(module.val_failures)
+    )
+    if not is_first_process():
+        return result
+    if path:
         save_model(
             path,
             model,
@@ -207,18 +232,16 @@ def _finish(
             provenance=_provenance(config, annotations),
             metrics={k: v for k, v in files.best.items() if k != "seconds"},
         )
-    if module.failures:
+    if module.failures or module.val_failures:
         _write_failures(folder / "failures.csv", module)
         say(
-            f"{len(module.failures)} training clips could not be decoded and were left out; "
-            f"see {folder / 'failures.csv'}",
+            f"{len(module.failures)} training and {len(module.val_failures)} validation clips "
+            f"could not be decoded and were left out; see {folder / 'failures.csv'}",
             console,
         )
-    if module.val_failures:
-        say(f"{len(module.val_failures)} validation clips could not be decoded", console)
     if not finished:
         say(f"stopped; continue with: gtdnet train --resume {folder}", console)
-    return TrainResult(folder, path, finished, files.best, len(module.failures))
+    return result
 
 
 def _new_folder(config: TrainConfig) -> Path:
@@ -227,10 +250,9 @@ def _new_folder(config: TrainConfig) -> Path:
     name = config.name or f"{config.model}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     folder = Path(config.output) / name
     if folder.exists():
-        raise InputError(
-            f"{folder}: exists already; choose another --name, or continue it with "
-            f"gtdnet train --resume {folder}"
-        )
+        resumable = (folder / "last.ckpt").is_file()
+        remedy = f"continue it with gtdnet train --resume {folder}" if resumable else "delete it"
+        raise InputError(f"{folder}: exists already; choose another --name, or {remedy}")
     return folder
 
 
@@ -257,7 +279,7 @@ def _class_weights(annotations: Annotations) -> torch.Tensor:
 def _position(checkpoint: Path) -> tuple[int, int]:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        epoch, batch = content["callbacks"][RunFiles.__qualname__]["position"]
+        epoch, batch = content["callbacks"]["RunFiles"]["position"]
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise InputError(f"{checkpoint}: cannot be read as a checkpoint of a run") from error
     return epoch, batch
@@ -311,8 +333,9 @@ def _announce(
 def _write_failures(path: Path, module: TrainingModule) -> None:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["path", "reason"])
-    writer.writerows((f.path, f.reason) for _, f in sorted(module.failures.items()))
+    writer.writerow(["split", "path", "reason"])
+    for split, failures in (("train", module.failures), ("validation", module.val_failures)):
+        writer.writerows((split, f.path, f.reason) for _, f in sorted(failures.items()))
     write_text(path, text.getvalue())
 
 

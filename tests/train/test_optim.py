@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import SGD, AdamW
+
+from gtdnet.models.zoo import create_model
+from gtdnet.train.config import TrainConfig
+from gtdnet.train.optim import build_optimizer, lr_factor, parameter_groups, scaled_lr
+
+GTD = "backbone.layer1.0.conv1.temporal.gtd"
+
+# At lr 0.1, weight decay 0.01 and the default factors: (group, lr, weight decay).
+EXPECTED = {
+    "backbone.conv1.weight": ("weights", 0.1, 0.01),
+    "backbone.bn1.weight": ("norms", 0.1, 0.0),
+    "backbone.bn1.bias": ("norms", 0.1, 0.0),
+    "backbone.layer1.0.conv1.weight": ("weights", 0.1, 0.01),
+    "backbone.layer2.0.downsample.0.weight": ("weights", 0.1, 0.01),
+    "backbone.layer2.0.downsample.1.weight": ("norms", 0.1, 0.0),
+    f"{GTD}.reduce.weight": ("weights", 0.1, 0.01),
+    f"{GTD}.reduce.bias": ("biases", 0.2, 0.0),
+    f"{GTD}.expand.bias": ("biases", 0.2, 0.0),
+    f"{GTD}.aggregation.lstm.weight_ih_l0": ("weights", 0.1, 0.01),
+    f"{GTD}.aggregation.lstm.weight_hh_l0": ("weights", 0.1, 0.01),
+    f"{GTD}.aggregation.lstm.bias_ih_l0": ("biases", 0.2, 0.0),
+    f"{GTD}.aggregation.lstm.bias_hh_l0": ("biases", 0.2, 0.0),
+    f"{GTD}.aggregation.lstm.bias_hh_l0_reverse": ("biases", 0.2, 0.0),
+    "classifier.weight": ("classifier weights", 0.5, 0.01),
+    "classifier.bias": ("classifier biases", 1.0, 0.0),
+}
+
+
+def small(**options: Any) -> Any:
+    return create_model("gtdnet_resnet18", 5, 4, width=0.125, **options)
+
+
+def test_which_parameter_learns_how_fast_and_decays() -> None:
+    model = small(aggregation="bilstm")
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = {
+        names[id(p)]: (group["name"], pytest.approx(group["lr"]), group["weight_decay"])
+        for group in parameter_groups(model, 0.1, 0.01)
+        for p in group["params"]
+    }
+    assert {name: found[name] for name in EXPECTED} == EXPECTED
+
+
+@pytest.mark.parametrize("aggregation", ["avg", "mta", "lstm", "bilstm"])
+def test_every_parameter_is_in_exactly_one_group(aggregation: str) -> None:
+    model = small(aggregation=aggregation)
+    grouped = [id(p) for group in parameter_groups(model, 0.1, 0.01) for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+
+
+def test_frozen_parameters_and_empty_groups_are_left_out() -> None:
+    model = create_model("tsn_resnet18", 5, 4, width=0.125)
+    model.backbone.requires_grad_(False)
+    groups = parameter_groups(model, 0.1, 0.01)
+    assert [group["name"] for group in groups] == ["classifier weights", "classifier biases"]
+    # Convolutions without biases: nothing but the classifier has any.
+    model.backbone.requires_grad_(True)
+    names = [group["name"] for group in parameter_groups(model, 0.1, 0.01)]
+    assert names == ["weights", "norms", "classifier weights", "classifier biases"]
+
+
+@pytest.mark.parametrize(
+    ("lr", "lr_batch", "total", "expected"),
+    [(0.01, 64, 64, 0.01), (0.01, 64, 256, 0.04), (0.02, 128, 8, 0.00125), (0.3, 0, 8, 0.3)],
+)
+def test_lr_scales_linearly(lr: float, lr_batch: int, total: int, expected: float) -> None:
+    assert scaled_lr(lr, lr_batch, total) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("cosine", 4), [1, 0.853553, 0.5, 0.146447]),
+        (("cosine", 4, 2), [1 / 3, 2 / 3, 1, 0.5]),
+        (("step", 5, 0, [2, 4]), [1, 1, 0.1, 0.1, 0.01]),
+        (("step", 4, 1, [2], 0.5), [0.5, 1, 0.5, 0.5]),
+        (("onecycle", 6, 2), [0.04, 0.52, 1, 0.853559, 0.50002, 0.146481]),
+        (("constant", 3), [1, 1, 1]),
+        (("constant", 4, 3), [0.25, 0.5, 0.75, 1]),
+    ],
+)
+def test_schedules(arguments: tuple[Any, ...], expected: list[float]) -> None:
+    factor = lr_factor(*arguments)
+    assert [factor(i) for i in range(len(expected))] == pytest.approx(expected, abs=1e-6)
+
+
+def test_schedules_end_where_they_say() -> None:
+    assert lr_factor("cosine", 10, 3)(10) == pytest.approx(0)
+    assert lr_factor("onecycle", 10, 3)(10) == pytest.approx(1 / 25000)
+    assert lr_factor("onecycle", 10, 3)(99) == pytest.approx(1 / 25000)  # and never rises again
+
+
+def test_optimizers() -> None:
+    sgd = build_optimizer(TrainConfig(momentum=0.8, weight_decay=0.03), small(), 0.1)
+    assert isinstance(sgd, SGD)
+    assert {group["momentum"] for group in sgd.param_groups} == {0.8}
+    assert {group["weight_decay"] for group in sgd.param_groups} == {0.0, 0.03}
+    options = TrainConfig(optimizer="adamw", weight_decay=0.03, classifier_lr=1.0, bias_lr=1.0)
+    adamw = build_optimizer(options, small(), 0.1)
+    assert isinstance(adamw, AdamW)
+    assert {group["lr"] for group in adamw.param_groups} == {0.1}
+    assert torch.is_tensor(adamw.param_groups[0]["params"][0])
