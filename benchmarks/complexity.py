@@ -7,6 +7,8 @@ The numbers follow from the architecture alone: no weights, no data, no timing, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,14 +18,14 @@ from gtdnet.nn import AGGREGATIONS
 NUM_CLASSES = 174  # Something-Something, the paper's main benchmark
 
 
-def parameters(name: str, num_segments: int = 8, **options: object) -> float:
+def parameters(name: str, num_segments: int = 8, **options: Any) -> float:
     """Millions of parameters."""
     with torch.device("meta"):
         model = create_model(name, NUM_CLASSES, num_segments, **options)
     return sum(p.numel() for p in model.parameters()) / 1e6
 
 
-def gmacs(name: str, num_segments: int, **options: object) -> float:
+def gmacs(name: str, num_segments: int, **options: Any) -> float:
     """Billions of multiply-accumulates of one 224x224 clip (this field's "GFLOPs")."""
     with torch.device("meta"):
         model = create_model(name, NUM_CLASSES, num_segments, **options).eval()
@@ -49,9 +51,8 @@ def main() -> None:
     print("|---|---:|---:|---:|")
     for name in ("tsn_resnet50", "tsm_resnet50", "gtdnet_resnet50"):
         for frames in (8, 16):
-            print(
-                f"| {name} | {frames} | {gmacs(name, frames):.2f} | {parameters(name, frames):.2f} |"
-            )
+            size = parameters(name, frames)
+            print(f"| {name} | {frames} | {gmacs(name, frames):.2f} | {size:.2f} |")
 
 
 if __name__ == "__main__":

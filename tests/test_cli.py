@@ -398,3 +398,17 @@ def test_existing_run(run: Path, data: Path, capsys: pytest.CaptureFixture[str])
         f"{run}: exists already; choose another --name, or continue it with "
         f"gtdnet train --resume {run}"
     )
+
+
+def test_a_switch_needs_no_value(run: Path, data: Path, tmp_path: Path) -> None:
+    words = ["evaluate", str(run / "model.safetensors"), "--data", str(data)]
+    words += ["--output", str(tmp_path / "results"), "--num_workers", "0"]
+    assert main(words) == 0
+    assert main(words) == 2  # would overwrite
+    assert main([*words, "--overwrite"]) == 0
+    assert main([*words, "--overwrite", "false"]) == 2
+
+
+def test_check_takes_splits_by_name(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(data), "--splits", "validation", "--workers=0", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["splits"]) == {"validation"}

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +15,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from gtdnet import __version__
 from gtdnet.errors import InputError
+
+_BARE = ("json", "debug", "csv")  # options that take no value
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -138,9 +140,9 @@ def _check_parser(parser: _Parser) -> None:
     parser.add_argument("--format", type=str | None, default=None, help="default: recognised")  # type: ignore[arg-type]
     parser.add_argument(
         "--splits",
-        type=list[str] | None,  # type: ignore[arg-type]
+        type=str | None,  # type: ignore[arg-type]
         default=None,
-        help='splits to read, as ["train","validation"]; default: all there are',
+        help="splits to read, as train,validation; default: all there are",
     )
     parser.add_argument(
         "--num_segments", type=int, default=8, help="clips with fewer frames count as short"
@@ -162,7 +164,7 @@ def _check(args: Namespace) -> tuple[int, dict[str, Any], str]:
         report = check_dataset(
             args.data,
             format=args.format,
-            splits=args.splits,
+            splits=args.splits.split(",") if args.splits else None,
             num_segments=args.num_segments,
             workers=args.workers,
             manifest=Path(args.manifest) if args.manifest else None,
@@ -394,7 +396,8 @@ def _run(name: str, words: list[str]) -> int:
     parser.add_argument(
         "--debug", action="store_true", help="on an error, show where in the code it arose"
     )
-    words = _normalised(words, command)
+    switches = {k for k, v in parser.get_defaults().items() if isinstance(v, bool)} - {*_BARE}
+    words = _normalised(words, command.positional, switches)
     args = parser.parse_args(words)
     if recipe := args.get("recipe"):
         from gtdnet.train.config import TrainConfig, find_recipe
@@ -416,8 +419,10 @@ def _run(name: str, words: list[str]) -> int:
     return code
 
 
-def _normalised(words: Sequence[str], command: _Command) -> list[str]:
-    """Accept --num-segments for --num_segments, and --model X for X."""
+def _normalised(
+    words: Sequence[str], positional: Collection[str], switches: Collection[str]
+) -> list[str]:
+    """Accept --num-segments for --num_segments, --model X for X, --overwrite for its "true"."""
     result: list[str] = []
     words = list(words)
     while words:
@@ -427,8 +432,11 @@ def _normalised(words: Sequence[str], command: _Command) -> list[str]:
             continue
         option, equals, value = word.partition("=")
         option = option.replace("-", "_").replace("__", "--", 1)
-        if option.removeprefix("--") in command.positional and (equals or words):
+        name = option.removeprefix("--")
+        if name in positional and (equals or words):
             result.insert(0, value if equals else words.pop(0))
+        elif name in switches and not equals and words[:1] not in (["true"], ["false"]):
+            result.append(f"{option}=true")
         else:
             result.append(option + equals + value)
     return result

@@ -167,7 +167,10 @@ def format_report(report: CheckReport) -> str:
             lines.append(f"    ... and {finding.count - len(finding.examples)} more")
         lines.append(f"  -> {finding.fix}")
     counts = Counter(finding.severity for finding in report.findings)
-    summary = ", ".join(f"{counts[severity]} {severity}s" for severity in SEVERITIES[:2])
+    summary = ", ".join(
+        f"{counts[severity]} {severity}{'' if counts[severity] == 1 else 's'}"
+        for severity in SEVERITIES[:2]
+    )
     lines += ["", f"{'OK' if report.ok else 'Not OK'}: {summary}."]
     if report.manifest:
         lines.append(f"Manifest of the readable clips: {report.manifest}")

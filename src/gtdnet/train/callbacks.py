@@ -191,7 +191,7 @@ class RunFiles(Callback):
 
     def _write_metrics(self) -> None:
         text = io.StringIO()
-        writer = csv.writer(text)
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerow(METRICS)
         for row in self.rows:
             values = [row.get(name, "") for name in METRICS]

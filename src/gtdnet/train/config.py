@@ -65,8 +65,8 @@ class ModelOptions:
         model: name, as gtdnet models lists them.
         model_options: the model's own options, e.g. --model_options.reduction 8.
         pretrained: file of 2D weights (.safetensors or .pth) or a model file to start from.
-        init: identity starts a GTDNet as exactly the function of the pretrained weights; auto does
-            that where there are any.
+        init: identity starts a GTDNet as exactly the TSM network of the same weights; default has
+            PyTorch's initial values; auto is identity for pretrained weights without GTD blocks.
     """
 
     model: str = "gtdnet_resnet50"

@@ -332,7 +332,7 @@ def _announce(
 
 def _write_failures(path: Path, module: TrainingModule) -> None:
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["split", "path", "reason"])
     for split, failures in (("train", module.failures), ("validation", module.val_failures)):
         writer.writerows((split, f.path, f.reason) for _, f in sorted(failures.items()))
