@@ -211,6 +211,41 @@ class RunFiles(Callback):
         say("  ".join(parts), self.console)
 
 
+class ProgressLines(Callback):
+    """A line every half minute, for logs: where there is no terminal to draw a progress bar on."""
+
+    def __init__(self, console: Console, seconds: float = 30.0) -> None:
+        self.console = console
+        self.seconds = seconds
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = self._latest = time.monotonic()
+        self._batches = 0
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._batches += 1
+        now = time.monotonic()
+        if now - self._latest < self.seconds:
+            return
+        self._latest = now
+        in_epoch, epochs = int(trainer.num_training_batches), trainer.max_epochs or 0
+        left = in_epoch * (epochs - trainer.current_epoch) - batch_idx - 1
+        minutes = (now - self._began) / self._batches * left / 60
+        loss = f"loss {float(outputs['loss']):.3f}, " if outputs else ""
+        say(
+            f"epoch {trainer.current_epoch + 1}/{epochs}, batch {batch_idx + 1}/{in_epoch}, {loss}"
+            f"about {minutes:.1f} minutes of training left",
+            self.console,
+        )
+
+
 def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The network's weights out of a Lightning checkpoint (averaged ones, where EMA was on)."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]

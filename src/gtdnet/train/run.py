@@ -28,7 +28,7 @@ from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.weights import save_model
 from gtdnet.models.zoo import create_model
 from gtdnet.progress import say
-from gtdnet.train.callbacks import Interrupted, RunFiles, load_weights
+from gtdnet.train.callbacks import Interrupted, ProgressLines, RunFiles, load_weights
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.data import ClipLoaders, read_splits
 from gtdnet.train.module import TrainingModule
@@ -152,8 +152,11 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     callbacks: list[Callback] = [files]
     if config.ema:
         callbacks.insert(0, EMAWeightAveraging(decay=config.ema))
-    if console.is_terminal:
-        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    callbacks.append(
+        RichProgressBar(console_kwargs={"stderr": True})
+        if console.is_terminal
+        else ProgressLines(console)
+    )
 
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
