@@ -357,13 +357,24 @@ def test_unknown_class_in_an_annotation(tmp_path: Path, capsys: pytest.CaptureFi
     assert "has an unknown label: 'Juggling something'" in message
 
 
-def test_video_that_is_text(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_video_that_is_text(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "text.mp4").write_text("not a video")
     words = ["predict", str(run / "model.safetensors"), str(tmp_path / "text.mp4")]
-    assert main([*words, "--num_workers", "0"]) == 1
+    words += ["--num_workers", "0"]
+    capsys.readouterr()
+    assert main(words) == 2  # the only one
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"gtdnet predict: {tmp_path}/text.mp4: it is not a readable video")
+    assert err.count("\n") == 1
+
+    words.insert(3, str(next(data.glob("val/*/*"))))  # the other one is answered
+    assert main(words) == 1
     assert "not a readable video" in " ".join(capsys.readouterr().out.split())
-    assert main([*words, "--num_workers", "0", "--json"]) == 1
-    assert "not a readable video" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["num_failed"] == 1
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])

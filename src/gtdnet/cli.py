@@ -260,6 +260,10 @@ def _predict(args: Namespace) -> tuple[int, dict[str, Any], Any]:
     from gtdnet.infer.render import render_table, to_csv
 
     report = predict(_options(PredictOptions, args))
+    only = report.videos[0]
+    if len(report.videos) == 1 and not (only.scores or only.windows):
+        _complain("gtdnet predict", f"{only.path}: {only.reason}")
+        return EXIT_BAD_INPUT, report.to_json(), ""
     text = to_csv(report).rstrip() if args.csv else render_table(report)
     return EXIT_FAILED if report.num_failed else EXIT_DONE, report.to_json(), text
 
@@ -435,11 +439,18 @@ def _normalised(
         name = option.removeprefix("--")
         if name in positional and (equals or words):
             result.insert(0, value if equals else words.pop(0))
-        elif name in switches and not equals and words[:1] not in (["true"], ["false"]):
+        elif name in switches and not equals and not _is_value(words[:1], positional):
             result.append(f"{option}=true")
         else:
             result.append(option + equals + value)
     return result
+
+
+def _is_value(following: Sequence[str], positional: Collection[str]) -> bool:
+    """Whether the word after a switch is meant as its value."""
+    if not following or following[0].startswith("--"):
+        return False
+    return not positional or following[0] in ("true", "false")
 
 
 def _options(options: type[Any], args: Namespace) -> Any:
