@@ -414,7 +414,9 @@ def loaded_equals(source: Any, wanted: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, wanted[key]) for key, value in backbone.state_dict().items())
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "base_model."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "backbone.", "module.backbone.", "model.backbone.", "base_model."]
+)
 def test_prefixes(backbone_state: dict[str, Tensor], prefix: str) -> None:
     source = {prefix + key: value for key, value in backbone_state.items()}
     assert loaded_equals(source, backbone_state)

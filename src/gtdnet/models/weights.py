@@ -207,15 +207,16 @@ class BackboneWeights:
     def read(cls, source: str | Path | Mapping[str, Tensor]) -> BackboneWeights:
         """From a state dict, a ``.safetensors`` file or a ``.pth``/``.pt``/``.tar`` file.
 
-        Plain or under "state_dict" or "model"; with or without the prefixes "module.",
-        "backbone." and "base_model."; classifier weights (fc.*, classifier.*, head.*) are left out.
+        Plain or under "state_dict" or "model" (so that a run's last.ckpt will do); with or without
+        the prefixes "module.", "model.", "backbone." and "base_model."; classifier weights (fc.*,
+        classifier.*, head.*) are left out.
 
         Raises:
             ValueError: no such file, or no weights in it.
         """
         is_file = isinstance(source, (str, Path))
         tensors = read_tensors(source) if is_file else dict(source)
-        for prefix in ("module.", "backbone.", "base_model."):
+        for prefix in ("module.", "model.", "backbone.", "base_model."):
             if any(k.startswith(prefix) for k in tensors):
                 tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
         kept = {
