@@ -17,7 +17,13 @@ from gtdnet.models.zoo import list_models
 from gtdnet.train.config import GROUPS, TrainConfig, find_recipe, list_recipes
 from gtdnet.train.run import train
 
-FORMATS = {"ssv1": "something-v1", "ssv2": "something-v2", "k400": "kinetics", "easy": "folder"}
+FORMATS = {
+    "ssv1": "something-v1",
+    "ssv2": "something-v2",
+    "k400": "kinetics",
+    "easy": "folder",
+    "full": "something-v2",
+}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +113,7 @@ def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     assert find_recipe("synth_easy").name == "synth_easy.yaml"
     views, data = ("8f", "16f"), ("ssv1", "ssv2", "k400")
     published = {f"gtdnet_r50_{view}_{name}" for view in views for name in data}
-    assert set(list_recipes()) == published | {"synth_easy"}
+    assert set(list_recipes()) == published | {"synth_easy", "synth_full"}
 
 
 @pytest.mark.parametrize("name", list_recipes())
