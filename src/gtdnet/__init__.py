@@ -4,7 +4,7 @@ from gtdnet import nn
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.infer.recognizer import ClassScore, Recognizer, load
-from gtdnet.models.weights import load_model, save_model
+from gtdnet.models.model_file import load_model, save_model
 from gtdnet.models.zoo import create_model, list_models
 
 __version__ = "0.1.0"

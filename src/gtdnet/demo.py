@@ -15,7 +15,7 @@ from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 from gtdnet.evaluate import evaluate_model
 from gtdnet.infer import Recognizer
-from gtdnet.models.weights import load_model
+from gtdnet.models.model_file import load_model
 from gtdnet.progress import progress_counter, say
 from gtdnet.train.config import TrainConfig, find_recipe
 from gtdnet.train.run import TrainResult, resume, train

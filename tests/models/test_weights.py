@@ -18,13 +18,16 @@ from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
-from gtdnet.models import ResNet, VideoClassifier, create_model, load_model, save_model, weights
-from gtdnet.models.weights import (
-    BackboneWeights,
-    is_model_file,
-    read_tensors,
-    resize_segments,
+from gtdnet.models import (
+    ResNet,
+    VideoClassifier,
+    create_model,
+    load_model,
+    model_file,
+    save_model,
 )
+from gtdnet.models.model_file import is_model_file
+from gtdnet.models.weights import BackboneWeights, read_tensors, resize_segments
 from gtdnet.nn import AGGREGATIONS, MTAggregation
 
 SPEC = ClipSpec(
@@ -131,7 +134,7 @@ def test_failing_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(weights, "save_file", write_half)
+    monkeypatch.setattr(model_file, "save_file", write_half)
     with pytest.raises(OSError, match="No space left"):
         save_model(tmp_path / "model.safetensors", small(), SPEC)
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from gtdnet.data.annotations import Annotations, VideoRecord
 from gtdnet.data.dataset import Batch
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
-from gtdnet.models.weights import load_model
+from gtdnet.models.model_file import load_model
 from gtdnet.models.zoo import create_model
 from gtdnet.train.callbacks import load_weights
 from gtdnet.train.config import TrainConfig

@@ -29,7 +29,7 @@ from gtdnet.evaluate.protocol import (
 from gtdnet.evaluate.results import RESULT_FILES, Evaluation, FailedClip, write_results
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.infer.scoring import check_loading, score_batches
-from gtdnet.models.weights import ModelFile, load_model
+from gtdnet.models.model_file import ModelFile, load_model
 from gtdnet.progress import progress_bar, say
 
 PARTIAL_FILE = "scores.partial.npz"

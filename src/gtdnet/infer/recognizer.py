@@ -15,7 +15,7 @@ from gtdnet.data.sampling import eval_indices
 from gtdnet.data.transforms import eval_views, normalise
 from gtdnet.device import autocast, resolve_device, resolve_precision
 from gtdnet.errors import InputError
-from gtdnet.models.weights import ModelFile, load_model
+from gtdnet.models.model_file import ModelFile, load_model
 
 
 class ClassScore(NamedTuple):

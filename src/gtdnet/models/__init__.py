@@ -1,8 +1,8 @@
 """2D ResNets made into clip classifiers, named models, and their files."""
 
 from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.model_file import ModelFile, load_model, save_model
 from gtdnet.models.resnet import ResNet
-from gtdnet.models.weights import ModelFile, load_model, save_model
 from gtdnet.models.zoo import create_model, list_models, model_options
 
 __all__ = [

@@ -1,157 +1,18 @@
-"""Weights in and out: the portable model file, and 2D backbones to start from.
-
-A model file is ``*.safetensors``: the tensors, and under the metadata key "gtdnet" one JSON object
-with format_version, model (name, num_classes, num_segments, options), spec (ClipSpec), fingerprint
-(of the class order), provenance and metrics. Reading one never unpickles anything.
-"""
+"""Weights read from files, and made to fit: what networks start from. Nothing is unpickled."""
 
 from __future__ import annotations
 
-import json
-import math
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
-from gtdnet.files import atomic_path
-from gtdnet.models.classifier import VideoClassifier
-from gtdnet.nn.shift import check_num_segments
-
-FORMAT_VERSION = 1
-METADATA_KEY = "gtdnet"
-
-
-@dataclass
-class ModelFile:
-    """A model as a model file holds it.
-
-    Attributes:
-        model: in eval mode, on the CPU.
-        spec: how its input is made and what its classes are called.
-        provenance: where it comes from (version, command, data, date), JSON-ready.
-        metrics: what was measured when it was written, JSON-ready.
-        path: where it was read.
-    """
-
-    model: VideoClassifier
-    spec: ClipSpec
-    provenance: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    path: str = ""
-
-
-def save_model(
-    path: str | Path,
-    model: VideoClassifier,
-    spec: ClipSpec,
-    *,
-    provenance: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    state_dict: Mapping[str, Tensor] | None = None,
-) -> Path:
-    """Write the portable model file, atomically.
-
-    Args:
-        state_dict: weights to write in place of the model's own (an average of them, say).
-
-    Raises:
-        ValueError: the model is not one of the zoo's, the path does not end in ``.safetensors``, or
-            model and spec disagree.
-    """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise InputError(f"a model file must end in .safetensors, got {path}")
-    if not model.name:
-        raise InputError(
-            "only models made by create_model can be written as a model file; "
-            "save a network of your own with torch.save(model.state_dict(), ...)"
-        )
-    if (model.num_segments, model.num_classes) != (spec.num_segments, spec.num_classes):
-        raise InputError(
-            f"model and spec disagree: the model has {model.num_segments} frames and "
-            f"{model.num_classes} classes, the spec {spec.num_segments} and {spec.num_classes}"
-        )
-    header = {
-        "format_version": FORMAT_VERSION,
-        "model": {
-            "name": model.name,
-            "num_classes": model.num_classes,
-            "num_segments": model.num_segments,
-            "options": model.options,
-        },
-        "spec": spec.to_dict(),
-        "fingerprint": spec.fingerprint,
-        "provenance": dict(provenance or {}),
-        "metrics": dict(metrics or {}),
-    }
-    weights = model.state_dict() if state_dict is None else state_dict
-    tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {METADATA_KEY: json.dumps(header, ensure_ascii=False)})
-    return path
-
-
-def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFile:
-    """Read a portable model file.
-
-    Args:
-        num_segments: run the model at another number of frames than it was trained with: weights
-            over the time axis are fitted to it (:func:`resize_segments`).
-
-    Raises:
-        ValueError: no such file, not a model file, or one this version cannot read.
-    """
-    from gtdnet.models.zoo import create_model, model_options  # which reads weights itself
-
-    path = Path(path)
-    header, tensors = _read_model_file(path)
-    try:
-        arguments, options = header["model"], {**header["model"]["options"]}
-        spec = ClipSpec.from_dict(header["spec"])
-        trained = arguments["num_segments"]
-        wanted = trained if num_segments is None else num_segments
-        check_num_segments(wanted)
-        unknown = sorted(set(options) - set(model_options(arguments["name"])))
-        if unknown:  # among them "pretrained", which would read another file
-            raise InputError(f"the model file's header has the unknown option {unknown[0]!r}")
-        if options.get("aggregation") == "mta":  # keeps at least the hidden units it has learned
-            options["alpha"] = math.ceil(options["alpha"] * trained / wanted)
-        model = create_model(arguments["name"], arguments["num_classes"], wanted, **options)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: the model file's header is incomplete ({error})") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    if header.get("fingerprint") != spec.fingerprint:
-        raise InputError(
-            f"{path}: the class names do not match their fingerprint; the file was changed by hand"
-        )
-    if wanted != trained:
-        tensors = resize_segments(tensors, model)
-        spec = spec.with_options(num_segments=wanted)
-    _load_all(model, tensors, str(path))
-    model.eval()
-    return ModelFile(
-        model, spec, header.get("provenance", {}), header.get("metrics", {}), str(path)
-    )
-
-
-def is_model_file(path: Path) -> bool:
-    """Whether the file is a safetensors file with this package's header."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return METADATA_KEY in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False
 
 
 def resize_segments(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -234,7 +95,7 @@ class BackboneWeights:
         Raises:
             ValueError: not its weights; the first missing, unexpected and ill-shaped keys are told.
         """
-        _load_all(backbone, self.plain, self.label)
+        load_all(backbone, self.plain, self.label)
 
     def load_temporal(self, backbone: nn.Module) -> None:
         """Load the temporal modules' weights; a network whose modules have none stays as it is.
@@ -245,7 +106,7 @@ class BackboneWeights:
         learned = any(".temporal." in key for key in backbone.state_dict())
         if self.temporal and learned:
             tensors = {**backbone.state_dict(), **self.plain, **self.temporal}
-            _load_all(backbone, resize_segments(tensors, backbone), self.label)
+            load_all(backbone, resize_segments(tensors, backbone), self.label)
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -258,7 +119,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such weights file")
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)[1]
+        return read_safetensors(path)[1]
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -280,33 +141,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.exists():
-        raise InputError(f"{path}: no such model file; train one with gtdnet train, or gtdnet demo")
-    if path.is_dir():
-        inner = path / "model.safetensors"
-        hint = f"; did you mean {inner}?" if inner.is_file() else ""
-        raise InputError(f"{path}: is a folder, not a model file (*.safetensors){hint}")
-    metadata, tensors = _read_safetensors(path)
-    if METADATA_KEY not in metadata:
-        raise InputError(
-            f"{path}: holds weights but not gtdnet's header (classes, sampling), so it is not a "
-            f"model file; use it as a start with --pretrained"
-        )
-    try:
-        header = json.loads(metadata[METADATA_KEY])
-        version = header["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: the model file's header cannot be read ({error})") from error
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: has model file format {version}, this version of gtdnet reads "
-            f"{FORMAT_VERSION}; update gtdnet"
-        )
-    return header, tensors
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file; ValueError if it is none."""
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -316,7 +152,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
-def _load_all(module: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
+def load_all(module: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
     """Load every tensor or raise InputError, changing nothing."""
     wanted = module.state_dict()
     # Checkpoints from before PyTorch 0.4.1 lack the counters, which nothing here reads.

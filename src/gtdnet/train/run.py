@@ -25,7 +25,7 @@ from gtdnet.device import default_workers, resolve_device, resolve_precision
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.models.weights import save_model
+from gtdnet.models.model_file import save_model
 from gtdnet.models.zoo import create_model
 from gtdnet.progress import say
 from gtdnet.train.callbacks import Interrupted, ProgressLines, RunFiles, load_weights
