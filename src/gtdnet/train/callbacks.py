@@ -208,7 +208,9 @@ class RunFiles(Callback):
                 + (" (best)" if is_best else "")
             )
         parts.append(f"{row['seconds']:.0f} s")
-        say("  ".join(parts), self.console)
+        # The progress bar's own console, if it draws one, puts the line above the bar.
+        bar = trainer.progress_bar_callback
+        say("  ".join(parts), getattr(bar, "_console", None) or self.console)
 
 
 class ProgressLines(Callback):
