@@ -63,11 +63,15 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, dtype)
 
 
+def num_cores() -> int:
+    """Cores that this process may use, as a container or a scheduler allows."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def default_workers(device: torch.device, devices: int = 1) -> int:
     """Decoding processes for each of several devices: one per core up to 8, half on the CPU."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(8, cores // devices // (2 if device.type == "cpu" else 1)))
+    return max(1, min(8, num_cores() // devices // (2 if device.type == "cpu" else 1)))
 
 
 def _has_bf16_units() -> bool:

@@ -28,6 +28,7 @@ from gtdnet.data.annotations import (
     read_annotations,
 )
 from gtdnet.data.decode import iter_frames, probe
+from gtdnet.device import num_cores
 from gtdnet.errors import DecodeError, InputError
 
 SEVERITIES = ("error", "warning", "info")
@@ -224,7 +225,7 @@ def _inspect_all(
 
 def _inspected(paths: Sequence[str], workers: int | None) -> Iterator[ClipFacts]:
     if workers is None:
-        workers = min(_num_cores(), len(paths) // _PER_PROCESS)
+        workers = min(num_cores(), len(paths) // _PER_PROCESS)
         workers = 0 if workers == 1 else workers
     if workers == 0:
         yield from map(inspect_clip, paths)
@@ -236,12 +237,6 @@ def _inspected(paths: Sequence[str], workers: int | None) -> Iterator[ClipFacts]
         yield from pool.map(inspect_clip, paths, chunksize=4)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what a container or a scheduler allows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # Findings

@@ -113,6 +113,7 @@ class TrainClips(Dataset[Sample | Failure]):
         self.spec = spec
         self.augmentation = augmentation or Augmentation()
         self.seed = seed
+        self._flip_labels = spec.flip_labels
 
     def __len__(self) -> int:
         return len(self.records)
@@ -131,7 +132,7 @@ class TrainClips(Dataset[Sample | Failure]):
         label = -1 if record.label is None else record.label
         crop = random_multiscale_crop if augment.multiscale else random_crop
         frames = crop(frames, spec, rng)
-        mirrored = label if label < 0 else spec.flip_labels[label]
+        mirrored = label if label < 0 else self._flip_labels[label]
         if rng.random() < augment.flip and mirrored is not None:
             frames, label = horizontal_flip(frames), mirrored
         if augment.brightness:

@@ -45,7 +45,6 @@ Chooser = Callable[[int], np.ndarray]
 A pure function: it is called a second time when a file turns out to hold fewer frames than packets.
 """
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
     | {".ts", ".mts", ".ogv", ".gif"}

@@ -38,7 +38,6 @@ import io
 import json
 import math
 import multiprocessing
-import os
 import shutil
 import signal
 import time
@@ -56,6 +55,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from gtdnet.device import num_cores
 from gtdnet.errors import InputError
 
 FORMATS = ("something-v2", "something-v1", "kinetics", "folder", "list")
@@ -1133,7 +1133,7 @@ def _write_all(
     chunks = [clips[i : i + _CHUNK] for i in range(0, len(clips), _CHUNK)]
     # A worker takes seconds to start: a few clips are sooner written without one.
     if workers is None:
-        workers = 1 if len(chunks) < 8 else os.cpu_count() or 1
+        workers = 1 if len(chunks) < 8 else num_cores()
     workers = min(workers, len(chunks))
     results: dict[int, list[_Written]] = {}
     done = 0

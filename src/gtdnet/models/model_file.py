@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -140,15 +139,6 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     return ModelFile(
         model, spec, header.get("provenance", {}), header.get("metrics", {}), str(path)
     )
-
-
-def is_model_file(path: Path) -> bool:
-    """Whether the file is a safetensors file with this package's header."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return METADATA_KEY in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False
 
 
 def _read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

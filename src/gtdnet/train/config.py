@@ -211,11 +211,11 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in (
             "lr_batch", "weight_decay", "warmup_epochs", "clip_gradient", "mixup", "early_stopping",
-            "brightness", "momentum", "classifier_lr", "bias_lr", "save_minutes", "seed",
+            "momentum", "classifier_lr", "bias_lr", "save_minutes", "seed",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("flip", "label_smoothing", "dropout", "ema"):
+        for name in ("flip", "label_smoothing", "dropout", "ema", "brightness"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.validate_every > self.epochs:
