@@ -44,6 +44,20 @@ def test_frames_are_folded_classified_and_averaged(maps: bool) -> None:
     assert model.backbone.seen == [4, 3, 4, 5]
 
 
+def test_a_segment_of_several_frames_is_one_answer() -> None:
+    class Last(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:  # [N*T*f, 3, H, W] -> [N*T, 3]
+            return x.unflatten(0, (-1, 3))[:, -1].mean(dim=(2, 3))
+
+    model = VideoClassifier(Last(), 3, 5, num_segments=2, frames_per_segment=3).eval()
+    clip = torch.randn(4, 6, 3, 8, 8)
+    assert model.forward_frames(clip).shape == (4, 2, 5)
+    features = clip[:, [2, 5]].mean(dim=(3, 4))
+    torch.testing.assert_close(model(clip), model.classifier(features).mean(dim=1))
+    with pytest.raises(ValueError, match="num_segments=2 of 3 frames each, got 2; sample 6"):
+        model(clip[:, :2])
+
+
 def test_dropout_is_active_in_training_only() -> None:
     torch.manual_seed(0)
     model = VideoClassifier(MeanColour(False), 3, 2, num_segments=2, dropout=0.5)

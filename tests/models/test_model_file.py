@@ -71,6 +71,7 @@ def test_metadata(model_path: Path) -> None:
                 "width": 0.125,
                 "dropout": 0.5,
                 "stages": [2, 3, 4, 5],
+                "every": 1,
                 "reduction": 4,
                 "aggregation": "mta",
                 "alpha": 2,

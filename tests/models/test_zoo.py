@@ -32,8 +32,12 @@ def small(name: str, **options: Any) -> VideoClassifier:
     return create_model(name, 5, T, **{"width": 0.125, **options})
 
 
-def clips(n: int = 2, size: int = 32) -> Tensor:
-    return torch.randn(n, T, 3, size, size, generator=torch.Generator().manual_seed(1))
+def clips(n: int = 2, size: int = 32, frames: int = T) -> Tensor:
+    return torch.randn(n, frames, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def clips_for(model: VideoClassifier) -> Tensor:
+    return clips(frames=model.num_segments * model.frames_per_segment)
 
 
 def spec_of(model: VideoClassifier) -> ClipSpec:
@@ -74,7 +78,7 @@ def test_names() -> None:
 @each_model
 def test_forward_and_backward(name: str) -> None:
     model = small(name).train()
-    logits = model(clips())
+    logits = model(clips_for(model))
     assert logits.shape == (2, 5)
     nn.functional.cross_entropy(logits, torch.tensor([0, 3])).backward()
     for key, parameter in model.named_parameters():
@@ -93,24 +97,25 @@ def test_copies_and_reloaded_files_answer_the_same(name: str, tmp_path: Path) ->
     assert (loaded.name, loaded.options) == (model.name, model.options)
     assert not loaded.training
     with torch.inference_mode():
-        wanted = model(clips())
+        wanted = model(clips_for(model))
         assert wanted.std() > 0
         for other in (model, copied, loaded):  # the model itself: evaluation is deterministic
-            assert torch.equal(other(clips()), wanted)
+            assert torch.equal(other(clips_for(model)), wanted)
 
 
 @each_model
 def test_options_are_known_and_others_refused(name: str) -> None:
     options = model_options(name)
     assert options["width"] == 1.0
-    assert small(name).options == {**options, "width": 0.125, "stages": [2, 3, 4, 5]}
+    stages = list(options["stages"])
+    assert small(name).options == {**options, "width": 0.125, "stages": stages}
     with pytest.raises(ValueError, match=rf"{name} has no option 'colour'; its options are width"):
         create_model(name, 5, colour=1)
 
 
 @each_model
 def test_wrong_number_of_frames(name: str) -> None:
-    with pytest.raises(ValueError, match=r"num_segments=4 frames, got 3"):
+    with pytest.raises(ValueError, match=r"num_segments=4( of \d)? frames( each)?, got 3"):
         small(name)(torch.zeros(1, 3, 3, 32, 32))
 
 
@@ -141,6 +146,25 @@ def test_stages() -> None:
         "backbone.layer3.1.conv1",
     ]
     assert model.options["stages"] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("tsm_resnet18", ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]),
+        ("tsm_resnet50", ["layer1.0", "layer1.2", "layer2.0", "layer2.2", "layer3.0", "layer3.2",
+                          "layer3.4", "layer4.0", "layer4.2"]),
+    ],
+)  # fmt: skip
+def test_every_second_block(name: str, blocks: list[str]) -> None:
+    convs = temporal_convs(small(name, every=2).backbone)
+    assert [conv.removesuffix(".conv1") for conv, _ in convs] == blocks
+
+
+@pytest.mark.parametrize("every", [0, True, 1.5])
+def test_bad_every(every: Any) -> None:
+    with pytest.raises(ValueError, match="every must be a whole number of at least 1"):
+        small("tsm_resnet18", every=every)
 
 
 def test_tsn_has_no_temporal_module() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gtdnet.nn import TemporalShift, temporal_shift
+from gtdnet.nn import TemporalConv1d, TemporalShift, temporal_shift
 
 # Two clips of three frames (rows), four channels (columns), one pixel.
 FRAMES = [
@@ -136,3 +136,28 @@ def test_unfolded_clip_is_refused() -> None:
 def test_bad_arguments(arguments: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TemporalShift(*arguments)
+
+
+class TestTemporalConv1d:
+    def test_starts_as_the_temporal_shift(self) -> None:
+        x = torch.randn(6, 16, 3, 2)
+        layer = TemporalConv1d(16, num_segments=3, fold_div=8)
+        assert torch.equal(layer(x), temporal_shift(x, 3, fold_div=8))
+
+    def test_starts_as_nothing_without_fold_div(self) -> None:
+        x = torch.randn(6, 5, 3, 2)
+        assert torch.equal(TemporalConv1d(5, num_segments=3)(x), x)
+
+    def test_is_the_convolution_over_time_of_every_channel(self) -> None:
+        layer = TemporalConv1d(5, num_segments=4).double()
+        torch.nn.init.normal_(layer.weight)
+        x = torch.randn(8, 5, 3, 2, dtype=torch.float64)
+        series = x.unflatten(0, (2, 4)).permute(0, 3, 4, 2, 1).reshape(12, 5, 4)
+        expected = torch.nn.functional.conv1d(series, layer.weight, padding=1, groups=5)
+        expected = expected.reshape(2, 3, 2, 5, 4).permute(0, 4, 3, 1, 2).flatten(0, 1)
+        torch.testing.assert_close(layer(x), expected)
+
+    @pytest.mark.parametrize("arguments", [(4, 0), (4, 8, 1)])
+    def test_refuses(self, arguments: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match="at least"):
+            TemporalConv1d(*arguments)

@@ -20,14 +20,16 @@ class VideoClassifier(nn.Module):
         num_classes: K.
         num_segments: T.
         dropout: probability, before the classifier.
+        frames_per_segment: f, frames of which the backbone makes one segment's features; the clip
+            then is [N, T*f, 3, H, W] and the backbone [N*T*f, 3, H, W] -> [N*T, C(, h, w)].
 
     Attributes:
         name, options: how the zoo made this network (empty for one of the user's own); they go
             into the model file.
 
     Raises:
-        ValueError: an argument out of range; in forward, an input that is not [N, T, 3, H, W] with
-            T = num_segments.
+        ValueError: an argument out of range; in forward, an input that is not [N, T*f, 3, H, W]
+            with T = num_segments.
     """
 
     def __init__(
@@ -37,14 +39,19 @@ class VideoClassifier(nn.Module):
         num_classes: int,
         num_segments: int = 8,
         dropout: float = 0.5,
+        *,
+        frames_per_segment: int = 1,
     ) -> None:
         super().__init__()
         check_num_segments(num_segments)
+        if frames_per_segment < 1:
+            raise InputError(f"frames_per_segment must be at least 1, got {frames_per_segment}")
         if num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout must be in [0, 1), got {dropout}")
         self.num_segments = num_segments
+        self.frames_per_segment = frames_per_segment
         self.num_classes = num_classes
         self.name = ""
         self.options: dict[str, object] = {}
@@ -55,22 +62,24 @@ class VideoClassifier(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def forward_frames(self, clip: Tensor) -> Tensor:
-        """Logits of every frame: [N, T, 3, H, W] -> [N, T, K]."""
+        """Logits of every segment: [N, T*f, 3, H, W] -> [N, T, K]."""
         if clip.ndim != 5 or clip.shape[2] != 3:
             raise InputError(
                 f"expected a clip as [N, T, 3, H, W], got a tensor of shape {list(clip.shape)}"
             )
-        n, t = clip.shape[:2]
-        if t != self.num_segments:
+        n, frames = clip.shape[:2]
+        t, f = self.num_segments, self.frames_per_segment
+        if frames != t * f:
+            each = f" of {f} frames each" if f > 1 else " frames"
             raise InputError(
-                f"the model was built for num_segments={self.num_segments} frames, got {t}; "
-                f"sample {self.num_segments} frames or load the model with num_segments={t}"
+                f"the model was built for num_segments={t}{each}, got {frames}; sample "
+                f"{t * f} frames or load the model with another num_segments"
             )
-        features = self.backbone(clip.flatten(0, 1))  # [N*T, C(, h, w)]
+        features = self.backbone(clip.flatten(0, 1))  # [N*T*f, 3, H, W] -> [N*T, C(, h, w)]
         if features.ndim == 4:
             features = features.mean(dim=(2, 3))
         return self.classifier(self.dropout(features)).unflatten(0, (n, t))
 
     def forward(self, clip: Tensor) -> Tensor:
-        """Logits of every clip: normalised [N, T, 3, H, W] -> [N, K]."""
+        """Logits of every clip: normalised [N, T*f, 3, H, W] -> [N, K]."""
         return self.forward_frames(clip).mean(dim=1)

@@ -84,8 +84,8 @@ class BackboneWeights:
             k: v for k, v in tensors.items() if not k.startswith(("fc.", "classifier.", "head."))
         }
         return cls(
-            {k: v for k, v in kept.items() if ".temporal." not in k},
-            {k: v for k, v in kept.items() if ".temporal." in k},
+            {k: v for k, v in kept.items() if not is_temporal(k)},
+            {k: v for k, v in kept.items() if is_temporal(k)},
             str(source) if is_file else "the state dict",
         )
 
@@ -103,10 +103,15 @@ class BackboneWeights:
         Raises:
             ValueError: the network's modules are others.
         """
-        learned = any(".temporal." in key for key in backbone.state_dict())
+        learned = any(is_temporal(key) for key in backbone.state_dict())
         if self.temporal and learned:
             tensors = {**backbone.state_dict(), **self.plain, **self.temporal}
             load_all(backbone, resize_segments(tensors, backbone), self.label)
+
+
+def is_temporal(key: str) -> bool:
+    """Whether a backbone's tensor belongs to a temporal module rather than to the 2D network."""
+    return "temporal" in key.split(".")
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:

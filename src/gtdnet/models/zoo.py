@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -44,37 +44,85 @@ def shift_module(channels: int, num_segments: int, *, fold_div: int = 8) -> nn.M
     return TemporalShift(num_segments, fold_div)
 
 
+class Insert(Protocol):
+    """Makes a method's network of a 2D one, in place, its weights already loaded.
+
+    ``blocks`` are the names of the residual blocks that take part ("layer2.0").
+    """
+
+    def __call__(
+        self,
+        backbone: nn.Module,
+        blocks: Sequence[str],
+        num_segments: int,
+        init: str,
+        **options: Any,
+    ) -> None: ...
+
+
+def before(conv: str, build: Callable[..., nn.Module]) -> Insert:
+    """Put ``build(channels, num_segments, **options)`` before one convolution of every block."""
+
+    def insert(
+        backbone: nn.Module,
+        blocks: Sequence[str],
+        num_segments: int,
+        init: str,
+        **options: Any,
+    ) -> None:
+        insert_temporal(
+            backbone,
+            lambda channels: build(channels, num_segments, **options),
+            sites=[f"{block}.{conv}" for block in blocks],
+            init=init,
+        )
+
+    return insert
+
+
 @dataclass(frozen=True)
 class Method:
-    """A temporal method: what is put before each residual branch.
+    """A temporal method: a 2D network, and what is put into it.
 
     Attributes:
         title: one line for lists.
-        build: (channels, num_segments, **options) -> module, or None for a plain 2D network.
-        options: the options it takes, with their defaults.
+        insert: puts the temporal modules in; None for a plain 2D network.
+        options: the options ``insert`` takes, with their defaults.
+        backbone: (depth, width) -> the 2D network.
+        depths: those it comes in.
+        stages: which of the stages 2 to 5 get the module unless told otherwise.
+        frames_per_segment: neighbouring frames that make one segment of its input.
     """
 
     title: str
-    build: Callable[..., nn.Module] | None
-    options: Mapping[str, Any]
+    insert: Insert | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    backbone: Callable[[int, float], ResNet] = ResNet
+    depths: tuple[int, ...] = tuple(DEPTHS)
+    stages: tuple[int, ...] = STAGES
+    frames_per_segment: int = 1
 
 
 METHODS: dict[str, Method] = {
     "gtdnet": Method(
         "Global Temporal Difference Network (Xie et al., TMM 2022)",
-        gtd_module,
+        before("conv1", gtd_module),
         {"reduction": 4, "aggregation": "mta", "alpha": 2, "fold_div": 8},
     ),
-    "tsm": Method("Temporal Shift Module (Lin et al., ICCV 2019)", shift_module, {"fold_div": 8}),
-    "tsn": Method("Temporal Segment Networks (Wang et al., ECCV 2016)", None, {}),
+    "tsm": Method(
+        "Temporal Shift Module (Lin et al., ICCV 2019)",
+        before("conv1", shift_module),
+        {"fold_div": 8},
+    ),
+    "tsn": Method("Temporal Segment Networks (Wang et al., ECCV 2016)"),
 }
 
-COMMON_OPTIONS: Mapping[str, Any] = {"width": 1.0, "dropout": 0.5, "stages": STAGES}
+COMMON_OPTIONS: Mapping[str, Any] = {"width": 1.0, "dropout": 0.5, "stages": STAGES, "every": 1}
 
 
 def list_models() -> list[str]:
     """Names that :func:`create_model` knows, by method and depth."""
-    return [f"{method}_resnet{depth}" for method in METHODS for depth in DEPTHS]
+    return [f"{name}_resnet{depth}" for name, method in METHODS.items() for depth in method.depths]
 
 
 def model_options(name: str) -> dict[str, Any]:
@@ -83,8 +131,17 @@ def model_options(name: str) -> dict[str, Any]:
     Raises:
         ValueError: no model of that name.
     """
-    method, _ = _parse(name)
-    return {**COMMON_OPTIONS, **METHODS[method].options}
+    method, _ = parse_name(name)
+    return {**COMMON_OPTIONS, "stages": method.stages, **method.options}
+
+
+def frames_per_segment(name: str) -> int:
+    """Neighbouring frames that make one segment of a named model's input.
+
+    Raises:
+        ValueError: no model of that name.
+    """
+    return parse_name(name)[0].frames_per_segment
 
 
 def create_model(
@@ -96,7 +153,10 @@ def create_model(
     init: str = "auto",
     **options: Any,
 ) -> VideoClassifier:
-    """Build a named model: normalised clips [N, T, 3, H, W] -> logits [N, K].
+    """Build a named model: normalised clips [N, T*f, 3, H, W] -> logits [N, K].
+
+    f is 1 for all models but those that look at several neighbouring frames of each segment
+    (:func:`frames_per_segment`).
 
     Args:
         name: one of :func:`list_models`.
@@ -110,49 +170,55 @@ def create_model(
             same weights and fold_div: its gates change nothing until they are trained. "default"
             is PyTorch's. "auto": identity if the pretrained weights have no temporal modules.
         options: see :func:`model_options`; of every model: width (channel multiplier), dropout,
-            stages (which of the stages 2 to 5 get the temporal module).
+            stages (which of the stages 2 to 5 get the temporal module), every (1: all their
+            blocks; 2: every second one, as the published ResNet-101s of TSM and ACTION-Net).
 
     Raises:
         ValueError: unknown name or option, an option out of range, or weights that do not fit.
     """
-    method_name, depth = _parse(name)
-    method = METHODS[method_name]
+    method, depth = parse_name(name)
     known = model_options(name)
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise InputError(f"{name} has no option {unknown[0]!r}; its options are {', '.join(known)}")
     chosen = {**known, **options}
-    backbone = ResNet(depth, chosen["width"])
+    if init not in ("auto", "default", "identity"):
+        raise InputError(f"unknown init {init!r}: choose 'auto', 'default' or 'identity'")
+    backbone = method.backbone(depth, chosen["width"])
     model = VideoClassifier(
-        backbone, backbone.num_features, num_classes, num_segments, chosen["dropout"]
+        backbone,
+        backbone.num_features,
+        num_classes,
+        num_segments,
+        chosen["dropout"],
+        frames_per_segment=method.frames_per_segment,
     )
     stages = _check_stages(chosen["stages"])
     chosen["stages"] = list(stages)  # as JSON gives it back
+    blocks = _blocks(backbone, stages, chosen["every"])
     weights = None if pretrained is None else BackboneWeights.read(pretrained)
     if init == "auto":
         init = "identity" if weights and not weights.temporal else "default"
     if weights:
         weights.load_plain(backbone)
-    if method.build is not None:
-        build, arguments = method.build, {key: chosen[key] for key in method.options}
-        insert_temporal(
-            backbone,
-            lambda channels: build(channels, num_segments, **arguments),
-            sites=[f"layer{stage - 1}.*.conv1" for stage in stages],
-            init=init,
-        )
-    elif init not in ("default", "identity"):
-        raise InputError(f"unknown init {init!r}: choose 'auto', 'default' or 'identity'")
+    if method.insert is not None:
+        arguments = {key: chosen[key] for key in method.options}
+        method.insert(backbone, blocks, num_segments, init, **arguments)
     if weights and init == "default":
         weights.load_temporal(backbone)
     model.name, model.options = name, chosen
     return model
 
 
-def _parse(name: str) -> tuple[str, int]:
-    method, _, rest = name.partition("_resnet")
-    if method in METHODS and rest.isdecimal() and int(rest) in DEPTHS:
-        return method, int(rest)
+def parse_name(name: str) -> tuple[Method, int]:
+    """Method and depth of a named model.
+
+    Raises:
+        ValueError: no model of that name.
+    """
+    method, _, depth = name.partition("_resnet")
+    if name in list_models():
+        return METHODS[method], int(depth)
     raise InputError(f"unknown model {name!r}: choose one of {', '.join(list_models())}")
 
 
@@ -161,3 +227,15 @@ def _check_stages(stages: Any) -> tuple[int, ...]:
     if not chosen or set(chosen) - set(STAGES) or len(set(chosen)) != len(chosen):
         raise InputError(f"stages must be different numbers out of 2, 3, 4, 5, got {list(chosen)}")
     return tuple(sorted(chosen))
+
+
+def _blocks(backbone: nn.Module, stages: Sequence[int], every: Any) -> list[str]:
+    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        raise InputError(f"every must be a whole number of at least 1, got {every!r}")
+    return [
+        f"layer{stage - 1}.{block}"
+        for stage in stages
+        for block in range(
+            0, len(list(backbone.get_submodule(f"layer{stage - 1}").children())), every
+        )
+    ]

@@ -9,7 +9,7 @@ from gtdnet.nn.gtd import (
     channel_attention,
 )
 from gtdnet.nn.insert import TemporalConv2d, insert_temporal, set_num_segments, temporal_convs
-from gtdnet.nn.shift import TemporalShift, temporal_shift
+from gtdnet.nn.shift import TemporalConv1d, TemporalShift, temporal_shift
 
 __all__ = [
     "AGGREGATIONS",
@@ -17,6 +17,7 @@ __all__ = [
     "GlobalTemporalDifference",
     "LSTMAggregation",
     "MTAggregation",
+    "TemporalConv1d",
     "TemporalConv2d",
     "TemporalShift",
     "channel_attention",

@@ -1,7 +1,8 @@
 """Temporal shift: part of the channels looks one frame ahead, part one frame back.
 
 Lin, Gan, Han: "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019.
-No parameters, no arithmetic.
+No parameters, no arithmetic. Its learned form, a temporal convolution of every channel by itself,
+is what several later methods are built from.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from numbers import Integral
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
@@ -64,6 +66,54 @@ class TemporalShift(nn.Module):
 
     def extra_repr(self) -> str:
         return f"num_segments={self.num_segments}, fold_div={self.fold_div}"
+
+
+class TemporalConv1d(nn.Module):
+    """A convolution over time of every channel by itself, kernel 3, zero beyond the clip's ends.
+
+    [N*T, C, H, W] -> [N*T, C, H, W]: y_t = w_0 x_{t-1} + w_1 x_t + w_2 x_{t+1}. Used by TEA, TDN,
+    TEINet and ACTION-Net, whose papers start it at the temporal shift.
+
+    Args:
+        channels: C.
+        num_segments: T, frames per clip.
+        fold_div: at the start the layer equals :func:`temporal_shift` with this fold_div; None: it
+            leaves its input as it is.
+
+    Attributes:
+        weight: [C, 1, 3].
+
+    Raises:
+        ValueError: num_segments < 1, fold_div < 2, or an input whose first axis is not a
+            multiple of num_segments.
+    """
+
+    def __init__(self, channels: int, num_segments: int, fold_div: int | None = None) -> None:
+        super().__init__()
+        check_num_segments(num_segments)
+        if fold_div is not None and fold_div < 2:
+            raise InputError(f"fold_div must be at least 2 (both folds must fit), got {fold_div}")
+        self.num_segments = num_segments
+        weight = torch.zeros(channels, 1, 3)
+        fold = 0 if fold_div is None else channels // fold_div
+        weight[:fold, 0, 2] = 1  # from the next frame
+        weight[fold : 2 * fold, 0, 0] = 1  # from the one before
+        weight[2 * fold :, 0, 1] = 1
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_folded(x, self.num_segments)
+        clips = x.unflatten(0, (-1, self.num_segments))  # [N, T, C, H, W]
+        clips = F.pad(clips, (0, 0, 0, 0, 0, 0, 1, 1))  # [N, T+2, C, H, W]
+        before, now, after = self.weight[:, 0].unbind(1)  # [C] each
+        return (
+            clips[:, :-2] * before[:, None, None]
+            + clips[:, 1:-1] * now[:, None, None]
+            + clips[:, 2:] * after[:, None, None]
+        ).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}, num_segments={self.num_segments}"
 
 
 def check_num_segments(num_segments: int) -> None:
