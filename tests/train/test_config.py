@@ -44,6 +44,11 @@ FORMATS = {
         ({"optimizer": "lion"}, "unknown optimizer 'lion': choose one of sgd, adamw"),
         ({"schedule": "poly"}, "unknown schedule 'poly': choose one of cosine, step, onecycle"),
         ({"init": "zero"}, "unknown init 'zero': choose one of auto, default, identity"),
+        ({"freeze": "all"}, "unknown freeze 'all': choose one of none, norms, backbone"),
+        (
+            {"pretrained": "a.pth", "init_from": "b.safetensors"},
+            "pretrained=a.pth and init_from=b.safetensors are two starts; leave one of them out",
+        ),
         ({"milestones": ["a"]}, "milestones must be whole numbers, got ['a']"),
         ({"model_options": 3}, "model_options must be a mapping of names to values, got 3"),
         ({"multiscale": 1}, "multiscale must be true or false, got 1"),

@@ -23,7 +23,7 @@ from gtdnet.data.annotations import Annotations, VideoRecord
 from gtdnet.data.dataset import Batch
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
-from gtdnet.models.model_file import load_model
+from gtdnet.models.model_file import load_model, save_model
 from gtdnet.models.zoo import create_model
 from gtdnet.train.callbacks import load_weights
 from gtdnet.train.config import TrainConfig
@@ -464,6 +464,49 @@ def test_starts_from_pretrained_weights(tiny: Make, tmp_path: Path) -> None:
     torch.testing.assert_close(ours[f"{key}.weight"], backbone[f"{key}.weight"] * 2 / 3)
     assert ours[f"{key}.temporal.gtd.expand.weight"].abs().max() < 1e-6
     assert not torch.equal(ours["classifier.weight"], backbone["classifier.weight"])
+
+
+def test_starts_at_the_function_of_a_model_file(tiny: Make, tmp_path: Path) -> None:
+    spec = tiny(tmp_path).clip_spec(("a", "b"))  # short names: the classifier will be new
+    spec = replace(spec, mean=(0.1, 0.2, 0.3), antialias=False)
+    tsm = create_model("tsm_resnet18", 2, 4, width=0.125, fold_div=4)
+    path = save_model(tmp_path / "tsm.safetensors", tsm, spec)
+    console = quiet()
+    config = tiny(tmp_path, init_from=str(path), model_options={}, epochs=1, lr=1e-9)
+    result = train(config, console=console)
+    assert f"starting at the function of tsm_resnet18 in {path}; new classifier" in said(console)
+    assert result.model
+    written = load_model(result.model)
+    assert written.model.options["fold_div"] == 4
+    assert written.spec.mean == (0.1, 0.2, 0.3)
+    assert not written.spec.antialias
+    assert written.provenance["init_from"] == str(path)
+
+
+@pytest.mark.parametrize("freeze", ["norms", "backbone"])
+def test_what_is_frozen_stays_and_the_rest_learns(freeze: str, tiny: Make, tmp_path: Path) -> None:
+    first = train(tiny(tmp_path, name="first", epochs=1)).model
+    assert first
+    config = tiny(tmp_path, name="second", epochs=1, init_from=str(first), freeze=freeze)
+    second = train(config).model
+    assert second
+    before, after = load_model(first).model, load_model(second).model
+    norms = {n for n, m in before.backbone.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    changed = {
+        key
+        for key, value in before.state_dict().items()
+        if not torch.equal(value, after.state_dict()[key])
+    }
+    frozen = {
+        key
+        for key in before.state_dict()
+        if key.startswith("backbone.")
+        and (freeze == "backbone" or key.removeprefix("backbone.").rpartition(".")[0] in norms)
+    }
+    assert frozen
+    assert not changed & frozen
+    assert {"classifier.weight", "classifier.bias"} <= changed
+    assert ("backbone.conv1.weight" in changed) == (freeze == "norms")
 
 
 @pytest.mark.parametrize(

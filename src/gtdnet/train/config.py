@@ -18,6 +18,7 @@ from gtdnet.files import write_text
 SCHEDULES = ("cosine", "step", "onecycle", "constant")
 OPTIMIZERS = ("sgd", "adamw")
 INITS = ("auto", "default", "identity")
+FREEZES = ("none", "norms", "backbone")
 
 
 @dataclass
@@ -67,12 +68,18 @@ class ModelOptions:
         pretrained: file of 2D weights (.safetensors or .pth) or a model file to start from.
         init: identity starts a GTDNet as exactly the TSM network of the same weights; default has
             PyTorch's initial values; auto is identity for pretrained weights without GTD blocks.
+        init_from: model file at whose function to start: its options, and its classifier where the
+            classes are among its own; a GTDNet starts at exactly what a TSM file computes.
+        freeze: what does not learn: none, norms (batch norm keeps its statistics, scale and shift:
+            for small batches) or backbone (only the classifier learns).
     """
 
     model: str = "gtdnet_resnet50"
     model_options: dict[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
     init: str = "auto"
+    init_from: str | None = None
+    freeze: str = "none"
 
 
 @dataclass
@@ -201,6 +208,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             ("schedule", SCHEDULES),
             ("optimizer", OPTIMIZERS),
             ("init", INITS),
+            ("freeze", FREEZES),
         ):
             if getattr(self, name) not in choices:
                 raise InputError(
@@ -222,6 +230,11 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             raise InputError(
                 f"validate_every={self.validate_every} is more than epochs={self.epochs}, so that "
                 f"no epoch would be validated; lower validate_every"
+            )
+        if self.pretrained and self.init_from:
+            raise InputError(
+                f"pretrained={self.pretrained} and init_from={self.init_from} are two starts; "
+                f"leave one of them out"
             )
         if not self.lr > 0:
             raise InputError(f"lr must be positive, got {self.lr}")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
 
 from gtdnet.data.dataset import Batch, Failure
@@ -49,6 +50,13 @@ class TrainingModule(pl.LightningModule):
         self.val_failures: dict[int, Failure] = {}
         self.epoch_metrics: dict[str, float] = {}
         self._train_sums = torch.zeros(3, dtype=torch.float64)  # of loss, of hits, of clips
+        if config.freeze == "backbone":
+            model.backbone.requires_grad_(False)
+        if config.freeze != "none":
+            for norm in model.backbone.modules():
+                if isinstance(norm, _BatchNorm):
+                    # Lightning leaves each module in the mode it finds it in.
+                    norm.requires_grad_(False).eval()
         # Weights follow from the data, so they are not part of the checkpoint.
         self.register_buffer("class_weights", class_weights, persistent=False)
 

@@ -26,6 +26,7 @@ from gtdnet.errors import InputError
 from gtdnet.files import write_text
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
+from gtdnet.models.start import Start, start_from
 from gtdnet.models.zoo import create_model
 from gtdnet.progress import say
 from gtdnet.train.callbacks import Interrupted, ProgressLines, RunFiles, load_weights
@@ -35,6 +36,7 @@ from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import scaled_lr
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_PIXELS = ("mean", "std", "interpolation", "antialias")  # of a ClipSpec
 _RUN_FOLDER = "GTDNET_RUN_FOLDER"  # tells the further processes of one run where it is
 
 
@@ -130,7 +132,7 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     lr = scaled_lr(config.lr, config.lr_batch, total_batch)
 
     pl.seed_everything(config.seed, verbose=False)
-    model = _build_model(config, spec)
+    model, spec, start = _build_model(config, spec)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compile:
@@ -163,6 +165,8 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
         if not resume:
             replace(config, name=folder.name).save(folder / "config.yaml")
         _announce(console, config, annotations, validation, spec, model, folder, device, precision)
+        if start is not None:
+            say(start.describe(), console)
         if lr != config.lr:
             say(
                 f"learning rate {lr:g}: {config.lr:g} for {config.lr_batch} clips a step, scaled "
@@ -259,9 +263,23 @@ def _new_folder(config: TrainConfig) -> Path:
     return folder
 
 
-def _build_model(config: TrainConfig, spec: ClipSpec) -> VideoClassifier:
+def _build_model(
+    config: TrainConfig, spec: ClipSpec
+) -> tuple[VideoClassifier, ClipSpec, Start | None]:
+    """The network, the spec (its pixels are the source's where there is one), and the start."""
     options = {"dropout": config.dropout, **config.model_options}
-    return create_model(
+    if config.init_from:
+        start = start_from(
+            config.init_from,
+            config.model,
+            spec.class_names,
+            spec.num_segments,
+            init=config.init,
+            **options,
+        )
+        pixels = {k: getattr(start.source.spec, k) for k in _PIXELS}
+        return start.model, replace(spec, **pixels), start
+    model = create_model(
         config.model,
         spec.num_classes,
         spec.num_segments,
@@ -269,6 +287,7 @@ def _build_model(config: TrainConfig, spec: ClipSpec) -> VideoClassifier:
         init=config.init,
         **options,
     )
+    return model, spec, None
 
 
 def _class_weights(annotations: Annotations) -> torch.Tensor:
@@ -300,6 +319,7 @@ def _provenance(config: TrainConfig, annotations: Annotations) -> dict[str, Any]
         "format": annotations.format,
         "training_clips": len(annotations.records),
         "pretrained": config.pretrained,
+        "init_from": config.init_from,
         "epochs": config.epochs,
         "seed": config.seed,
     }

@@ -1,0 +1,110 @@
+"""Starting at a trained network's function: equal outputs, options, classes and frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.models import VideoClassifier, create_model, load_model, save_model
+from gtdnet.models.start import start_from
+
+NAMES = ("push left", "push right", "stop", "turn", "fall")
+WIDTH: dict[str, Any] = {"width": 0.125}
+
+
+def trained(path: Path, name: str, num_segments: int = 4, **options: Any) -> Path:
+    """A model file with norms, gates and a classifier as training leaves them."""
+    torch.manual_seed(5)
+    model = create_model(name, len(NAMES), num_segments, **WIDTH, **options)
+    for key, value in model.state_dict().items():
+        if key.endswith("running_var") or (value.ndim == 1 and key.endswith("weight")):
+            value.uniform_(0.5, 1.5)
+        elif value.is_floating_point() and value.ndim < 2:
+            value.normal_(std=0.1)
+        elif "classifier" in key:
+            value.normal_(std=0.3)
+    spec = ClipSpec(NAMES, num_segments=num_segments, short_side=40, crop_size=32)
+    return save_model(path / f"{name}.safetensors", model, spec)
+
+
+def logits(model: VideoClassifier, num_segments: int = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    with torch.inference_mode():
+        return model.eval()(torch.randn(2, num_segments, 3, 64, 64, generator=generator))
+
+
+def assert_equal(value: Tensor, wanted: Tensor) -> None:
+    assert wanted.std() > 0.01
+    torch.testing.assert_close(value, wanted, rtol=0, atol=1e-5 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("num_segments", [4, 8])
+def test_gtdnet_starts_at_the_function_of_tsm(
+    depth: int, num_segments: int, tmp_path: Path
+) -> None:
+    path = trained(tmp_path, f"tsm_resnet{depth}")
+    start = start_from(path, f"gtdnet_resnet{depth}", NAMES, num_segments)
+    assert start.exact
+    assert start.keeps_classifier
+    wanted = load_model(path, num_segments=num_segments).model
+    assert_equal(logits(start.model, num_segments), logits(wanted, num_segments))
+
+
+@pytest.mark.parametrize("options", [{"fold_div": 4}, {"stages": [4, 5]}, {"every": 2}])
+def test_where_the_shift_is_comes_from_the_file(options: dict[str, Any], tmp_path: Path) -> None:
+    path = trained(tmp_path, "tsm_resnet18", **options)
+    start = start_from(path, "gtdnet_resnet18", NAMES, 4, reduction=2)
+    assert start.exact
+    assert {k: start.model.options[k] for k in options} == options
+    assert start.model.options["reduction"] == 2
+    assert_equal(logits(start.model), logits(load_model(path).model))
+
+
+@pytest.mark.parametrize("num_segments", [4, 8])
+@pytest.mark.parametrize("aggregation", ["avg", "mta", "bilstm"])
+def test_the_same_method_goes_on(aggregation: str, num_segments: int, tmp_path: Path) -> None:
+    path = trained(tmp_path, "gtdnet_resnet18", aggregation=aggregation, reduction=2)
+    start = start_from(path, "gtdnet_resnet18", NAMES, num_segments)
+    assert start.exact
+    wanted = load_model(path, num_segments=num_segments).model
+    assert torch.equal(logits(start.model, num_segments), logits(wanted, num_segments))
+
+
+def test_what_cannot_be_exact_is_not_called_so(tmp_path: Path) -> None:
+    tsn, tsm = (trained(tmp_path, f"{name}_resnet18") for name in ("tsn", "tsm"))
+    assert not start_from(tsn, "gtdnet_resnet18", NAMES, 4).exact
+    assert not start_from(tsm, "gtdnet_resnet18", NAMES, 4, init="default").exact
+    assert not start_from(tsm, "gtdnet_resnet18", NAMES, 4, fold_div=4).exact
+    assert start_from(tsn, "tsn_resnet18", NAMES, 8).exact
+
+
+def test_rows_of_the_classifier_follow_the_class_names(tmp_path: Path) -> None:
+    path = trained(tmp_path, "tsm_resnet18")
+    some = ("turn", "push left")
+    start = start_from(path, "gtdnet_resnet18", some, 4)
+    assert start.keeps_classifier
+    assert_equal(logits(start.model), logits(load_model(path).model)[:, [3, 0]])
+
+
+def test_other_classes_get_a_new_classifier(tmp_path: Path) -> None:
+    path = trained(tmp_path, "tsm_resnet18")
+    start = start_from(path, "gtdnet_resnet18", ("turn", "jump"), 4)
+    assert not start.keeps_classifier
+    assert start.model.classifier.weight.std() < 0.01
+    assert start.describe() == (
+        f"starting at the function of tsm_resnet18 in {path}; new classifier for other classes"
+    )
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = trained(tmp_path, "tsm_resnet18")
+    with pytest.raises(ValueError, match="the weights do not fit the network"):
+        start_from(path, "gtdnet_resnet34", NAMES, 4)
+    with pytest.raises(ValueError, match="no such model file"):
+        start_from(tmp_path / "none.safetensors", "gtdnet_resnet18", NAMES, 4)
