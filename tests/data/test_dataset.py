@@ -28,6 +28,7 @@ from gtdnet.data.dataset import (
     sample_rng,
 )
 from gtdnet.data.decode import read_frames
+from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import DecodeError
@@ -198,6 +199,22 @@ def test_training_clip_holds_one_frame_of_each_segment(records: tuple[VideoRecor
     for segment, frame in enumerate(sample.views[0]):
         own = video[segment * n // 3 : (segment + 1) * n // 3]
         assert any(torch.equal(frame, one) for one in own)
+
+
+def test_clips_with_several_frames_of_each_segment(records: tuple[VideoRecord, ...]) -> None:
+    options = spec(num_segments=2, frames_per_segment=3, short_side=36, crop_size=36)
+    video, _ = read_frames(records[3].path, np.arange)
+    sample = TrainClips(records, options, PLAIN, seed=1)[0, 3]
+    assert isinstance(sample, Sample)
+    assert sample.views.shape == (1, 6, 3, 36, 36)
+    places = len(video) - 2
+    for segment, group in enumerate(sample.views[0].split(3)):
+        starts = range(segment * places // 2, (segment + 1) * places // 2)
+        assert any(torch.equal(group, video[start : start + 3]) for start in starts)
+    sample = EvalClips(records, options, num_clips=2)[3]
+    assert isinstance(sample, Sample)
+    wanted = video[eval_indices(options, len(video), 2).reshape(-1)]
+    assert torch.equal(sample.views.flatten(0, 1), wanted)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,6 +231,123 @@ def test_same_generator_same_frames(n: int, t: int, seed: int) -> None:
     assert np.array_equal(random_segment_indices(n, t, one), random_segment_indices(n, t, other))
 
 
+# ------------------------------------------------------------------- several frames of each segment
+
+
+def grouped(t: int, f: int, **options: Any) -> ClipSpec:
+    return ClipSpec(("a",), num_segments=t, frames_per_segment=f, **options)
+
+
+@pytest.mark.parametrize(
+    ("n", "t", "f", "clips", "wanted"),
+    [
+        # The drawn example: 9 places, of three parts 0-2, 3-5, 6-8.
+        (12, 3, 4, 1, [[1, 2, 3, 4, 4, 5, 6, 7, 7, 8, 9, 10]]),
+        (12, 3, 4, 2, [
+            [1, 2, 3, 4, 4, 5, 6, 7, 7, 8, 9, 10],
+            [0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9],
+        ]),
+        # Groups that do not touch: 36 places.
+        (40, 2, 5, 1, [[9, 10, 11, 12, 13, 27, 28, 29, 30, 31]]),
+        (40, 2, 5, 3, [
+            [9, 10, 11, 12, 13, 27, 28, 29, 30, 31],
+            [15, 16, 17, 18, 19, 33, 34, 35, 36, 37],
+            [3, 4, 5, 6, 7, 21, 22, 23, 24, 25],
+        ]),
+        # Fewer places than segments: the places repeat evenly. 7 frames, 3 places; then one place.
+        (7, 4, 5, 1, [[0, 1, 2, 3, 4, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6]]),
+        (5, 2, 5, 1, [[0, 1, 2, 3, 4, 0, 1, 2, 3, 4]]),
+        # Shorter than one group.
+        (4, 2, 5, 1, [[0, 1, 2, 3, 3, 0, 1, 2, 3, 3]]),
+        (2, 2, 4, 1, [[0, 1, 1, 1, 0, 1, 1, 1]]),
+        (1, 2, 3, 2, [[0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]),
+    ],
+)  # fmt: skip
+def test_groups_table(n: int, t: int, f: int, clips: int, wanted: list[list[int]]) -> None:
+    indices = eval_indices(grouped(t, f), n, clips)
+    assert indices.tolist() == wanted
+    assert indices.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("n", "clips", "wanted"),
+    [
+        # T = 2, f = 3, interval 4: 5 places in a row, and 2 frames beyond the last.
+        (7, 1, [[0, 1, 2, 4, 5, 6]]),
+        (12, 1, [[2, 3, 4, 6, 7, 8]]),
+        (12, 2, [[0, 1, 2, 4, 5, 6], [5, 6, 7, 9, 10, 11]]),
+        (6, 1, [[1, 2, 3, 3, 4, 5]]),  # by segments: 4 places
+        (2, 1, [[0, 1, 1, 0, 1, 1]]),
+    ],
+)
+def test_dense_groups_table(n: int, clips: int, wanted: list[list[int]]) -> None:
+    spec = grouped(2, 3, sampling="dense", frame_interval=4)
+    assert eval_indices(spec, n, clips).tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "n", "starts"),
+    [
+        ({}, 12, {(a, b, c) for a in (0, 1, 2) for b in (3, 4, 5) for c in (6, 7, 8)}),
+        ({}, 6, {(0, 1, 2)}),
+        ({}, 4, {(0, 0, 0)}),
+        ({}, 2, {(0, 0, 0)}),
+        ({"sampling": "dense", "frame_interval": 2}, 11, {(s, s + 2, s + 4) for s in range(4)}),
+        ({"sampling": "dense", "frame_interval": 2}, 7, {(0, 2, 3)}),  # 4 places, by segments
+    ],
+)
+def test_training_groups_table(
+    options: dict[str, Any], n: int, starts: set[tuple[int, ...]]
+) -> None:
+    """T = 3, f = 4: every choice that there is, and no other."""
+    rng = np.random.default_rng(0)
+    seen = {tuple(train_indices(grouped(3, 4, **options), n, rng).tolist()) for _ in range(600)}
+    assert seen == {tuple(min(p + k, n - 1) for p in ps for k in range(4)) for ps in starts}
+
+
+@given(n=lengths, t=st.sampled_from([4, 8, 16]), f=st.integers(1, 7))
+def test_one_clip_is_that_of_the_published_tdn(n: int, t: int, f: int) -> None:
+    """Its centres of n - f + 1 places (Wang et al., CVPR 2021), where there are more than T."""
+    tick = (n - f + 1) / t
+    if tick > 1:
+        wanted = [int(tick / 2 + tick * i) + k for i in range(t) for k in range(f)]
+        assert eval_indices(grouped(t, f), n)[0].tolist() == wanted
+
+
+@given(
+    n=lengths,
+    t=segments,
+    f=st.integers(1, 9),
+    dense=st.booleans(),
+    interval=st.integers(1, 16),
+    clips=clip_counts,
+    seed=seeds,
+)
+def test_groups_are_neighbours_of_the_frames_that_one_each_would_take(
+    n: int, t: int, f: int, dense: bool, interval: int, clips: int, seed: int
+) -> None:
+    options: dict[str, Any] = {"sampling": "dense" if dense else "segment"}
+    one = grouped(t, 1, frame_interval=interval, **options)
+    several = replace(one, frames_per_segment=f)
+    places = max(1, n - f + 1)
+    for first, found in (
+        (eval_indices(one, places, clips), eval_indices(several, n, clips)),
+        (
+            train_indices(one, places, np.random.default_rng(seed))[None],
+            train_indices(several, n, np.random.default_rng(seed))[None],
+        ),
+    ):
+        assert found.shape == (len(first), t * f)
+        groups = found.reshape(len(first), t, f)
+        assert (groups[:, :, 0] == first).all()
+        assert found.min() >= 0
+        assert found.max() < n
+        if n >= f:
+            assert (np.diff(groups, axis=2) == 1).all()
+        else:
+            assert (groups == np.minimum(np.arange(f), n - 1)).all()
+
+
 # ---------------------------------------------------------------------------------- by spec; errors
 
 
@@ -252,6 +371,9 @@ def test_spec_decides() -> None:
         (lambda rng: dense_indices(8, 8, 1, -1), "num_clips must be at least 1, got -1"),
         (lambda rng: random_segment_indices(0, 8, rng), "num_frames must be at least 1, got 0"),
         (lambda rng: random_dense_indices(8, 8, 0, rng), "frame_interval must be at least 1"),
+        (lambda rng: eval_indices(grouped(2, 5), 0), "num_frames must be at least 1, got 0"),
+        (lambda rng: train_indices(grouped(2, 5), 0, rng), "num_frames must be at least 1, got 0"),
+        (lambda rng: eval_indices(grouped(2, 5), 9, 0), "num_clips must be at least 1, got 0"),
     ],
 )
 def test_bad_arguments(call, message: str) -> None:

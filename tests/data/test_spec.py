@@ -28,6 +28,7 @@ specs = st.builds(
     std=st.tuples(*[st.floats(0.01, 1)] * 3),
     interpolation=st.sampled_from(["bilinear", "bicubic"]),
     antialias=st.booleans(),
+    frames_per_segment=st.integers(1, 8),
 )
 
 
@@ -47,10 +48,23 @@ def test_defaults() -> None:
         (0.229, 0.224, 0.225),
         "bilinear",
         True,
+        1,
     )
     assert spec.num_classes == 2
     assert spec.describe() == "8 frames (segment), short side 256, crop 224"
     assert spec.with_options(sampling="dense").describe().startswith("8 frames (dense/8)")
+
+
+@pytest.mark.parametrize(
+    ("f", "frames", "views", "described"),
+    [
+        (1, 8, "8x3x2", "8 frames (segment), short side 256, crop 224"),
+        (5, 40, "(8x5)x3x2", "8 segments x 5 frames (segment), short side 256, crop 224"),
+    ],
+)
+def test_frames_per_segment(f: int, frames: int, views: str, described: str) -> None:
+    spec = ClipSpec(("a", "b"), frames_per_segment=f)
+    assert (spec.frames_per_clip, spec.views(3, 2), spec.describe()) == (frames, views, described)
 
 
 def test_cannot_be_changed_and_hashes() -> None:
@@ -69,6 +83,7 @@ def test_cannot_be_changed_and_hashes() -> None:
         ({"frame_interval": -1}, "frame_interval must be .* got -1"),
         ({"short_side": "256"}, "short_side must be .* got '256'"),
         ({"crop_size": 0}, "crop_size must be .* got 0"),
+        ({"frames_per_segment": 0}, "frames_per_segment must be .* at least 1, got 0"),
         ({"crop_size": 257}, "crop_size=257 does not fit into short_side=256; raise short_side"),
         ({"sampling": "uniform"}, "unknown sampling 'uniform': choose one of segment, dense"),
         ({"interpolation": "area"}, "unknown interpolation 'area': .* bilinear, bicubic"),
@@ -103,6 +118,13 @@ def test_json_round_trip(spec: ClipSpec) -> None:
     assert again == spec
     assert hash(again) == hash(spec)
     assert again.fingerprint == spec.fingerprint
+
+
+def test_one_frame_per_segment_is_not_written() -> None:
+    """So that files of models that need no more stay readable to versions that know no more."""
+    assert "frames_per_segment" not in ClipSpec(("a",)).to_dict()
+    assert ClipSpec(("a",), frames_per_segment=5).to_dict()["frames_per_segment"] == 5
+    assert ClipSpec.from_dict({"class_names": ["a"]}).frames_per_segment == 1
 
 
 def test_unknown_and_missing_fields() -> None:

@@ -212,6 +212,14 @@ def test_views_are_resized_and_cropped(clips: int, crops: int) -> None:
             assert torch.equal(one, wanted[crop][4 * clip : 4 * clip + 4])
 
 
+def test_a_view_holds_all_frames_of_its_segments() -> None:
+    chosen = spec(num_segments=2, frames_per_segment=3, short_side=8, crop_size=8)
+    frames = torch.arange(12, dtype=torch.uint8)[:, None, None, None].expand(12, 3, 8, 8)
+    views = eval_views(frames, chosen, num_crops=3)
+    assert views.shape == (6, 6, 3, 8, 8)
+    assert views[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 3, 4, 5]] * 3 + [[6, 7, 8, 9, 10, 11]] * 3
+
+
 # ----------------------------------------------------------------------------------- random choices
 
 

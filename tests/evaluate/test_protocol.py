@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -85,13 +88,50 @@ def test_shuffling_is_a_function_of_seed_and_clip():
     assert not torch.equal(order_frames(many, numbers, "shuffled", seed=2), found)
 
 
+def test_shuffling_single_frames_is_one_permutation():
+    found = order_frames(torch.arange(8).expand(1, 1, 8), torch.tensor([3]), "shuffled", seed=1)
+    assert found[0, 0].tolist() == np.random.default_rng([1, 0, 3]).permutation(8).tolist()
+
+
+GROUPS = torch.tensor([0, 1, 2, 10, 11, 12, 20, 21, 22, 30, 31, 32])  # T = 4, f = 3
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("in-order", GROUPS.tolist()),
+        ("reversed", [32, 31, 30, 22, 21, 20, 12, 11, 10, 2, 1, 0]),
+        ("repeated", [21] * 12),
+        # Permutations of the segments, then of each one's frames, as the generator gives them.
+        ("shuffled", [2, 0, 1, 22, 20, 21, 31, 30, 32, 12, 10, 11]),
+    ],
+)
+def test_order_of_several_frames_per_segment(order, expected):
+    found = order_frames(GROUPS.expand(1, 2, 12), torch.tensor([3]), order, 1, 3)
+    assert found.tolist() == [[expected, expected]]
+
+
+def test_shuffled_segments_keep_their_frames_together_and_no_order():
+    many = GROUPS.expand(600, 1, 12)
+    found = order_frames(many, torch.arange(600), "shuffled", 0, frames_per_segment=3)[:, 0]
+    segments = found.unflatten(1, (4, 3))
+    assert (segments // 10 == segments[..., :1] // 10).all()
+    assert (segments.sort(dim=2).values % 10 == torch.arange(3)).all()
+    assert (segments[..., 0] // 10).sort(dim=1).values.unique(dim=0).tolist() == [[0, 1, 2, 3]]
+    assert len(segments[..., 0].div(10, rounding_mode="floor").unique(dim=0)) == 24
+    for i in range(4):  # all six orders within each segment, about equally often (sd 9)
+        counts = segments[:, i].remainder(10).unique(dim=0, return_counts=True)[1]
+        assert len(counts) == 6
+        assert all(60 < count < 140 for count in counts.tolist())
+
+
 def test_unknown_order():
     with pytest.raises(InputError, match="'backwards': choose one of in-order, shuffled"):
         order_frames(views(), torch.tensor([0, 1]), "backwards")
     assert FRAME_ORDERS[0] == "in-order"
 
 
-def result(**changes: object) -> dict[str, object]:
+def result(**changes: object) -> dict[str, Any]:
     spec = {"sampling": "segment", "frame_interval": 8, "short_side": 256, "crop_size": 224}
     protocol = {
         "views": "8x3x2", "split": "validation", "frames": "in-order", "precision": "fp32",
@@ -109,4 +149,9 @@ def test_protocol_line():
     )
     assert "frames reversed, dense/8 sampling" in protocol_line(
         result(frames="reversed", sampling="dense")
+    )
+    several = result(views="(8x5)x3x2")
+    several["protocol"]["spec"]["frames_per_segment"] = 5
+    assert protocol_line(several).startswith(
+        "(8x5)x3x2 ((segments x frames) x crops x clips), segment sampling, short side 256"
     )

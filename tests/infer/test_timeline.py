@@ -73,6 +73,19 @@ def test_a_window_is_sampled_as_a_video_of_its_frames(
         assert torch.equal(views, by_colour.views(part, clips, crops))
 
 
+def test_windows_with_several_frames_of_each_segment(by_colour, write_video, tmp_path):
+    video = write_video(tmp_path / "a.mp4", COLOURS)
+    frames = np.stack(list(iter_frames(video)))
+    by_colour.spec = by_colour.spec.with_options(num_segments=2, frames_per_segment=5)
+    # 8 frames, and at the end 4, which is less than a group.
+    found = list(read_windows(video, by_colour.spec, window=0.8, stride=1.9, clips=2, crops=3))
+    assert [(start, end) for start, end, _ in found] == [(0, 0.8), (1.9, 2.3)]
+    for start, end, views in found:
+        assert views.shape == (6, 10, 3, 32, 32)
+        part = frames[round(10 * start) : round(10 * end)]
+        assert torch.equal(views, by_colour.views(part, 2, 3))
+
+
 def test_fewer_frames_than_packets(by_colour, write_video, tmp_path, monkeypatch):
     video = write_video(tmp_path / "a.mp4", COLOURS)
     expected = list(read_windows(video, by_colour.spec, 1.0, 1.0))

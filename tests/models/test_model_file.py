@@ -158,6 +158,49 @@ def test_disagreeing_spec_is_refused(tmp_path: Path, changes: dict[str, Any]) ->
     assert list(tmp_path.iterdir()) == []
 
 
+# --------------------------------------------------------------- several frames of each segment
+
+GROUPS = SPEC.with_options(frames_per_segment=5)
+
+
+@pytest.fixture
+def tdn_path(tmp_path: Path) -> Path:
+    return save_model(tmp_path / "tdn.safetensors", small("tdn_resnet18"), GROUPS)
+
+
+def test_frames_per_segment_travel(tdn_path: Path) -> None:
+    assert header_of(tdn_path)["format_version"] == 1
+    assert header_of(tdn_path)["spec"]["frames_per_segment"] == 5
+    assert load_model(tdn_path).spec == GROUPS
+    longer = load_model(tdn_path, num_segments=6)
+    assert longer.spec == GROUPS.with_options(num_segments=6)
+    assert longer.model(torch.randn(1, 30, 3, 32, 32)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "message"),
+    [
+        ("tdn_resnet18", SPEC, "takes 5 frames per segment, the spec 1; .*frames_per_segment=5$"),
+        ("tsn_resnet18", GROUPS, "takes 1 frames per segment, the spec 5; .*=1$"),
+    ],
+)
+def test_disagreeing_frames_per_segment_are_not_written(
+    tmp_path: Path, name: str, spec: ClipSpec, message: str
+) -> None:
+    with pytest.raises(InputError, match=f"model and spec disagree: the model {message}"):
+        save_model(tmp_path / "model.safetensors", small(name), spec)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disagreeing_frames_per_segment_are_not_read(model_path: Path, tdn_path: Path) -> None:
+    rewrite(tdn_path, lambda header, _: header["spec"].pop("frames_per_segment"))
+    with pytest.raises(InputError, match=r"tdn.safetensors: tdn_resnet18 takes 5 .* says 1; "):
+        load_model(tdn_path)
+    rewrite(model_path, lambda header, _: header["spec"].update(frames_per_segment=2))
+    with pytest.raises(InputError, match=r"model.safetensors: gtdnet_resnet18 takes 1 .* says 2; "):
+        load_model(model_path)
+
+
 # --------------------------------------------------------------------------------- loading refuses
 
 

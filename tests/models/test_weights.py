@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
-from gtdnet.models import ResNet
+from gtdnet.models import ResNet, create_model, load_model, save_model
 from gtdnet.models.weights import BackboneWeights, read_tensors, resize_segments
-from gtdnet.nn import MTAggregation
+from gtdnet.nn import MTAggregation, TemporalAdaptiveModule, temporal_convs
+from gtdnet.nn.tanet import AdaptiveKernel
 
 # ------------------------------------------------------------------------- another number of frames
 
@@ -67,6 +69,59 @@ def test_weights_over_time_are_interpolated() -> None:
     torch.testing.assert_close(
         new.spread.weight.detach(), torch.tensor([r for r in rows for _ in "ab"])
     )
+
+
+def trained_kernel(num_segments: int) -> AdaptiveKernel:
+    torch.manual_seed(0)
+    kernel = AdaptiveKernel(num_segments, alpha=2).eval()
+    for key, value in kernel.state_dict().items():
+        if key.startswith("norm.") and value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    return kernel
+
+
+@pytest.mark.parametrize("num_segments", [1, 3, 5, 8, 9, 16, 20])
+def test_tanet_kernels_of_a_constant_clip_at_any_number_of_frames(num_segments: int) -> None:
+    old = trained_kernel(8)
+    new = AdaptiveKernel(num_segments, alpha=math.ceil(16 / num_segments)).eval()
+    new.load_state_dict(resize_segments(old.state_dict(), new))
+    phi = torch.randn(3, 7, 1)
+    wanted = old(phi.expand(3, 7, 8))
+    assert wanted.std(dim=1).max() > 0.01  # the channels' kernels do differ
+    torch.testing.assert_close(new(phi.expand(3, 7, num_segments)), wanted)
+
+
+def test_tanet_units_are_copied_with_their_norms_and_share_their_weight() -> None:
+    old, new = trained_kernel(4), AdaptiveKernel(8, alpha=2)
+    tensors = resize_segments(old.state_dict(), new)
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        wanted = old.state_dict()[f"norm.{name}"].repeat_interleave(2)
+        assert torch.equal(tensors[f"norm.{name}"], wanted)
+    wanted = old.collect.weight.repeat_interleave(2, dim=1) / 2
+    assert torch.equal(tensors["collect.weight"], wanted)
+
+
+@pytest.mark.parametrize("num_segments", [1, 3, 8])
+def test_tanet_files_run_at_another_number_of_frames(tmp_path: Path, num_segments: int) -> None:
+    torch.manual_seed(0)
+    model = create_model("tanet_resnet18", 2, 4, width=0.125).eval()
+    path = save_model(tmp_path / "tanet.safetensors", model, ClipSpec(("a", "b"), num_segments=4))
+    loaded = load_model(path, num_segments=num_segments).model
+    assert loaded(torch.randn(1, num_segments, 3, 32, 32)).shape == (1, 2)
+    conv, other = temporal_convs(model)[-1][1], temporal_convs(loaded)[-1][1]
+    phi = torch.randn(2, 64, 1)
+    torch.testing.assert_close(
+        other.temporal.get_submodule("adaptive")(phi.expand(2, 64, num_segments)),
+        conv.temporal.get_submodule("adaptive")(phi.expand(2, 64, 4)),
+    )
+    restart = create_model("tanet_resnet18", 9, 8, width=0.125, pretrained=path)
+    assert restart(torch.randn(1, 8, 3, 32, 32)).shape == (1, 9)
+
+
+def test_norms_of_other_modules_are_not_resized() -> None:
+    old, new = TemporalAdaptiveModule(8, 4), TemporalAdaptiveModule(8, 4, beta=2)
+    tensors = resize_segments(old.state_dict(), new)
+    assert tensors["local.norm.weight"].shape == (2,)  # loading it will say that it does not fit
 
 
 # -------------------------------------------------------------------------------------- 2D weights

@@ -27,8 +27,8 @@ T = 4
 each_model = pytest.mark.parametrize("name", list_models())
 
 
-def small(name: str, **options: Any) -> VideoClassifier:
-    torch.manual_seed(0)
+def small(name: str, seed: int = 0, **options: Any) -> VideoClassifier:
+    torch.manual_seed(seed)
     return create_model(name, 5, T, **{"width": 0.125, **options})
 
 
@@ -42,7 +42,13 @@ def clips_for(model: VideoClassifier) -> Tensor:
 
 def spec_of(model: VideoClassifier) -> ClipSpec:
     names = tuple(f"class {i}" for i in range(model.num_classes))
-    return ClipSpec(names, num_segments=model.num_segments, short_side=32, crop_size=32)
+    return ClipSpec(
+        names,
+        num_segments=model.num_segments,
+        short_side=32,
+        crop_size=32,
+        frames_per_segment=model.frames_per_segment,
+    )
 
 
 def randomise(model: nn.Module) -> None:
@@ -77,14 +83,20 @@ def test_names() -> None:
 
 @each_model
 def test_forward_and_backward(name: str) -> None:
-    model = small(name).train()
-    logits = model(clips_for(model))
-    assert logits.shape == (2, 5)
-    nn.functional.cross_entropy(logits, torch.tensor([0, 3])).backward()
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None, key
-        assert parameter.grad.isfinite().all(), key
-        assert parameter.grad.any(), key
+    silent = {key for key, _ in small(name).named_parameters()}
+    for seed in range(10):  # in networks this narrow, a start may close a path at a ReLU
+        model = small(name, seed).train()
+        logits = model(clips_for(model))
+        assert logits.shape == (2, 5)
+        nn.functional.cross_entropy(logits, torch.tensor([0, 3])).backward()
+        for key, parameter in model.named_parameters():
+            assert parameter.grad is not None, key
+            assert parameter.grad.isfinite().all(), key
+            if parameter.grad.any():
+                silent.discard(key)
+        if not silent:
+            break
+    assert not silent
 
 
 @each_model

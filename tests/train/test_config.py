@@ -172,3 +172,11 @@ def test_clip_spec(tiny: Make, tmp_path: Path) -> None:
     spec = tiny(tmp_path, sampling="dense", frame_interval=2).clip_spec(("a", "b"))
     assert (spec.class_names, spec.num_segments, spec.sampling) == (("a", "b"), 4, "dense")
     assert (spec.frame_interval, spec.short_side, spec.crop_size) == (2, 36, 32)
+    assert spec.frames_per_segment == 1
+
+
+def test_frames_per_segment_are_the_models(tiny: Make, tmp_path: Path) -> None:
+    spec = tiny(tmp_path, model="tdn_resnet18").clip_spec(("a", "b"))
+    assert (spec.num_segments, spec.frames_per_segment) == (4, 5)
+    with pytest.raises(InputError, match="unknown model 'tdn_resnet7'"):
+        tiny(tmp_path, model="tdn_resnet7").clip_spec(("a", "b"))

@@ -49,7 +49,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip: views uint8 [V, T, 3, H, W] (V = 1 in training), label (-1: none), index."""
+    """One clip: views uint8 [V, T*f, 3, H, W] (V = 1 in training), label (-1: none), index."""
 
     views: Tensor
     label: int
@@ -67,7 +67,7 @@ class Failure:
 
 @dataclass
 class Batch:
-    """Clips side by side: views uint8 [N, V, T, 3, H, W], labels and indices int64 [N]; failures.
+    """Clips side by side: views uint8 [N, V, T*f, 3, H, W], labels and indices int64 [N]; failures.
 
     N is smaller than asked for by the number of failures, and may be 0 (views is then empty).
     """
@@ -168,7 +168,7 @@ class EvalClips(Dataset[Sample | Failure]):
 
 
 def read_views(path: str, spec: ClipSpec, num_clips: int = 1, num_crops: int = 1) -> Tensor:
-    """All test views of one video: uint8 [V, T, 3, crop, crop], clips outermost.
+    """All test views of one video: uint8 [V, T*f, 3, crop, crop], clips outermost.
 
     Raises:
         DecodeError: the video cannot be read.

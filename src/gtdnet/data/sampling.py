@@ -11,6 +11,19 @@ takes one frame of each. n = 12, T = 4:
 Dense sampling takes T frames ``frame_interval`` apart; its windows are spread evenly over the
 video. A video shorter than what is asked for is never padded: the same arithmetic repeats its
 frames evenly (n = 3, T = 8: 0 0 0 1 1 2 2 2).
+
+Some models take f neighbouring frames where others take one (``frames_per_segment``; Wang et al.,
+TDN, CVPR 2021). The same arithmetic then chooses the first frame of each group, out of the
+n - (f - 1) at which a whole group begins. n = 12, T = 3, f = 4:
+
+    frames      0  1  2 | 3  4  5 | 6  7  8 | 9 10 11
+    evaluation     1  2   3  4                            clip 1 of 1 or 2
+                             4  5   6  7
+                                       7  8   9 10
+    training    a group that begins at random in each of the first three parts
+
+In a video shorter than one group the last frame stands for those that are not there (n = 2, T = 2,
+f = 4: 0 1 1 1 0 1 1 1).
 """
 
 from __future__ import annotations
@@ -78,17 +91,35 @@ def random_dense_indices(
 
 
 def eval_indices(spec: ClipSpec, num_frames: int, num_clips: int = 1) -> Indices:
-    """[num_clips, T] by the spec's sampling, deterministic."""
+    """[num_clips, T*f] by the spec's sampling, deterministic."""
+    places = _places(spec, num_frames)
     if spec.sampling == "dense":
-        return dense_indices(num_frames, spec.num_segments, spec.frame_interval, num_clips)
-    return segment_indices(num_frames, spec.num_segments, num_clips)
+        first = dense_indices(places, spec.num_segments, spec.frame_interval, num_clips)
+    else:
+        first = segment_indices(places, spec.num_segments, num_clips)
+    return _groups(spec, first, num_frames)
 
 
 def train_indices(spec: ClipSpec, num_frames: int, rng: np.random.Generator) -> Indices:
-    """[T] by the spec's sampling, random."""
+    """[T*f] by the spec's sampling, random."""
+    places = _places(spec, num_frames)
     if spec.sampling == "dense":
-        return random_dense_indices(num_frames, spec.num_segments, spec.frame_interval, rng)
-    return random_segment_indices(num_frames, spec.num_segments, rng)
+        first = random_dense_indices(places, spec.num_segments, spec.frame_interval, rng)
+    else:
+        first = random_segment_indices(places, spec.num_segments, rng)
+    return _groups(spec, first, num_frames)
+
+
+def _places(spec: ClipSpec, num_frames: int) -> int:
+    """The number of frames at which a whole group begins; 1 if the video is shorter than that."""
+    _check(num_frames, spec.num_segments)
+    return max(1, num_frames - (spec.frames_per_segment - 1))
+
+
+def _groups(spec: ClipSpec, first: Indices, num_frames: int) -> Indices:
+    """Each frame and the f - 1 after it: [..., T] -> [..., T*f]."""
+    group = first[..., None] + np.arange(spec.frames_per_segment, dtype=np.int64)  # [..., T, f]
+    return np.minimum(group, num_frames - 1).reshape(*first.shape[:-1], -1)
 
 
 def _check(num_frames: int, num_segments: int, num_clips: int = 1, frame_interval: int = 1) -> None:

@@ -28,7 +28,7 @@ class ClipSpec:
 
     Attributes:
         class_names: in index order.
-        num_segments: T, frames per clip.
+        num_segments: T, frames per clip, or groups of frames (``frames_per_segment``).
         sampling: "segment" (T segments of equal length, one frame of each: TSN) or "dense" (T
             frames ``frame_interval`` apart).
         frame_interval: frames between two sampled ones; used by "dense" alone.
@@ -37,6 +37,8 @@ class ClipSpec:
         mean, std: per RGB channel, on values in [0, 1].
         interpolation: "bilinear" or "bicubic".
         antialias: low-pass filter when shrinking.
+        frames_per_segment: f, neighbouring frames that the model takes where others take one (TDN:
+            5); a clip then is T*f frames, those of a segment side by side.
 
     Raises:
         ValueError: a value out of range, or class names empty or repeated.
@@ -52,13 +54,16 @@ class ClipSpec:
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
     antialias: bool = True
+    frames_per_segment: int = 1
 
     def __post_init__(self) -> None:
         for name in ("class_names", "mean", "std"):  # lists come from JSON
             if isinstance(getattr(self, name), str):
                 raise InputError(f"{name} must be a list, got the text {getattr(self, name)!r}")
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("num_segments", "frame_interval", "short_side", "crop_size"):
+        for name in (
+            "num_segments", "frame_interval", "short_side", "crop_size", "frames_per_segment",
+        ):  # fmt: skip
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
@@ -95,6 +100,11 @@ class ClipSpec:
         return len(self.class_names)
 
     @property
+    def frames_per_clip(self) -> int:
+        """T*f."""
+        return self.num_segments * self.frames_per_segment
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the class names in order (see :func:`class_fingerprint`)."""
         return class_fingerprint(self.class_names)
@@ -109,8 +119,15 @@ class ClipSpec:
         return replace(self, **{k: v for k, v in changes.items() if v is not None})
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; :meth:`from_dict` gives the same spec back."""
-        return asdict(self)
+        """JSON-ready; :meth:`from_dict` gives the same spec back.
+
+        ``frames_per_segment`` is left out where it is 1, so that versions that do not know it can
+        read all files but those that they could not use.
+        """
+        values = asdict(self)
+        if self.frames_per_segment == 1:
+            del values["frames_per_segment"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ClipSpec:
@@ -128,10 +145,17 @@ class ClipSpec:
     def describe(self) -> str:
         """One line for people: sampling and picture size."""
         how = "segment" if self.sampling == "segment" else f"dense/{self.frame_interval}"
-        return (
-            f"{self.num_segments} frames ({how}), short side {self.short_side}, "
-            f"crop {self.crop_size}"
-        )
+        frames = f"{self.num_segments} frames"
+        if self.frames_per_segment > 1:
+            frames = f"{self.num_segments} segments x {self.frames_per_segment} frames"
+        return f"{frames} ({how}), short side {self.short_side}, crop {self.crop_size}"
+
+    def views(self, crops: int, clips: int) -> str:
+        """Test views as this field writes them, frames x crops x clips: "8x3x2", "(8x5)x3x2"."""
+        frames = str(self.num_segments)
+        if self.frames_per_segment > 1:
+            frames = f"({self.num_segments}x{self.frames_per_segment})"
+        return f"{frames}x{crops}x{clips}"
 
 
 def class_fingerprint(class_names: Sequence[str]) -> str:

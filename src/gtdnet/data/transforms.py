@@ -104,13 +104,13 @@ def jitter_brightness_contrast(frames: Tensor, strength: float, rng: np.random.G
 
 
 def eval_views(frames: Tensor, spec: ClipSpec, num_crops: int = 1) -> Tensor:
-    """All test views of decoded clips: [num_clips*T, 3, H, W] -> [V, T, 3, crop, crop].
+    """All test views of decoded clips: [num_clips*T*f, 3, H, W] -> [V, T*f, 3, crop, crop].
 
     V = num_clips * num_crops, clips outermost.
     """
     resized = resize_short_side(frames, spec)
-    crops = torch.stack(spatial_crops(resized, spec.crop_size, num_crops))  # [crops, clips*T, ...]
-    crops = crops.unflatten(1, (-1, spec.num_segments))  # [crops, clips, T, 3, h, w]
+    crops = torch.stack(spatial_crops(resized, spec.crop_size, num_crops))  # [crops, clips*T*f, ..]
+    crops = crops.unflatten(1, (-1, spec.frames_per_clip))  # [crops, clips, T*f, 3, h, w]
     return crops.transpose(0, 1).flatten(0, 1)
 
 

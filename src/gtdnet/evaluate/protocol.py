@@ -15,7 +15,10 @@ from gtdnet.errors import InputError
 
 FRAME_ORDERS = ("in-order", "shuffled", "reversed", "repeated")
 """How a clip's frames are fed. All but the first show what a model loses without the order of time:
-a random permutation, backwards, or the middle frame T times."""
+a random permutation, backwards, or the middle frame over and over."""
+
+FIGURES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
+"""The accuracies of a result, and what people call them."""
 
 
 def match_classes(
@@ -65,54 +68,81 @@ def check_frame_order(order: str) -> None:
         )
 
 
-def order_frames(views: Tensor, indices: Tensor, order: str, seed: int = 0) -> Tensor:
-    """The frames of each clip in one of :data:`FRAME_ORDERS`: [N, V, T, ...] -> the same shape.
+def order_frames(
+    views: Tensor, indices: Tensor, order: str, seed: int = 0, frames_per_segment: int = 1
+) -> Tensor:
+    """The frames of each clip in one of :data:`FRAME_ORDERS`: [N, V, T*f, ...] -> the same shape.
 
     ``indices`` [N] are the clips' numbers in the dataset: a shuffled clip has one permutation for
-    all its views, drawn from (seed, number), whatever batch it is in.
+    all its views, drawn from (seed, number), whatever batch it is in. Where segments have several
+    frames (f), the segments are shuffled, and the frames within each of them: neighbours stay
+    neighbours, but no order is left. The frame that is repeated is the middle one of the middle
+    segment.
     """
     check_frame_order(order)
-    t = views.shape[2]
+    f = frames_per_segment
+    t = views.shape[2] // f
     if order == "reversed":
         return views.flip(2)
     if order == "repeated":
-        return views[:, :, t // 2, None].expand_as(views)
+        return views[:, :, t // 2 * f + f // 2, None].expand_as(views)
     if order == "shuffled":
-        orders = [sample_rng(seed, 0, int(i)).permutation(t) for i in indices]
+        orders = [_shuffled(t, f, sample_rng(seed, 0, int(i))) for i in indices]
         return torch.stack(
             [clip[:, torch.from_numpy(o)] for clip, o in zip(views, orders, strict=True)]
         )
     return views
 
 
+def _shuffled(num_segments: int, f: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    segments = rng.permutation(num_segments)
+    within = [rng.permutation(f) for _ in segments]
+    return np.concatenate([f * s + order for s, order in zip(segments, within, strict=True)])
+
+
 def protocol_line(result: Mapping[str, Any]) -> str:
-    """One line that says what the numbers of an evaluation's result mean."""
+    """One line that says what the numbers of an evaluation's or ensemble's result mean."""
     protocol = result["protocol"]
+    clips = f"{result['num_evaluated']} clips of {protocol['split']}, {result['num_failed']} failed"
+    if members := protocol.get("members"):
+        frames = "" if protocol["frames"] == "in-order" else f", frames {protocol['frames']}"
+        weights = [member["weight"] for member in members]
+        weighted = (
+            f", weighted {':'.join(f'{w:g}' for w in weights)}" if len({*weights}) > 1 else ""
+        )
+        return (
+            f"{protocol['views']} (frames x crops x clips), mean of {len(members)} evaluations"
+            f"{weighted}{frames}: {clips}"
+        )
     spec = protocol["spec"]
     sampling = "segment" if spec["sampling"] == "segment" else f"dense/{spec['frame_interval']}"
     frames = "" if protocol["frames"] == "in-order" else f"frames {protocol['frames']}, "
+    unit = "frames" if spec.get("frames_per_segment", 1) == 1 else "(segments x frames)"
     return (
-        f"{protocol['views']} (frames x crops x clips), {frames}{sampling} sampling, "
+        f"{protocol['views']} ({unit} x crops x clips), {frames}{sampling} sampling, "
         f"short side {spec['short_side']}, crop {spec['crop_size']}, {protocol['precision']}: "
-        f"{result['num_evaluated']} clips of {protocol['split']}, {result['num_failed']} failed"
+        f"{clips}"
     )
 
 
 def summary(result: Mapping[str, Any]) -> str:
     """The figures, what they mean, and where the files are, for people."""
-    figures = (
-        ("top-1", result["top1"]),
-        ("top-5", result["top5"]),
-        ("mean class accuracy", result["mean_class_accuracy"]),
-    )
-    known = [f"{name} {100 * value:.2f} %" for name, value in figures if value is not None]
     return "\n".join(
-        [
-            ", ".join(known) or "the clips have no labels: scores alone were written",
-            protocol_line(result),
-            f"results: {result['output']}",
-        ]
+        [accuracies_line(result), protocol_line(result), f"results: {result['output']}"]
     )
+
+
+def accuracies_line(result: Mapping[str, Any]) -> str:
+    """The accuracies in per cent, each with its 95 % confidence interval in brackets."""
+    known = []
+    for key, name in FIGURES.items():
+        if result[key] is not None:
+            between = result.get(f"{key}_interval")
+            bounds = f" [{', '.join(f'{100 * x:.2f}' for x in between)}]" if between else ""
+            known.append(f"{name} {100 * result[key]:.2f} %{bounds}")
+    if not known:
+        return "the clips have no labels: scores alone were written"
+    return f"{', '.join(known)}; [95 % confidence]"
 
 
 def _first(names: Sequence[str], count: int = 3) -> str:

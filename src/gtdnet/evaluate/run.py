@@ -27,6 +27,7 @@ from gtdnet.evaluate.protocol import (
     order_frames,
 )
 from gtdnet.evaluate.results import RESULT_FILES, Evaluation, FailedClip, write_results
+from gtdnet.files import sha256
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.infer.scoring import check_loading, score_batches
 from gtdnet.models.model_file import ModelFile, load_model
@@ -42,7 +43,7 @@ class EvaluateOptions:
     """Evaluate a model file on one split of a dataset
 
     Args:
-        model: the model file (*.safetensors).
+        model: the model file (*.safetensors), or hf://user/name.
         data: dataset folder, list file or manifest of gtdnet check.
         format: something-v1, something-v2, kinetics, folder or list; default: recognised.
         split: train, validation or test.
@@ -59,7 +60,8 @@ class EvaluateOptions:
         device: auto, cpu, cuda or mps.
         precision: fp32, bf16, fp16 or auto (what is fast on the device).
         seed: of shuffling alone; everything else is determined.
-        output: folder of the results; default: a new one beside the model file.
+        output: folder of the results; default: a new one beside the model file, or for hf://
+            models in runs/.
         overwrite: replace the results that are in the output folder.
     """
 
@@ -104,7 +106,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     classes = _say_classes(spec.class_names, annotations.class_names)
     described = {
         "protocol": {
-            "views": f"{spec.num_segments}x{options.crops}x{options.clips}",
+            "views": spec.views(options.crops, options.clips),
             "split": options.split,
             "frames": options.frames,
             "seed": options.seed if options.frames == "shuffled" else None,
@@ -116,7 +118,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "model": {
             "path": options.model,
             "name": model_file.model.name,
-            "sha256": _sha256(Path(options.model)),
+            "sha256": sha256(Path(model_file.path)),
         },
         "data": {"path": options.data, "format": annotations.format, "classes": classes},
         "versions": {"gtdnet": version("gtdnet"), "torch": torch.__version__},
@@ -193,7 +195,9 @@ def evaluate_model(
         batch_size=batch_size,
         num_workers=num_workers,
         first_batch=scored.num_batches,
-        arrange=lambda views, indices: order_frames(views, indices, frames, seed),
+        arrange=lambda views, indices: order_frames(
+            views, indices, frames, seed, model_file.spec.frames_per_segment
+        ),
     )
     try:
         with progress_bar("clips", len(records), scored.num_records, quiet) as advance:
@@ -246,7 +250,10 @@ def _output_folder(options: EvaluateOptions, num_segments: int, key: str) -> Pat
     """A folder without results, or with those that may be replaced; it is there afterwards."""
     suffix = "" if options.frames == "in-order" else f"-{options.frames}"
     views = f"{num_segments}x{options.crops}x{options.clips}"
-    base = Path(options.model).parent / f"eval-{options.split}-{views}{suffix}"
+    beside = Path(options.model).parent
+    if options.model.startswith("hf://"):
+        beside = Path("runs", options.model.removeprefix("hf://").replace("/", "--"))
+    base = beside / f"eval-{options.split}-{views}{suffix}"
     if options.output is not None:
         folder = Path(options.output)
         if not options.overwrite and (there := _taken(folder, key)):
@@ -304,14 +311,6 @@ def _say_failures(failures: Sequence[FailedClip], num_scored: int) -> None:
         say(f"  {clip.path}: {clip.reason}")
     if len(failures) > _SHOWN_FAILURES:
         say(f"  ... and {len(failures) - _SHOWN_FAILURES} more, all in failures.csv")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest(records: Sequence[VideoRecord]) -> str:

@@ -24,7 +24,7 @@ class PredictOptions:
     """Recognise what happens in videos
 
     Args:
-        model: the model file (*.safetensors).
+        model: the model file (*.safetensors), or hf://user/name.
         videos: files, folders (with all videos below) and patterns such as "clips/**/*.mp4".
         topk: classes to give per video or window.
         clips: test clips per video or window, whose probabilities are averaged.
@@ -171,7 +171,7 @@ def predict(options: PredictOptions) -> Report:
             for path in paths:
                 videos.append(_timeline(recognizer, path, options, options.window, stride))
                 advance(1)
-    views = f"{recognizer.spec.num_segments}x{options.crops}x{options.clips}"
+    views = recognizer.spec.views(options.crops, options.clips)
     return Report(options.model, views, options.window, stride, tuple(videos))
 
 

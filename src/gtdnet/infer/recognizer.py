@@ -81,7 +81,7 @@ class Recognizer:
         return self.top(self.scores(views[None])[0], topk)
 
     def views(self, frames: NDArray[np.uint8] | Tensor, clips: int = 1, crops: int = 1) -> Tensor:
-        """Test views of the frames uint8 [F, H, W, 3] of a video: uint8 [V, T, 3, crop, crop].
+        """Test views of the frames uint8 [F, H, W, 3] of a video: uint8 [V, T*f, 3, crop, crop].
 
         Raises:
             ValueError: frames of another kind, or none.
@@ -99,7 +99,7 @@ class Recognizer:
 
     @torch.inference_mode()
     def scores(self, views: Tensor, batch_size: int = 8) -> Tensor:
-        """Probabilities [N, K], float32 on the CPU, of clips given as views [N, V, T, 3, h, w].
+        """Probabilities [N, K], float32 on the CPU, of clips given as views [N, V, T*f, 3, h, w].
 
         Softmax of every view's logits, then the mean over the V views. ``views`` is uint8, on any
         device; ``batch_size`` of the N * V views go through the model at a time.
@@ -150,7 +150,7 @@ def load(
     """Load a model file (``*.safetensors``) for recognition.
 
     Args:
-        path: the model file.
+        path: the model file, or hf://user/name[@revision][/file] for one on the hub.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         precision: "fp32", "bf16", "fp16", or "auto" (what is fast on the device).
         num_segments: frames per clip, if others than the model was trained with.

@@ -51,7 +51,8 @@ def score_batches(
             makes, at least one.
         num_workers: decoding processes; default: :func:`gtdnet.device.default_workers`.
         first_batch: batches to leave out, when they have been scored already.
-        arrange: (views uint8 [N, V, T, 3, h, w], indices [N]) -> views that the model sees instead.
+        arrange: (views uint8 [N, V, T*f, 3, h, w], indices [N]) -> the views that the model sees
+            in their place.
 
     Raises:
         ValueError: an argument out of range.

@@ -66,7 +66,7 @@ def read_windows(
     crops: int = 1,
     fps: float | None = None,
 ) -> Iterator[tuple[float, float, Tensor]]:
-    """Each window of :func:`plan_windows`: start, end (seconds), views [V, T, 3, crop, crop].
+    """Each window of :func:`plan_windows`: start, end (seconds), views [V, T*f, 3, crop, crop].
 
     The frame rate is the mean one that the video states, else ``fps``; frames are taken to be
     evenly spaced.

@@ -21,10 +21,13 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
 from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.pretrained import find_file
 from gtdnet.models.weights import load_all, read_safetensors, resize_segments
 from gtdnet.models.zoo import create_model, model_options
 from gtdnet.nn.shift import check_num_segments
+from gtdnet.nn.tdn import published_appearance
 
+# Stays when a field comes that only some files need: older versions refuse just those files.
 FORMAT_VERSION = 1
 METADATA_KEY = "gtdnet"
 
@@ -79,6 +82,12 @@ def save_model(
             f"model and spec disagree: the model has {model.num_segments} frames and "
             f"{model.num_classes} classes, the spec {spec.num_segments} and {spec.num_classes}"
         )
+    if model.frames_per_segment != spec.frames_per_segment:
+        raise InputError(
+            f"model and spec disagree: the model takes {model.frames_per_segment} frames per "
+            f"segment, the spec {spec.frames_per_segment}; give the spec "
+            f"frames_per_segment={model.frames_per_segment}"
+        )
     header = {
         "format_version": FORMAT_VERSION,
         "model": {
@@ -103,13 +112,14 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     """Read a portable model file.
 
     Args:
+        path: the file, or hf://user/name[@revision][/file] for one on the hub.
         num_segments: run the model at another number of frames than it was trained with: weights
             over the time axis are fitted to it (:func:`resize_segments`).
 
     Raises:
         ValueError: no such file, not a model file, or one this version cannot read.
     """
-    path = Path(path)
+    path = find_file(path)
     header, tensors = _read_model_file(path)
     try:
         arguments, options = header["model"], {**header["model"]["options"]}
@@ -120,9 +130,18 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
         unknown = sorted(set(options) - set(model_options(arguments["name"])))
         if unknown:  # among them "pretrained", which would read another file
             raise InputError(f"the model file's header has the unknown option {unknown[0]!r}")
-        if options.get("aggregation") == "mta":  # keeps at least the hidden units it has learned
+        if any(key.endswith(".spread.weight") for key in tensors):  # a layer of alpha*T units
+            # keeps at least the hidden units it has learned
             options["alpha"] = math.ceil(options["alpha"] * trained / wanted)
+        if wanted != trained and options.get("appearance", 0) is None:
+            # TDN's weights keep the fusion that they were trained with.
+            options["appearance"] = published_appearance(trained)
         model = create_model(arguments["name"], arguments["num_classes"], wanted, **options)
+        if model.frames_per_segment != spec.frames_per_segment:
+            raise InputError(
+                f"{model.name} takes {model.frames_per_segment} frames per segment, but the model "
+                f"file's spec says {spec.frames_per_segment}; the file was changed by hand"
+            )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: the model file's header is incomplete ({error})") from error
     except InputError as error:

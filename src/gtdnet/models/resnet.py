@@ -6,6 +6,9 @@ and in every temporal model built on it, the stride of a bottleneck is in its 3x
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
@@ -14,7 +17,7 @@ from gtdnet.errors import InputError
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions: [N, C, H, W] -> [N, width, H/stride, W/stride]."""
 
-    expansion = 1
+    expansion: ClassVar[int] = 1
 
     def __init__(self, channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
@@ -35,7 +38,7 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions: [N, C, H, W] -> [N, 4*width, H/stride, W/stride]."""
 
-    expansion = 4
+    expansion: ClassVar[int] = 4
 
     def __init__(self, channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
@@ -64,14 +67,25 @@ def _projection(channels: int, out_channels: int, stride: int) -> nn.Sequential 
     )
 
 
-DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+class Block(Protocol):
+    """A kind of residual block: its output has ``expansion`` times its width."""
+
+    expansion: int
+
+    def __call__(self, channels: int, width: int, stride: int = 1) -> nn.Module: ...
+
+
+Layout = tuple[Block, tuple[int, int, int, int]]
+"""Kind of block, and blocks per stage."""
+
+DEPTHS: dict[int, Layout] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
     152: (Bottleneck, (3, 8, 36, 3)),
 }
-"""Block and blocks per stage, by depth (table 1 of the paper)."""
+"""By depth (table 1 of the paper)."""
 
 
 class ResNet(nn.Module):
@@ -84,17 +98,20 @@ class ResNet(nn.Module):
     Attributes:
         num_features: channels of the output.
         stages: names of the four residual stages, which the papers call stages 2 to 5.
+        layouts: the depths there are.
     """
 
     stages = ("layer1", "layer2", "layer3", "layer4")
+    layouts: Mapping[int, Layout] = DEPTHS
 
     def __init__(self, depth: int, width: float = 1.0) -> None:
         super().__init__()
-        if depth not in DEPTHS:
-            raise InputError(f"no ResNet of depth {depth}: choose one of {sorted(DEPTHS)}")
+        if depth not in self.layouts:
+            kind = type(self).__name__
+            raise InputError(f"no {kind} of depth {depth}: choose one of {sorted(self.layouts)}")
         if not width > 0:
             raise InputError(f"width must be positive, got {width}")
-        block, blocks = DEPTHS[depth]
+        block, blocks = self.layouts[depth]
         base = max(8, round(64 * width))
         self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(base)

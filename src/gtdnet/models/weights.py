@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,32 +18,37 @@ from gtdnet.errors import InputError
 def resize_segments(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Fit weights over the time axis to the number of frames that ``model`` has.
 
-    "mta" learns T frames -> hidden units -> 1. Its weights over the frames are interpolated
-    linearly, as is done with position embeddings; each old frame's weight is shared out among the
-    new frames near it, so that the sum over a constant clip stays as it was. The hidden units have
-    no order to interpolate along: they are repeated evenly, and the copies of a unit share its
-    weight in the sum that follows. With at least as many hidden units as before, the answer to a
-    constant clip is unchanged.
+    GTDNet's "mta" and TANet's kernels learn T frames (``spread``) -> hidden units, in TANet with a
+    batch norm (``norm``) -> one or several numbers (``collect``). The weights over the frames are
+    interpolated linearly, as is done with position embeddings; each old frame's weight is shared
+    out among the new frames near it, so that the sum over a constant clip stays as it was. The
+    hidden units have no order to interpolate along: they are repeated evenly, with their norms,
+    and the copies of a unit share its weight in the sums that follow. With at least as many hidden
+    units as before, the answer to a constant clip is unchanged.
     """
     resized = dict(tensors)
     for key, new in model.state_dict().items():
         old = tensors.get(key)
         if old is None or old.shape == new.shape:
             continue
-        if key.endswith(".spread.weight"):  # [hidden, T]
-            hidden, t = new.shape
-            t_old = old.shape[1]
-            shares = F.interpolate(
-                torch.eye(t_old)[None, None], (t_old, t), mode="bilinear", antialias=True
-            )[0, 0]
-            shares = shares / shares.sum(1, keepdim=True)  # [old T, T], every row sums to 1
-            resized[key] = (old.float() @ shares)[_copied_units(len(old), hidden)].to(old.dtype)
-        elif key.endswith(".spread.bias"):  # [hidden]
-            resized[key] = old[_copied_units(len(old), len(new))]
-        elif key.endswith(".collect.weight"):  # [1, hidden]
+        layer, _, name = key.rpartition(".")
+        block, dot, part = layer.rpartition(".")  # "layer1.0...", "norm"
+        if f"{block}{dot}spread.weight" not in tensors:
+            continue
+        if part == "collect" and name == "weight":  # [K, hidden]
             units = _copied_units(old.shape[1], new.shape[1])
             resized[key] = old[:, units] / torch.bincount(units)[units].to(old.dtype)
+        elif part in ("spread", "norm"):  # [hidden, T] or [hidden]
+            if old.ndim == 2:
+                old = (old.float() @ _shares(old.shape[1], new.shape[1])).to(old.dtype)
+            resized[key] = old[_copied_units(len(old), len(new))]
     return resized
+
+
+def _shares(old: int, new: int) -> Tensor:
+    """[old T, T]: how the weight of each old frame is shared out; every row sums to 1."""
+    shares = F.interpolate(torch.eye(old)[None, None], (old, new), mode="bilinear", antialias=True)
+    return shares[0, 0] / shares[0, 0].sum(1, keepdim=True)
 
 
 def _copied_units(old: int, new: int) -> Tensor:
@@ -109,6 +114,9 @@ class BackboneWeights:
             load_all(backbone, resize_segments(tensors, backbone), self.label)
 
 
+_WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict")
+
+
 def is_temporal(key: str) -> bool:
     """Whether a backbone's tensor belongs to a temporal module rather than to the 2D network."""
     return "temporal" in key.split(".")
@@ -127,14 +135,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         return read_safetensors(path)[1]
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: holds Python objects besides tensors, which are not loaded because that runs "
-            f"code; save its state dict alone with torch.save(model.state_dict(), ...)"
-        ) from error
     except Exception as error:  # torch.load raises many kinds for files that are no checkpoints
-        raise InputError(f"{path}: not a PyTorch checkpoint ({_first_line(error)})") from error
-    for key in ("state_dict", "model"):
+        raise InputError(f"{path}: {_why_not_loaded(path, error)}") from error
+    for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
@@ -157,19 +160,32 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
-def load_all(module: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
-    """Load every tensor or raise InputError, changing nothing."""
+def load_all(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    label: str,
+    *,
+    called: Mapping[str, str] | None = None,
+    most: int = 3,
+) -> None:
+    """Load every tensor or raise InputError, changing nothing.
+
+    Args:
+        called: what messages call a key, where that is not the key itself.
+        most: keys of each kind of misfit that a message names.
+    """
+    called = called or {}
     wanted = module.state_dict()
     # Checkpoints from before PyTorch 0.4.1 lack the counters, which nothing here reads.
     missing = sorted(k for k in set(wanted) - set(tensors) if not k.endswith("num_batches_tracked"))
-    unexpected = sorted(set(tensors) - set(wanted))
+    unexpected = sorted(called.get(k, k) for k in set(tensors) - set(wanted))
     shapes = [
-        f"{k} {list(tensors[k].shape)} for {list(wanted[k].shape)}"
+        f"{called.get(k, k)} {list(tensors[k].shape)} for {list(wanted[k].shape)}"
         for k in sorted(set(wanted) & set(tensors))
         if tensors[k].shape != wanted[k].shape
     ]
     problems = [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+        f"{len(found)} {what} ({', '.join(found[:most])}{', ...' if len(found) > most else ''})"
         for what, found in (
             ("keys missing", missing),
             ("keys unexpected", unexpected),
@@ -180,6 +196,32 @@ def load_all(module: nn.Module, tensors: Mapping[str, Tensor], label: str) -> No
     if problems:
         raise InputError(f"{label}: the weights do not fit the network: {'; '.join(problems)}")
     module.load_state_dict(dict(tensors), strict=False)
+
+
+_RESAVE = (
+    "python -c \"import torch; c = torch.load('{path}', map_location='cpu', weights_only=False); "
+    "c = c.state_dict() if hasattr(c, 'state_dict') else c.get('state_dict', c.get('model', c)); "
+    "torch.save(c, 'weights-only.pth')\""
+)
+
+
+def _why_not_loaded(path: Path, error: Exception) -> str:
+    """Why torch.load(weights_only=True) failed, and the safe way out where there is one."""
+    message = str(error)
+    if unknown := re.search(r"(?:GLOBAL|class) ([\w.]+)", message):
+        reason = f"holds Python objects besides tensors ({unknown[1]})"
+    elif "legacy .tar" in message:
+        reason = "is written in the format of PyTorch before 0.2"
+    elif "TorchScript" in message:
+        reason = "is a TorchScript archive"
+    elif "weights_only" in message:  # the advice that torch gives on any other pickle
+        return "not a PyTorch checkpoint (nothing that torch.save writes)"
+    else:
+        return f"not a PyTorch checkpoint ({_first_line(error)})"
+    return (
+        f"{reason}; loading that can run any code, so it is refused; if you trust where the file "
+        f"comes from, save its tensors alone with {_RESAVE.format(path=path.name)} and take that"
+    )
 
 
 def _first_line(error: BaseException) -> str:

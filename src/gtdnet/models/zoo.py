@@ -12,9 +12,19 @@ from torch import Tensor, nn
 
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.pretrained import find_weights
+from gtdnet.models.res2net import Res2Net, insert_tea
 from gtdnet.models.resnet import DEPTHS, ResNet
+from gtdnet.models.tdn import insert_tdn
 from gtdnet.models.weights import BackboneWeights
-from gtdnet.nn import GlobalTemporalDifference, TemporalShift, insert_temporal
+from gtdnet.nn import (
+    Action,
+    GlobalTemporalDifference,
+    TemporalAdaptiveModule,
+    TemporalEnhancementInteraction,
+    TemporalShift,
+    insert_temporal,
+)
 
 STAGES = (2, 3, 4, 5)  # the papers' numbers of the four residual stages
 
@@ -109,6 +119,39 @@ METHODS: dict[str, Method] = {
         before("conv1", gtd_module),
         {"reduction": 4, "aggregation": "mta", "alpha": 2, "fold_div": 8},
     ),
+    "action": Method(
+        "ACTION-Net (Wang et al., CVPR 2021)",
+        before("conv1", Action),
+        {"reduction": 16, "fold_div": 8},
+    ),
+    "tanet": Method(
+        # The paper's are bottlenecks (50 and deeper); in 18 and 34 the module has the same place.
+        "Temporal Adaptive Network (Liu et al., ICCV 2021)",
+        before("conv2", TemporalAdaptiveModule),
+        {"alpha": 2, "beta": 4},
+    ),
+    "tdn": Method(
+        "Temporal Difference Networks (Wang et al., CVPR 2021)",
+        # No start is the 2D network's function: half of stage 2 comes from the differences.
+        lambda backbone, blocks, num_segments, init, **options: insert_tdn(
+            backbone, blocks, num_segments, **options
+        ),
+        {"appearance": None, "reduction": 16, "fold_div": 8},
+        stages=(3, 4, 5),
+        frames_per_segment=5,
+    ),
+    "tea": Method(
+        "Temporal Excitation and Aggregation (Li et al., CVPR 2020)",
+        insert_tea,
+        {"reduction": 16},
+        backbone=Res2Net,
+        depths=(50, 101),
+    ),
+    "teinet": Method(
+        "Temporal Enhancement-and-Interaction Network (Liu et al., AAAI 2020)",
+        before("conv1", TemporalEnhancementInteraction),
+        {"reduction": 8, "fold_div": 8},
+    ),
     "tsm": Method(
         "Temporal Shift Module (Lin et al., ICCV 2019)",
         before("conv1", shift_module),
@@ -162,10 +205,12 @@ def create_model(
         name: one of :func:`list_models`.
         num_classes: K.
         num_segments: T.
-        pretrained: weights of the backbone to start from: a state dict with torchvision's keys, or
-            the path of a ``.safetensors`` or ``.pth`` file that holds one, or a model file of this
-            package (loading never unpickles code). Trained temporal modules are taken over where
-            this model has the same, interpolated to its T. The classifier stays new.
+        pretrained: weights of the backbone to start from: "imagenet" or "imagenet-v2" (published
+            ones, downloaded once), hf://user/name (a model or a timm ResNet on the hub), a state
+            dict with torchvision's keys, or the path of a ``.safetensors`` or ``.pth`` file that
+            holds one, or a model file of this package (loading never unpickles code). Trained
+            temporal modules are taken over where this model has the same, interpolated to its T.
+            The classifier stays new.
         init: "identity" makes a GTDNet start as exactly the function of the TSM network with the
             same weights and fold_div: its gates change nothing until they are trained. "default"
             is PyTorch's. "auto": identity if the pretrained weights have no temporal modules.
@@ -174,7 +219,8 @@ def create_model(
             blocks; 2: every second one, as the published ResNet-101s of TSM and ACTION-Net).
 
     Raises:
-        ValueError: unknown name or option, an option out of range, or weights that do not fit.
+        ValueError: unknown name or option, an option out of range, or weights that do not fit or
+            cannot be downloaded.
     """
     method, depth = parse_name(name)
     known = model_options(name)
@@ -196,6 +242,9 @@ def create_model(
     stages = _check_stages(chosen["stages"])
     chosen["stages"] = list(stages)  # as JSON gives it back
     blocks = _blocks(backbone, stages, chosen["every"])
+    if isinstance(pretrained, (str, Path)):
+        network = f"{type(backbone).__name__.lower()}{depth}"  # "resnet50", "res2net101"
+        pretrained = find_weights(pretrained, network, chosen["width"])
     weights = None if pretrained is None else BackboneWeights.read(pretrained)
     if init == "auto":
         init = "identity" if weights and not weights.temporal else "default"

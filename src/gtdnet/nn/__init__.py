@@ -1,5 +1,6 @@
 """Temporal modules for 2D networks: each maps [N*T, C, H, W] to [N*T, C, H, W]."""
 
+from gtdnet.nn.action import Action
 from gtdnet.nn.gtd import (
     AGGREGATIONS,
     AverageAggregation,
@@ -10,15 +11,27 @@ from gtdnet.nn.gtd import (
 )
 from gtdnet.nn.insert import TemporalConv2d, insert_temporal, set_num_segments, temporal_convs
 from gtdnet.nn.shift import TemporalConv1d, TemporalShift, temporal_shift
+from gtdnet.nn.tanet import TemporalAdaptiveModule
+from gtdnet.nn.tdn import LongTermDifference, ShortTermDifference
+from gtdnet.nn.tea import MotionExcitation, TemporalExcitationAggregation
+from gtdnet.nn.teinet import MotionEnhancement, TemporalEnhancementInteraction
 
 __all__ = [
     "AGGREGATIONS",
+    "Action",
     "AverageAggregation",
     "GlobalTemporalDifference",
     "LSTMAggregation",
+    "LongTermDifference",
     "MTAggregation",
+    "MotionEnhancement",
+    "MotionExcitation",
+    "ShortTermDifference",
+    "TemporalAdaptiveModule",
     "TemporalConv1d",
     "TemporalConv2d",
+    "TemporalEnhancementInteraction",
+    "TemporalExcitationAggregation",
     "TemporalShift",
     "channel_attention",
     "insert_temporal",

@@ -14,6 +14,7 @@ import yaml
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
+from gtdnet.models.zoo import frames_per_segment
 
 SCHEDULES = ("cosine", "step", "onecycle", "constant")
 OPTIMIZERS = ("sgd", "adamw")
@@ -65,7 +66,8 @@ class ModelOptions:
     Args:
         model: name, as gtdnet models lists them.
         model_options: the model's own options, e.g. --model_options.reduction 8.
-        pretrained: file of 2D weights (.safetensors or .pth) or a model file to start from.
+        pretrained: weights to start from: imagenet or imagenet-v2 (published ones, downloaded),
+            a file of 2D weights (.safetensors or .pth), a model file, or hf://user/name.
         init: identity starts a GTDNet as exactly the TSM network of the same weights; default has
             PyTorch's initial values; auto is identity for pretrained weights without GTD blocks.
         init_from: model file at whose function to start: its options, and its classifier where the
@@ -87,7 +89,7 @@ class ClipOptions:
     """Clips: how frames are chosen and cropped; this travels in the model file
 
     Args:
-        num_segments: frames per clip.
+        num_segments: frames per clip, or groups of frames (tdn: of 5 neighbouring ones each).
         sampling: segment (one frame of each of num_segments equal parts) or dense.
         frame_interval: frames between two sampled ones (dense only).
         short_side: the shorter side in pixels before test crops.
@@ -242,7 +244,11 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             raise InputError(f"num_workers must not be negative, got {self.num_workers}")
 
     def clip_spec(self, class_names: tuple[str, ...]) -> ClipSpec:
-        """The clip spec of this config for the given classes."""
+        """The clip spec of this config's model for the given classes.
+
+        Raises:
+            ValueError: no model of that name, or a value out of range.
+        """
         return ClipSpec(
             class_names=class_names,
             num_segments=self.num_segments,
@@ -250,6 +256,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             frame_interval=self.frame_interval,
             short_side=self.short_side,
             crop_size=self.crop_size,
+            frames_per_segment=frames_per_segment(self.model),
         )
 
     def save(self, path: Path) -> None:
