@@ -3,6 +3,7 @@
 from gtdnet import nn
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import DecodeError, InputError
+from gtdnet.hub import from_pretrained, push_to_hub
 from gtdnet.infer.recognizer import ClassScore, Recognizer, load
 from gtdnet.models.model_file import load_model, save_model
 from gtdnet.models.zoo import create_model, list_models
@@ -15,9 +16,11 @@ __all__ = [
     "InputError",
     "Recognizer",
     "create_model",
+    "from_pretrained",
     "list_models",
     "load",
     "load_model",
     "nn",
+    "push_to_hub",
     "save_model",
 ]

@@ -229,7 +229,7 @@ def _train(args: Namespace) -> tuple[int, dict[str, Any] | None, str]:
 def _evaluate_parser(parser: _Parser) -> None:
     from gtdnet.evaluate import EvaluateOptions
 
-    parser.add_argument("model", help="model file (*.safetensors)")
+    parser.add_argument("model", help="model file (*.safetensors), or hf://user/name")
     parser.add_class_arguments(EvaluateOptions, None, skip={"model"})
 
 
@@ -247,7 +247,7 @@ def _evaluate(args: Namespace) -> tuple[int, dict[str, Any], str]:
 def _predict_parser(parser: _Parser) -> None:
     from gtdnet.infer.predict import PredictOptions
 
-    parser.add_argument("model", help="model file (*.safetensors)")
+    parser.add_argument("model", help="model file (*.safetensors), or hf://user/name")
     parser.add_argument(
         "videos", nargs="+", help="video files, folders, folders of frames, or globs in quotes"
     )
@@ -266,6 +266,73 @@ def _predict(args: Namespace) -> tuple[int, dict[str, Any], Any]:
         return EXIT_BAD_INPUT, report.to_json(), ""
     text = to_csv(report).rstrip() if args.csv else render_table(report)
     return EXIT_FAILED if report.num_failed else EXIT_DONE, report.to_json(), text
+
+
+# ------------------------------------------------------------------------------------- push
+
+
+def _push_parser(parser: _Parser) -> None:
+    parser.add_argument("model", help="model file (*.safetensors)")
+    parser.add_argument("repository", help="its name on the Hugging Face hub: user/name")
+    parser.add_argument(
+        "--private", type=bool, default=False, help="only you or your organisation see it"
+    )
+    parser.add_argument(
+        "--license",
+        type=str | None,  # type: ignore[arg-type]
+        default=None,
+        help="the hub's identifier of a license, such as apache-2.0 or cc-by-nc-4.0",
+    )
+    parser.add_argument("--message", type=str | None, default=None, help="of the commit")  # type: ignore[arg-type]
+    parser.add_argument(
+        "--preview",
+        type=str | None,  # type: ignore[arg-type]
+        default=None,
+        metavar="FOLDER",
+        help="write the files to this folder and publish nothing",
+    )
+
+
+def _push(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.hub import push_to_hub, write_repository
+
+    if args.preview:
+        paths = write_repository(args.model, args.preview, args.repository, license=args.license)
+        files = [str(path) for path in paths]
+        text = "\n".join([*files, "nothing was published (--preview)"])
+        return EXIT_DONE, {"url": None, "files": files}, text
+    url = push_to_hub(
+        args.model,
+        args.repository,
+        private=args.private,
+        license=args.license,
+        message=args.message,
+    )
+    text = f"{url}\nuse it with: gtdnet predict hf://{args.repository} VIDEO"
+    return EXIT_DONE, {"url": url, "files": []}, text
+
+
+# ---------------------------------------------------------------------------------- convert
+
+
+def _convert_parser(parser: _Parser) -> None:
+    from gtdnet.models.convert import ConvertOptions
+
+    parser.add_argument("checkpoint", help="the file (.pth, .pth.tar, .safetensors, ...)")
+    parser.add_class_arguments(ConvertOptions, None, skip={"checkpoint"})
+
+
+def _convert(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.models.convert import ConvertOptions, convert
+
+    result = convert(_options(ConvertOptions, args))
+    lines = [
+        f"{result.path}: {result.model} (from {result.source}), {result.num_classes} classes, "
+        f"num_segments {result.num_segments}",
+        *(f"  {note}" for note in result.notes),
+        f"use it with: gtdnet predict {result.path} VIDEO",
+    ]
+    return EXIT_DONE, result.to_dict(), "\n".join(lines)
 
 
 # ------------------------------------------------------------------------------------- demo
@@ -344,6 +411,20 @@ COMMANDS: dict[str, _Command] = {
         "gtdnet predict runs/first/model.safetensors clip.mp4 more/*.webm",
         _predict_parser,
         _predict,
+        ("model",),
+    ),
+    "convert": _Command(
+        "make an official checkpoint of TSM, TDN, TEA, mmaction2, ... a model file",
+        "gtdnet convert tsm_sthv2.pth --to tsm.safetensors --classes something-v2",
+        _convert_parser,
+        _convert,
+        ("checkpoint",),
+    ),
+    "push": _Command(
+        "publish a model file with a model card on the Hugging Face hub",
+        "gtdnet push runs/first/model.safetensors user/name --license apache-2.0",
+        _push_parser,
+        _push,
         ("model",),
     ),
 }

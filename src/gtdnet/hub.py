@@ -1,0 +1,270 @@
+"""Models on the Hugging Face hub: published with a model card, and loaded by name.
+
+A model's repository holds model.safetensors (the portable model file as it is), config.json (the
+file's header, for people and tools) and README.md (the model card, written from that header).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import yaml
+from safetensors import safe_open
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.errors import InputError
+from gtdnet.files import atomic_path, sha256, write_text
+from gtdnet.infer.recognizer import Recognizer, load
+from gtdnet.models.model_file import METADATA_KEY, load_model
+from gtdnet.models.pretrained import hub_errors
+from gtdnet.models.zoo import METHODS
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+FILES = ("model.safetensors", "config.json", "README.md")
+"""What a model's repository holds."""
+
+_FOLDED = 20  # more classes than this are folded away in the card
+
+
+def from_pretrained(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    num_segments: int | None = None,
+) -> Recognizer:
+    """Load a model from the hub for recognition; ``gtdnet.load("hf://user/name")`` does the same.
+
+    Args:
+        repo_id: user/name.
+        revision: branch, tag or commit; default: main.
+        device, precision, num_segments: see :func:`gtdnet.load`.
+
+    Raises:
+        ValueError: no such model, no access, neither network nor cached file, or not a model file.
+    """
+    _check_repo_id(repo_id)
+    at = f"@{quote(revision, safe='')}" if revision else ""
+    return load(f"hf://{repo_id}{at}", device, precision=precision, num_segments=num_segments)
+
+
+def push_to_hub(
+    path: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    license: str | None = None,
+    message: str | None = None,
+    token: str | None = None,
+) -> str:
+    """Publish a model file with its model card; gives the address of the commit.
+
+    The repository is made if it is not there. One that is there gets a new version of the three
+    files in one commit; the hub keeps the versions before.
+
+    Args:
+        path: the model file.
+        repo_id: user/name.
+        private: only you (or your organisation) see the model; a public repository is refused.
+        license: an identifier of the hub's, such as apache-2.0 or cc-by-nc-4.0.
+        message: of the commit.
+        token: of the hub; default: HF_TOKEN or the one that ``hf auth login`` has stored.
+
+    Raises:
+        ValueError: not a model file, no token, no access, or no network.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+
+    path, texts = _contents(path, repo_id, license)
+    token = token or get_token()
+    if token is None:
+        raise InputError(
+            "no token of the Hugging Face hub was found; make one that may write, then run "
+            "hf auth login or set HF_TOKEN"
+        )
+    operations = [CommitOperationAdd("model.safetensors", path)]
+    operations += [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
+    api = HfApi(token=token, library_name="gtdnet")
+    with hub_errors(repo_id):
+        # None: as the account or organisation has it; public as a rule.
+        api.create_repo(repo_id, private=private or None, exist_ok=True)
+        if private:
+            _check_private(api, repo_id)
+        commit = api.create_commit(
+            repo_id, operations, commit_message=message or "Upload a model with gtdnet"
+        )
+    return str(commit.commit_url)
+
+
+def write_repository(
+    path: str | Path, folder: str | Path, repo_id: str, *, license: str | None = None
+) -> list[Path]:
+    """Write the files that :func:`push_to_hub` would publish to a folder; needs no network.
+
+    Raises:
+        ValueError: not a model file, or the folder holds files of these names.
+    """
+    folder = Path(folder)
+    path, texts = _contents(path, repo_id, license)
+    for name in FILES:
+        if (folder / name).exists():
+            raise InputError(f"{folder / name}: exists already; choose another folder")
+    with atomic_path(folder / "model.safetensors") as temporary:
+        shutil.copyfile(path, temporary)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in FILES]
+
+
+def model_card(
+    header: Mapping[str, Any],
+    repo_id: str,
+    *,
+    num_parameters: int,
+    evaluations: Sequence[Mapping[str, Any]] = (),
+    license: str | None = None,
+) -> str:
+    """The README.md of a model's repository: what a model file tells about its model.
+
+    Args:
+        header: the model file's.
+        repo_id: user/name.
+        num_parameters: of the network.
+        evaluations: what metrics.json holds, of evaluations of this very file.
+        license: an identifier of the hub's.
+    """
+    model, spec = header["model"], ClipSpec.from_dict(header["spec"])
+    front = {
+        "library_name": "gtdnet",
+        "pipeline_tag": "video-classification",
+        "tags": ["gtdnet", "action-recognition", model["name"]],
+        **({"license": license} if license else {}),
+    }
+    title = METHODS[model["name"].partition("_")[0]].title
+    antialias = "with" if spec.antialias else "without"
+    sections = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
+        f"# {repo_id.partition('/')[2]}",
+        f"Recognises which of {spec.num_classes} actions a video clip shows. Network: "
+        f"`{model['name']}`, {title}, {num_parameters / 1e6:.2f} M parameters.",
+        "## Use",
+        "With gtdnet installed:",
+        f"    gtdnet predict hf://{repo_id} clip.mp4\n"
+        f"    gtdnet evaluate hf://{repo_id} --data DATA",
+        f'```python\nimport gtdnet\n\nrecognizer = gtdnet.from_pretrained("{repo_id}")\n'
+        f'print(recognizer.predict("clip.mp4"))\n```',
+        "## Input",
+        f"{spec.describe()}. Frames are resized {antialias} antialiasing ({spec.interpolation}); "
+        f"RGB values in [0, 1] are normalised with mean {list(spec.mean)} and standard deviation "
+        f"{list(spec.std)}. gtdnet does all this from what the model file holds.",
+        "## Results",
+        *_results(header["metrics"], spec, evaluations),
+        "## Classes",
+        _classes(spec),
+        "## Origin",
+        _table(("", "as recorded in the model file"), header["provenance"].items()),
+        "Options of the network: "
+        + ", ".join(f"`{name}={value}`" for name, value in model["options"].items())
+        + ".",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _contents(path: str | Path, repo_id: str, license: str | None) -> tuple[Path, dict[str, str]]:
+    """The model file's path, and the texts that go with it by file name."""
+    _check_repo_id(repo_id)
+    model_file = load_model(path)  # what cannot be loaded is not published
+    path = Path(model_file.path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()[METADATA_KEY])
+    card = model_card(
+        {"provenance": {}, "metrics": {}, **header},
+        repo_id,
+        num_parameters=sum(p.numel() for p in model_file.model.parameters()),
+        evaluations=_evaluations(path),
+        license=license,
+    )
+    config = json.dumps({"library_name": "gtdnet", **header}, indent=2, ensure_ascii=False)
+    return path, {"config.json": config + "\n", "README.md": card}
+
+
+def _evaluations(path: Path) -> list[dict[str, Any]]:
+    """Results of gtdnet evaluate that lie beside the model file and were measured with it."""
+    files = sorted(path.parent.glob("eval-*/metrics.json"))
+    digest = sha256(path) if files else ""
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [result for result in results if result.get("model", {}).get("sha256") == digest]
+
+
+def _results(
+    metrics: Mapping[str, Any], spec: ClipSpec, evaluations: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    from gtdnet.evaluate.protocol import protocol_line  # its package imports what is slow
+
+    def percent(share: float | None) -> str:
+        return "" if share is None else f"{100 * share:.2f} %"
+
+    parts = []
+    rows = [
+        (
+            Path(result["data"]["path"]).name,
+            percent(result["top1"]),
+            percent(result["top5"]),
+            percent(result["mean_class_accuracy"]),
+            protocol_line(result),
+        )
+        for result in evaluations
+    ]
+    if rows:
+        head = ("data", "top-1", "top-5", "mean class accuracy", "protocol")
+        parts += ["Measured with this file by `gtdnet evaluate`:", _table(head, rows)]
+    if metrics:
+        parts.append("Recorded in the model file when it was written; accuracies are fractions.")
+        if any(name.startswith("val_") for name in metrics):
+            parts[-1] += (
+                f" `val_` stands for the validation during training, {spec.views(1, 1)}: one "
+                f"centre crop of one clip of each video, in the precision of the training."
+            )
+        parts.append(_table(("", "value"), metrics.items()))
+    return parts or ["None are recorded."]
+
+
+def _classes(spec: ClipSpec) -> str:
+    names = "\n".join(f"{label:3}  {name}" for label, name in enumerate(spec.class_names))
+    text = f"```text\n{names}\n```"
+    if spec.num_classes <= _FOLDED:
+        return text
+    summary = f"<summary>{spec.num_classes} classes in the order of the model's answers</summary>"
+    return f"<details>\n{summary}\n\n{text}\n\n</details>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _check_repo_id(repo_id: str) -> None:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id):
+        raise InputError(f"a model on the hub is called user/name, got {repo_id!r}")
+
+
+def _check_private(api: HfApi, repo_id: str) -> None:
+    if not api.model_info(repo_id).private:
+        raise InputError(
+            f"{repo_id}: exists on the hub and is public, so nothing was uploaded; make it private "
+            f"in its settings, or choose another name"
+        )
