@@ -175,6 +175,20 @@ def tanet(depth: int, classes: int = 7, t: int = 8) -> Shapes:
     return keys
 
 
+def tanet_own(depth: int, classes: int = 7, t: int = 8) -> Shapes:
+    """As the authors' own code names it."""
+
+    def named(key: str) -> str:
+        key = re.sub(r"conv(\d)\.conv\.", r"conv\1.", re.sub(r"conv(\d)\.bn\.", r"bn\1.", key))
+        key = key.replace("downsample.conv", "downsample.0").replace(
+            "downsample.bn", "downsample.1"
+        )
+        return key.replace(".block.", ".net.").replace("backbone.", "base_model.")
+
+    keys = {named(key): shape for key, shape in tanet(depth, classes, t).items()}
+    return {key.replace("cls_head.fc_cls", "new_fc"): shape for key, shape in keys.items()}
+
+
 OFFICIAL: dict[str, Callable[..., Shapes]] = {
     "image": image,
     "tsn": tsn,
@@ -185,6 +199,7 @@ OFFICIAL: dict[str, Callable[..., Shapes]] = {
     "mmaction_tsn": mmaction,
     "mmaction_tsm": mmaction_tsm,
     "tanet": tanet,
+    "tanet_own": tanet_own,
 }
 
 
@@ -223,6 +238,7 @@ def filled(shapes: Shapes) -> dict[str, Tensor]:
         ("mmaction_tsm", 101, {"every": 2}, "tsm", 2),
         ("tanet", 50, {"t": 16}, "tanet", 1),
         ("tanet", 101, {"t": 8}, "tanet", 1),
+        ("tanet_own", 50, {"t": 16}, "tanet", 1),
     ],
 )
 def test_every_key_finds_its_place(

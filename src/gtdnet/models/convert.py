@@ -90,15 +90,19 @@ _TDN: Renaming = (
     (r"\.conv1_5\.1\.", ".temporal.bn."),
     (r"\.resnext_layer1\.", ".temporal.layer1."),
 )
-_MMACTION: Renaming = (
-    (r"^cls_head\.fc_cls\.", "classifier."),
-    (r"\.block\.", "."),
+_TAM: Renaming = (
     (r"\.tam\.G\.0\.", ".conv2.temporal.adaptive.spread."),
     (r"\.tam\.G\.1\.", ".conv2.temporal.adaptive.norm."),
     (r"\.tam\.G\.3\.", ".conv2.temporal.adaptive.collect."),
     (r"\.tam\.L\.0\.", ".conv2.temporal.local.squeeze."),
     (r"\.tam\.L\.1\.", ".conv2.temporal.local.norm."),
     (r"\.tam\.L\.3\.", ".conv2.temporal.local.expand."),
+)
+_TANET: Renaming = (*_TSN, (r"(layer\d\.\d+)\.net\.", r"\1."), *_TAM)
+_MMACTION: Renaming = (
+    (r"^cls_head\.fc_cls\.", "classifier."),
+    (r"\.block\.", "."),
+    *_TAM,
     (r"\.conv1\.conv\.net\.", ".conv1."),
     (r"\.conv(\d)\.bn\.", r".bn\1."),
     (r"\.conv(\d)\.conv\.", r".conv\1."),
@@ -114,6 +118,12 @@ KINDS: tuple[Source | Unsupported, ...] = (  # the first whose mark a key matche
     Unsupported(r"\.(?:nl|non_local_block)\.", "a network with non-local blocks"),
     Unsupported(r"(?:^|\.)inception_\w+\.", "a BN-Inception network"),
     Unsupported(r"(?:^|\.)features\.\d|layer\d\.\d+\.conv\.\d", "a MobileNet or a DenseNet"),
+    Source(
+        "temporal-adaptive-module",
+        "tanet",
+        r"^base_model\.(layer\d\.\d+)\.tam\.G\.0\.weight$",
+        _TANET,
+    ),
     Unsupported(r"layer\d\.\d+\.net\.", "a network that shifts the shortcuts too (place 'block')"),
     Unsupported(r"layer\d\.net\.", "a network that pools over time"),
     Unsupported(r"(?:^|\.)conv1\.\d\.weight$", "a ResNet with a deep stem (as resnet50d)"),
@@ -184,8 +194,8 @@ class ConvertOptions:
     """Make an official checkpoint of another project a model file
 
     Args:
-        checkpoint: the file: TSN and TSM (mit-han-lab), TDN, TEA, ACTION-Net, mmaction2's TSN, TSM
-            and TANet, ResNets of torchvision and timm.
+        checkpoint: the file: TSN and TSM (mit-han-lab), TDN, TEA, ACTION-Net, TANet, mmaction2's
+            TSN, TSM and TANet, ResNets of torchvision and timm.
         to: the model file to write (*.safetensors).
         num_segments: frames (or groups of frames) per clip; default: what the file tells, else 8,
             or 1 for an image classifier.
