@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from gtdnet.data.sampling import eval_indices
+from gtdnet.data.spec import ClipSpec
+from gtdnet.data.transforms import eval_views
 from gtdnet.errors import InputError
 from gtdnet.evaluate.protocol import (
     FRAME_ORDERS,
+    accuracies_line,
     has_no_names,
     match_classes,
     order_frames,
@@ -150,8 +154,66 @@ def test_protocol_line():
     assert "frames reversed, dense/8 sampling" in protocol_line(
         result(frames="reversed", sampling="dense")
     )
+    assert protocol_line(result(frames="shuffled", members=[{"weight": 1.0}, {"weight": 0.5}])) == (
+        "8x3x2 (frames x crops x clips), mean of 2 evaluations, weighted 1:0.5, frames shuffled: "
+        "600 clips of validation, 0 failed"
+    )
     several = result(views="(8x5)x3x2")
     several["protocol"]["spec"]["frames_per_segment"] = 5
     assert protocol_line(several).startswith(
         "(8x5)x3x2 ((segments x frames) x crops x clips), segment sampling, short side 256"
     )
+
+
+def test_accuracies_line():
+    known = {
+        "top1": 0.5, "top1_interval": [0.25, 0.75], "top5": None, "top5_interval": None,
+        "mean_class_accuracy": 0.4, "mean_class_accuracy_interval": None,
+    }  # fmt: skip
+    assert accuracies_line(known) == (
+        "top-1 50.00 % [25.00, 75.00], mean class accuracy 40.00 %; [95 % confidence]"
+    )
+    assert "no labels" in accuracies_line({"top1": None, "top5": None, "mean_class_accuracy": None})
+
+
+# The views of the paper's tables on a 340x256 video of 160 frames, by (frames, crops, clips), and
+# the usual full-resolution testing: the first frame of each clip, and each crop's left and top.
+DENSE_STARTS = [0, 11, 22, 34, 45, 57, 68, 80, 91, 103]  # 103 is the last of a window of 57
+
+
+@pytest.mark.parametrize(
+    ("views", "sampling", "crop_size", "starts", "corners"),
+    [
+        ((8, 1, 1), "segment", 224, [10], [(58, 16)]),
+        ((16, 1, 1), "segment", 224, [5], [(58, 16)]),
+        ((8, 3, 2), "segment", 224, [10, 0], [(0, 16), (58, 16), (116, 16)]),
+        ((16, 3, 2), "segment", 224, [5, 0], [(0, 16), (58, 16), (116, 16)]),
+        ((8, 3, 2), "segment", 256, [10, 0], [(0, 0), (42, 0), (84, 0)]),
+        ((8, 1, 1), "dense", 224, [51], [(58, 16)]),
+        ((16, 1, 1), "dense", 224, [19], [(58, 16)]),
+        ((8, 3, 10), "dense", 256, DENSE_STARTS, [(0, 0), (42, 0), (84, 0)]),
+        ((16, 3, 10), "dense", 224, [0, 4, 8, 13, 17, 21, 26, 30, 34, 39],
+         [(0, 16), (58, 16), (116, 16)]),
+    ],
+)  # fmt: skip
+def test_views_of_the_published_rows(views, sampling, crop_size, starts, corners):
+    frames, crops, clips = views
+    spec = ClipSpec(("a", "b"), frames, sampling, crop_size=crop_size)
+    indices = eval_indices(spec, 160, clips)
+    assert indices.shape == (clips, frames)
+    assert indices[:, 0].tolist() == starts
+    if sampling == "dense":
+        assert (np.diff(indices) == 8).all()
+    # Red tells the column, green the row, blue the frame.
+    column, row = torch.arange(340) % 256, torch.arange(256)
+    picture = torch.stack([column.expand(256, 340), row[:, None].expand(256, 340)])
+    video = torch.zeros(clips * frames, 3, 256, 340, dtype=torch.uint8)
+    video[:, :2] = picture
+    video[:, 2] = torch.from_numpy(indices.reshape(-1))[:, None, None]
+    found = eval_views(video, spec, crops)
+    assert found.shape == (clips * crops, frames, 3, crop_size, crop_size)
+    assert found[:, 0, :, 0, 0].tolist() == [[x, y, start] for start in starts for x, y in corners]
+    assert found[-1, -1, 2, 0, 0] == indices[-1, -1]
+    if crop_size == 256 and crops == 3:  # nothing is left unseen
+        assert corners[0][0] == 0
+        assert corners[-1][0] + crop_size == 340

@@ -162,7 +162,10 @@ def test_the_files(model_path, make_data, tmp_path, capsys):
     assert "not a readable video" in failure["reason"]
     assert "1 of 7 clips could not be read" in capsys.readouterr().err
     lines = summary(result).splitlines()
-    assert lines[0].startswith(f"top-1 {100 * result['top1']:.2f} %, mean class accuracy")
+    low, high = (100 * bound for bound in result["top1_interval"])
+    assert lines[0].startswith(
+        f"top-1 {100 * result['top1']:.2f} % [{low:.2f}, {high:.2f}], mean class accuracy"
+    )
     assert lines[1] == (
         "4x3x2 (frames x crops x clips), segment sampling, short side 40, crop 32, fp32: "
         "6 clips of validation, 1 failed"

@@ -45,14 +45,24 @@ def match_classes(
         )
     if len(model) == len(data) and set(model) == set(data):
         return np.array([model.index(name) for name in data], dtype=np.int64)
-    alone = {name: "only in the data" for name in data if name not in set(model)}
-    alone |= {name: "only in the model" for name in model if name not in set(data)}
+    differ = differing_names({"the data": data, "the model": model})
     raise InputError(
         f"the data's {len(data)} classes ({_first(data)}) are not the model's {len(model)} "
-        f"({_first(model)}): {len(alone)} names differ, such as "
-        + ", ".join(f"{name!r} ({where})" for name, where in list(alone.items())[:3])
-        + "; evaluate on data with the model's classes"
+        f"({_first(model)}): {differ}; evaluate on data with the model's classes"
     )
+
+
+def differing_names(two: Mapping[str, Sequence[str]]) -> str:
+    """How many and which class names only one of two lists, given with their owners, has."""
+    (one, other) = two.values()
+    alone = {
+        name: owner
+        for (owner, names), rest in zip(two.items(), (set(other), set(one)), strict=True)
+        for name in names
+        if name not in rest
+    }
+    examples = [f"{name!r} (only in {owner})" for name, owner in list(alone.items())[:3]]
+    return f"{len(alone)} names differ, such as {', '.join(examples)}"
 
 
 def has_no_names(class_names: Sequence[str]) -> bool:

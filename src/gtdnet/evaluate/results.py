@@ -5,15 +5,22 @@ The files in its folder:
     metrics.json    accuracies as fractions, what they were measured on and how; written last
     per_class.csv   clips, accuracy and most frequent mistake of each class
     confusion.csv   number of clips by true class (rows) and predicted class (columns)
-    scores.npz      ids, scores (probabilities [N, K]), labels, class_names, fingerprint
+    scores.npz      ids, scores (probabilities [N, K]), labels, class_names, fingerprint, and what
+                    else an ensemble needs (about: JSON)
     failures.csv    clips that could not be decoded or are not there, with the reason; if any
+    diagnosis.json  what becomes of the accuracies without the order of frames; with --diagnose
+    diagnosis.csv   the same for each class
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtdnet.data.spec import class_fingerprint
+from gtdnet.errors import InputError
 from gtdnet.evaluate.metrics import confusion_matrix, mean_class_accuracy, top_k_accuracy
+from gtdnet.evaluate.statistics import bootstrap_interval, wilson_interval
 from gtdnet.files import atomic_path, write_json, write_text
 
-RESULT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "scores.npz", "failures.csv")
+RESULT_FILES = (
+    "metrics.json", "per_class.csv", "confusion.csv", "scores.npz", "failures.csv",
+    "diagnosis.json", "diagnosis.csv",
+)  # fmt: skip
+_KEYS = ("ids", "scores", "labels", "class_names", "fingerprint", "about")  # of scores.npz
+_ABOUT = ("protocol", "model", "data", "versions")  # of metrics.json: what the scores are of
 
 
 class FailedClip(NamedTuple):
@@ -56,6 +70,16 @@ class Evaluation:
     failures: tuple[FailedClip, ...]
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the class names in order."""
+        return class_fingerprint(self.class_names)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether the best class is the clip's own: [N]; False for a clip without a label."""
+        return self.scores.argmax(axis=1) == self.labels
+
+    @property
     def metrics(self) -> dict[str, float | int | None]:
         """Accuracies as fractions, over the scored clips that have a label, and counts.
 
@@ -80,10 +104,167 @@ class Evaluation:
             "num_failed": len(self.failures),
         }
 
+    @property
+    def intervals(self) -> dict[str, list[float] | None]:
+        """95 % confidence intervals of the accuracies, None where there is no accuracy.
 
-def write_results(folder: Path, evaluation: Evaluation, result: Mapping[str, Any]) -> None:
+        Of top-1 and top-5 Wilson's, of the mean class accuracy a bootstrap over clips; that one is
+        None as well where all clips or none are right, of which a bootstrap makes certainty.
+        """
+        metrics = self.metrics
+        known = self.labels >= 0
+        total, correct = int(known.sum()), self.correct[known]
+        found: dict[str, list[float] | None] = {}
+        for name in ("top1", "top5"):
+            share = metrics[name]
+            found[f"{name}_interval"] = (
+                None if share is None else list(wilson_interval(round(share * total), total))
+            )
+        clips = np.stack([self.labels[known], correct], axis=1)
+        found["mean_class_accuracy_interval"] = (
+            list(bootstrap_interval(clips, _class_mean)) if 0 < correct.sum() < total else None
+        )
+        return found
+
+
+@dataclass(frozen=True)
+class Results(Evaluation):
+    """An evaluation as its files tell it.
+
+    Attributes:
+        path: the folder or file that was read.
+        result: what metrics.json holds; of a lone scores.npz its accuracies and what it is of.
+    """
+
+    path: Path
+    result: dict[str, Any]
+
+
+def read_results(path: str | Path) -> Results:
+    """Read an evaluation's folder, or its scores.npz alone, wherever that file has gone.
+
+    Raises:
+        ValueError: there is nothing to read, or it is not what gtdnet wrote.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such folder or file; give the folder that gtdnet evaluate wrote, or its "
+            f"scores.npz"
+        )
+    if not path.is_dir():
+        evaluation, about = _read_scores(path)
+        result: dict[str, Any] = {**evaluation.metrics, **evaluation.intervals, **about}
+        return Results(**vars(evaluation), path=path, result=result)
+    if not (path / "metrics.json").is_file():
+        raise InputError(
+            f"{path}: it holds no metrics.json, which gtdnet evaluate writes last; give the folder "
+            f"of a finished evaluation"
+        )
+    evaluation, _ = _read_scores(path / "scores.npz")
+    try:
+        result = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
+        same = result["num_evaluated"] == len(evaluation.ids)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _unreadable(path / "metrics.json", error) from error
+    if not same:
+        raise InputError(
+            f"{path}: metrics.json is of {result['num_evaluated']} clips and scores.npz of "
+            f"{len(evaluation.ids)}; evaluate again into a folder of its own"
+        )
+    return Results(**vars(evaluation), path=path, result=result)
+
+
+def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
+    try:
+        with np.load(path) as file:
+            found = {key: file[key] for key in file.files}
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+    if missing := [key for key in _KEYS if key not in found]:
+        raise InputError(
+            f"{path}: it has no {missing[0]!r}: another program wrote it, or an older gtdnet; "
+            f"evaluate again"
+        )
+    try:
+        about = json.loads(str(found["about"]))
+        failures = tuple(FailedClip(*failure) for failure in about.pop("failures"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise _unreadable(path, error) from error
+    scores, labels = found["scores"], found["labels"]
+    names, ids = tuple(found["class_names"].tolist()), tuple(found["ids"].tolist())
+    evaluation = Evaluation(names, ids, scores, labels, failures)
+    if (
+        str(found["fingerprint"]) != evaluation.fingerprint
+        or scores.shape != (len(ids), len(names))
+        or labels.shape != (len(ids),)
+        or not np.isfinite(scores).all()
+        or not ((labels >= -1) & (labels < len(names))).all()
+        or len(set(ids)) != len(ids)
+    ):
+        raise InputError(
+            f"{path}: its ids, scores, labels and classes do not fit together; evaluate again"
+        )
+    return evaluation, about
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = (isinstance(error, OSError) and error.strerror) or "it is damaged or something else"
+    return InputError(f"{path}: cannot be read ({reason}); evaluate again")
+
+
+def output_folder(
+    base: Path, output: str | None, overwrite: bool, taken: Callable[[Path], str | None]
+) -> Path:
+    """A folder without results, or with those that may be replaced; it is there afterwards.
+
+    Args:
+        base: where to put them if no output is given; with -2, -3, ... if it is taken.
+        output: where the user wants them.
+        overwrite: whether what is there may be replaced.
+        taken: names a file of another evaluation's in a folder, or None.
+
+    Raises:
+        ValueError: the output is taken, or cannot be made or written to.
+    """
+    if output is not None:
+        folder = Path(output)
+        if not overwrite and (there := taken(folder)):
+            raise InputError(
+                f"{folder} holds {there} of another evaluation; give another --output, or replace "
+                f"it with --overwrite"
+            )
+    elif overwrite:
+        folder = base
+    else:
+        numbered = (base.with_name(f"{base.name}-{n}") for n in itertools.count(2))
+        folder = next(f for f in itertools.chain([base], numbered) if not taken(f))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the output folder {folder} cannot be made ({error.strerror}); give another --output"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"the output folder {folder} cannot be written to; give another --output")
+    return folder
+
+
+def result_file(folder: Path) -> str | None:
+    """A file of an evaluation's that is in the folder."""
+    return next((name for name in RESULT_FILES if (folder / name).exists()), None)
+
+
+def write_results(
+    folder: Path,
+    evaluation: Evaluation,
+    result: Mapping[str, Any],
+    diagnosis: Mapping[str, Any] | None = None,
+) -> None:
     """Write all files, metrics.json last; those of an earlier evaluation are replaced."""
     names = evaluation.class_names
+    (folder / "metrics.json").unlink(missing_ok=True)  # where it is, the others belong to it
+    about = {key: result[key] for key in _ABOUT if key in result}
     with atomic_path(folder / "scores.npz") as temporary:
         np.savez(
             temporary,
@@ -91,7 +272,8 @@ def write_results(folder: Path, evaluation: Evaluation, result: Mapping[str, Any
             scores=evaluation.scores,
             labels=evaluation.labels,
             class_names=np.array(names),
-            fingerprint=np.array(class_fingerprint(names)),
+            fingerprint=np.array(evaluation.fingerprint),
+            about=np.array(json.dumps({**about, "failures": evaluation.failures})),
         )
     known = evaluation.labels >= 0
     tables: dict[str, Iterable[Sequence[object]]] = {}
@@ -107,7 +289,12 @@ def write_results(folder: Path, evaluation: Evaluation, result: Mapping[str, Any
             ("id", "path", "reason"),
             *((clip.id, clip.path, clip.reason) for clip in evaluation.failures),
         ]
-    for name in ("per_class.csv", "confusion.csv", "failures.csv"):
+    if diagnosis is not None:
+        tables["diagnosis.csv"] = _columns(diagnosis["per_class"])
+        write_json(folder / "diagnosis.json", diagnosis)
+    else:
+        (folder / "diagnosis.json").unlink(missing_ok=True)
+    for name in (name for name in RESULT_FILES if name.endswith(".csv")):
         if name in tables:
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(tables[name])
@@ -115,6 +302,21 @@ def write_results(folder: Path, evaluation: Evaluation, result: Mapping[str, Any
         else:
             (folder / name).unlink(missing_ok=True)
     write_json(folder / "metrics.json", result)
+
+
+def _class_mean(clips: NDArray[Any]) -> float:
+    """Mean class accuracy of clips given as label and whether it is right: [N, 2]."""
+    labels, correct = clips[:, 0], clips[:, 1]
+    count = np.bincount(labels)
+    hits = np.bincount(labels, weights=correct)
+    return float((hits[count > 0] / count[count > 0]).mean())
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[object]]:
+    """A table of rows that all have the same keys, which are its head; None is left empty."""
+    yield tuple(rows[0])
+    for row in rows:
+        yield tuple("" if value is None else value for value in row.values())
 
 
 def _per_class(confusion: NDArray[np.int64], names: Sequence[str]) -> list[tuple[object, ...]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,21 +13,30 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gtdnet.data.annotations import Annotations, VideoRecord, read_annotations
 from gtdnet.device import resolve_device, resolve_precision
 from gtdnet.errors import InputError
+from gtdnet.evaluate.diagnose import diagnose
 from gtdnet.evaluate.partial import PartialScores, Scored
 from gtdnet.evaluate.protocol import (
+    FRAME_ORDERS,
     check_frame_order,
     has_no_names,
     match_classes,
     order_frames,
 )
-from gtdnet.evaluate.results import RESULT_FILES, Evaluation, FailedClip, write_results
+from gtdnet.evaluate.results import (
+    Evaluation,
+    FailedClip,
+    output_folder,
+    result_file,
+    write_results,
+)
 from gtdnet.files import sha256
 from gtdnet.infer.recognizer import Recognizer, check_views
-from gtdnet.infer.scoring import check_loading, score_batches
+from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
 from gtdnet.models.model_file import ModelFile, load_model
 from gtdnet.progress import progress_bar, say
 
@@ -54,6 +61,8 @@ class EvaluateOptions:
         crop_size: side in pixels of the square the model sees; default: as in the model file.
         frames: in-order, or what shows how much the order counts: shuffled, reversed, repeated
             (the middle frame over and over).
+        diagnose: measure all four orders of frames, decoding each clip once, and say which classes
+            need the order, for which one frame is enough, and what each is when played backwards.
         batch_size: views that go through the model at a time.
         num_workers: decoding processes; default: one per core, at most 8 (half of them when the
             model runs on the CPU).
@@ -75,6 +84,7 @@ class EvaluateOptions:
     short_side: int | None = None
     crop_size: int | None = None
     frames: str = "in-order"
+    diagnose: bool = False
     batch_size: int = 8
     num_workers: int | None = None
     device: str = "auto"
@@ -87,14 +97,20 @@ class EvaluateOptions:
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Evaluate a model file and write the results; an interrupted evaluation goes on.
 
-    Returns what metrics.json holds, JSON-ready: :attr:`Evaluation.metrics`, ``protocol``,
-    ``model``, ``data``, ``versions`` and ``output``, the folder.
+    Returns what metrics.json holds, JSON-ready: :attr:`Evaluation.metrics` and ``.intervals``,
+    ``protocol``, ``model``, ``data``, ``versions`` and ``output``, the folder; and with
+    ``diagnose``, under ``diagnosis``, what diagnosis.json holds.
 
     Raises:
         ValueError: bad options, a model or dataset that cannot be read, classes that do not match,
             no clip that can be decoded, or results that would be overwritten.
     """
     check_frame_order(options.frames)
+    if options.diagnose and options.frames != "in-order":
+        raise InputError(
+            f"--diagnose measures all orders of frames by itself; leave out --frames "
+            f"{options.frames}"
+        )
     check_views(options.clips, options.crops)
     check_loading(options.batch_size, options.num_workers)
     device = resolve_device(options.device)
@@ -102,7 +118,17 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     model_file = load_model(options.model, num_segments=options.num_segments)
     spec = model_file.spec.with_options(short_side=options.short_side, crop_size=options.crop_size)
     model_file = replace(model_file, spec=spec)
+    if options.diagnose and spec.frames_per_clip == 1:
+        raise InputError(
+            f"{options.model} takes clips of one frame, which have no order to diagnose; give "
+            f"--num_segments, or a model of several frames"
+        )
     annotations = read_annotations(options.data, options.split, options.format)
+    if options.diagnose and all(record.label is None for record in annotations.records):
+        raise InputError(
+            f"the {options.split} split of {annotations.root} has no labels, without which there "
+            f"is nothing to diagnose; choose another --split"
+        )
     classes = _say_classes(spec.class_names, annotations.class_names)
     described = {
         "protocol": {
@@ -123,8 +149,10 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "data": {"path": options.data, "format": annotations.format, "classes": classes},
         "versions": {"gtdnet": version("gtdnet"), "torch": torch.__version__},
     }
+    orders = FRAME_ORDERS if options.diagnose else (options.frames,)
     key = json.dumps(
         {
+            "orders": [orders, options.seed],
             "protocol": described["protocol"],
             "model": described["model"]["sha256"],
             "versions": described["versions"],
@@ -134,12 +162,12 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     )
     folder = _output_folder(options, spec.num_segments, key)
     partial = PartialScores(folder / PARTIAL_FILE, key)
-    evaluation = evaluate_model(
+    evaluations = evaluate_orders(
         model_file,
         annotations,
+        orders,
         clips=options.clips,
         crops=options.crops,
-        frames=options.frames,
         batch_size=options.batch_size,
         num_workers=options.num_workers,
         device=options.device,
@@ -147,11 +175,18 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         seed=options.seed,
         partial=partial,
     )
-    result = {**evaluation.metrics, **described, "output": str(folder)}
+    evaluation = evaluations[options.frames]
+    result = {
+        **evaluation.metrics,
+        **evaluation.intervals,
+        **described,
+        "output": str(folder),
+    }
+    diagnosis = {**diagnose(evaluations), "seed": options.seed} if options.diagnose else None
     _say_failures(evaluation.failures, len(evaluation.ids))
-    write_results(folder, evaluation, result)
+    write_results(folder, evaluation, result, diagnosis)
     partial.remove()
-    return result
+    return result if diagnosis is None else {**result, "diagnosis": diagnosis}
 
 
 def evaluate_model(
@@ -171,21 +206,63 @@ def evaluate_model(
 ) -> Evaluation:
     """Score every clip of a split with a model at hand; see :class:`EvaluateOptions`.
 
-    The model is moved to the device and set to eval mode. With ``partial``, batches that it holds
-    are not computed again, and those that are done are saved to it every minute and when the
-    evaluation is stopped. ``quiet`` draws no progress bar.
+    Arguments and errors are those of :func:`evaluate_orders`.
+    """
+    return evaluate_orders(
+        model_file,
+        annotations,
+        (frames,),
+        clips=clips,
+        crops=crops,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
+        precision=precision,
+        seed=seed,
+        partial=partial,
+        quiet=quiet,
+    )[frames]
+
+
+def evaluate_orders(
+    model_file: ModelFile,
+    annotations: Annotations,
+    orders: Sequence[str],
+    *,
+    clips: int = 1,
+    crops: int = 1,
+    batch_size: int = 8,
+    num_workers: int | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    seed: int = 0,
+    partial: PartialScores | None = None,
+    quiet: bool = False,
+) -> dict[str, Evaluation]:
+    """Score every clip of a split with its frames in several orders, decoding it once.
+
+    Gives one evaluation of the same clips for each of ``orders``. The model is moved to the device
+    and set to eval mode. With ``partial``, batches that it holds are not computed again, and those
+    that are done are saved to it every minute and when the evaluation is stopped. ``quiet`` draws
+    no progress bar.
 
     Raises:
         ValueError: an argument out of range, classes that do not match, or no clip that can be
             decoded.
     """
-    check_frame_order(frames)
+    for order in orders:
+        check_frame_order(order)
     label_map = match_classes(model_file.spec.class_names, annotations.class_names)
     recognizer = Recognizer(model_file, device, precision=precision)
     scored = (partial.read() if partial else None) or Scored()
     if partial and scored.num_batches:
         say(f"going on after {scored.num_records} clips that {partial.path} holds")
     records = annotations.records
+    f = model_file.spec.frames_per_segment
+
+    def arrange(views: Tensor, indices: Tensor) -> Tensor:  # [orders*N, V, T*f, 3, h, w]
+        return torch.cat([order_frames(views, indices, order, seed, f) for order in orders])
+
     saved = time.monotonic()
     batches = score_batches(
         recognizer,
@@ -195,13 +272,14 @@ def evaluate_model(
         batch_size=batch_size,
         num_workers=num_workers,
         first_batch=scored.num_batches,
-        arrange=lambda views, indices: order_frames(
-            views, indices, frames, seed, model_file.spec.frames_per_segment
-        ),
+        arrange=arrange,
     )
     try:
         with progress_bar("clips", len(records), scored.num_records, quiet) as advance:
             for batch in batches:
+                shape = (len(orders), len(batch.indices), batch.scores.shape[1])
+                scores = batch.scores.reshape(shape)
+                batch = ScoredBatch(batch.indices, scores.swapaxes(0, 1), batch.failures)
                 scored.batches.append(batch)  # one step, which Ctrl-C cannot halve
                 advance(len(batch))
                 if partial and time.monotonic() - saved > _SAVE_SECONDS:
@@ -237,13 +315,13 @@ def evaluate_model(
             f"{annotations.root} can be read{example}"
         )
     done = [records[i] for i in found.indices]
-    return Evaluation(
-        model_file.spec.class_names,
-        tuple(record.id for record in done),
-        found.scores,
-        np.array([label(record) for record in done], dtype=np.int64),
-        tuple(failures),
-    )
+    ids = tuple(record.id for record in done)
+    labels = np.array([label(record) for record in done], dtype=np.int64)
+    names = model_file.spec.class_names
+    return {
+        order: Evaluation(names, ids, scores, labels, tuple(failures))
+        for order, scores in zip(orders, found.scores.swapaxes(0, 1).copy(), strict=True)
+    }
 
 
 def _output_folder(options: EvaluateOptions, num_segments: int, key: str) -> Path:
@@ -253,35 +331,16 @@ def _output_folder(options: EvaluateOptions, num_segments: int, key: str) -> Pat
     beside = Path(options.model).parent
     if options.model.startswith("hf://"):
         beside = Path("runs", options.model.removeprefix("hf://").replace("/", "--"))
-    base = beside / f"eval-{options.split}-{views}{suffix}"
-    if options.output is not None:
-        folder = Path(options.output)
-        if not options.overwrite and (there := _taken(folder, key)):
-            raise InputError(
-                f"{folder} holds {there} of another evaluation; give another --output, or replace "
-                f"it with --overwrite"
-            )
-    elif options.overwrite:
-        folder = base
-    else:
-        numbered = (base.with_name(f"{base.name}-{n}") for n in itertools.count(2))
-        folder = next(f for f in itertools.chain([base], numbered) if not _taken(f, key))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the output folder {folder} cannot be made ({error.strerror}); give another --output"
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"the output folder {folder} cannot be written to; give another --output")
-    return folder
+    return output_folder(
+        beside / f"eval-{options.split}-{views}{suffix}",
+        options.output,
+        options.overwrite,
+        lambda folder: result_file(folder) or _other_partial(folder, key),
+    )
 
 
-def _taken(folder: Path, key: str) -> str | None:
-    """A file of another evaluation's that is in the folder."""
-    for name in RESULT_FILES:
-        if (folder / name).exists():
-            return name
+def _other_partial(folder: Path, key: str) -> str | None:
+    """The scores of another evaluation that was stopped in this folder."""
     partial = PartialScores(folder / PARTIAL_FILE, key)
     return PARTIAL_FILE if partial.path.exists() and partial.read() is None else None
 
