@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo     set up, then the whole road on built-in data: gtdnet demo"
 	@echo "make test     set up, then the tests"
-	@echo "make lint     set up, then ruff and pyright"
+	@echo "make lint     set up, then ruff, pyright, and whether docs/results.md is what was measured"
 	@echo "make install  set up alone: a virtual environment in $(VENV)"
 	@echo "make clean    remove the virtual environment and caches"
 
@@ -33,6 +33,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python benchmarks/results.py --check
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build src/*.egg-info

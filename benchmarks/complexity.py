@@ -1,58 +1,67 @@
-"""Parameters and multiply-accumulates of the models, as Markdown tables.
+"""What the ResNet-50s cost, and GTDNet's parameters by aggregation and reduction.
 
     python benchmarks/complexity.py
 
-The numbers follow from the architecture alone: no weights, no data, no timing, any machine.
+The numbers follow from the architecture alone (gtdnet.models.complexity says how): no weights, no
+data, no timing, any machine. They go to benchmarks/results/complexity.yaml, and from there to
+docs/results.md by benchmarks/results.py.
 """
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+import yaml
 
-from gtdnet.models.zoo import create_model
+import gtdnet
+from gtdnet.files import write_text
+from gtdnet.models.complexity import complexity
 from gtdnet.nn import AGGREGATIONS
 
+RESULTS = Path(__file__).parent / "results" / "complexity.yaml"
 NUM_CLASSES = 174  # Something-Something, the paper's main benchmark
+CROP_SIZE = 224
+FRAMES = (8, 16)
+REDUCTIONS = (2, 4, 8, 16)
 
 
-def parameters(name: str, num_segments: int = 8, **options: Any) -> float:
-    """Millions of parameters."""
+def costs(name: str, num_segments: int, **options: Any) -> dict[str, float]:
+    """Of one view: millions of parameters, billions of multiply-accumulates, MiB of memory."""
+    cost = complexity(name, NUM_CLASSES, num_segments, CROP_SIZE, **options)
+    return {
+        "m_parameters": round(cost.parameters / 1e6, 2),
+        "gmacs": round(cost.macs / 1e9, 2),
+        "inference_mib": round(cost.inference_bytes / 2**20),
+        "training_mib": round(cost.training_bytes / 2**20),
+    }
+
+
+def parameters(**options: Any) -> float:
+    """Millions of parameters of gtdnet_resnet50."""
     with torch.device("meta"):
-        model = create_model(name, NUM_CLASSES, num_segments, **options)
-    return sum(p.numel() for p in model.parameters()) / 1e6
-
-
-def gmacs(name: str, num_segments: int, **options: Any) -> float:
-    """Billions of multiply-accumulates of one 224x224 clip (this field's "GFLOPs")."""
-    with torch.device("meta"):
-        model = create_model(name, NUM_CLASSES, num_segments, **options).eval()
-        clip = torch.empty(1, num_segments, 3, 224, 224)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(clip)
-    return counter.get_total_flops() / 2e9
+        model = gtdnet.create_model("gtdnet_resnet50", NUM_CLASSES, FRAMES[0], **options)
+    return round(sum(p.numel() for p in model.parameters()) / 1e6, 1)
 
 
 def main() -> None:
-    """Print both tables."""
-    reductions = (2, 4, 8, 16)
-    print("Parameters (M) of gtdnet_resnet50, 8 frames, 174 classes:\n")
-    print("| aggregation | " + " | ".join(f"r = {r}" for r in reductions) + " |")
-    print("|---|" + "---:|" * len(reductions))
-    for aggregation in AGGREGATIONS:
-        row = [
-            parameters("gtdnet_resnet50", aggregation=aggregation, reduction=r) for r in reductions
-        ]
-        print(f"| {aggregation} | " + " | ".join(f"{value:.1f}" for value in row) + " |")
-    print("\nOne 224x224 clip, ResNet-50:\n")
-    print("| model | frames | GMACs | parameters (M) |")
-    print("|---|---:|---:|---:|")
-    for name in ("tsn_resnet50", "tsm_resnet50", "gtdnet_resnet50"):
-        for frames in (8, 16):
-            size = parameters(name, frames)
-            print(f"| {name} | {frames} | {gmacs(name, frames):.2f} | {size:.2f} |")
+    names = [name for name in gtdnet.list_models() if name.endswith("_resnet50")]
+    result = {
+        "command": "python benchmarks/complexity.py",
+        "date": date.today().isoformat(),
+        "versions": {"gtdnet": gtdnet.__version__, "torch": str(torch.__version__)},
+        "num_classes": NUM_CLASSES,
+        "crop_size": CROP_SIZE,
+        "models": {name: {frames: costs(name, frames) for frames in FRAMES} for name in names},
+        "gtdnet_m_parameters": {
+            aggregation: {r: parameters(aggregation=aggregation, reduction=r) for r in REDUCTIONS}
+            for aggregation in AGGREGATIONS
+        },
+    }
+    write_text(RESULTS, yaml.safe_dump(result, sort_keys=False))
+    print(f"{RESULTS}; next: python benchmarks/results.py")
 
 
 if __name__ == "__main__":

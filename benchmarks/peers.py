@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from torch.utils.flop_counter import FlopCounterMode
 
 import gtdnet
+from gtdnet.models.complexity import complexity
 from gtdnet.models.convert import ConvertOptions, convert
 
 RESULTS = Path(__file__).parent / "results" / "peers.yaml"
@@ -49,13 +49,8 @@ PUBLISHED: dict[str, tuple[float | None, float | None, float | None]] = {
 
 def measure(method: str, num_segments: int) -> tuple[float, float]:
     """GMACs of one 224x224 view and millions of parameters."""
-    with torch.device("meta"):
-        model = gtdnet.create_model(f"{method}_resnet50", NUM_CLASSES, num_segments).eval()
-        clip = torch.empty(1, num_segments * model.frames_per_segment, 3, 224, 224)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(clip)
-    parameters = sum(p.numel() for p in model.parameters())
-    return counter.get_total_flops() / 2e9, parameters / 1e6
+    cost = complexity(f"{method}_resnet50", NUM_CLASSES, num_segments)
+    return cost.macs / 1e9, cost.parameters / 1e6
 
 
 def official_difference(spec: dict[str, Any], rules: ModuleType, logits: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from gtdnet.data.annotations import read_annotations
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
+from gtdnet.evaluate import EvaluateOptions, evaluate
 from gtdnet.models.model_file import load_model
 from gtdnet.models.zoo import list_models
 from gtdnet.train.config import GROUPS, TrainConfig, find_recipe, list_recipes
@@ -135,8 +136,11 @@ def test_recipes_say_what_their_name_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_recipes_train_on_their_dataset(name: str, tmp_path: Path) -> None:
-    """One step, end to end, of a thin network on the built-in clips in the dataset's format."""
+def test_recipes_train_on_their_dataset_and_are_evaluated(name: str, tmp_path: Path) -> None:
+    """One step, end to end, of a thin network on the built-in clips in the dataset's format.
+
+    Then the paper's larger protocol: 3 crops of 2 clips, of 10 on Kinetics.
+    """
     data = tmp_path / "data"
     format = FORMATS[name.rpartition("_")[2]]
     clips = 12 if format == "folder" else 2  # a folder knows the classes that it has clips of
@@ -163,6 +167,13 @@ def test_recipes_train_on_their_dataset(name: str, tmp_path: Path) -> None:
     assert spec.class_names == read_annotations(data, "train").class_names
     assert (spec.num_segments, spec.sampling) == (config.num_segments, config.sampling)
     assert result.best["step"] == 1
+    num_clips = 10 if name.endswith("k400") else 2
+    metrics = evaluate(
+        EvaluateOptions(str(result.model), str(data), clips=num_clips, crops=3, num_workers=0)
+    )
+    assert metrics["protocol"]["views"] == f"{config.num_segments}x3x{num_clips}"
+    assert (metrics["num_evaluated"], metrics["num_failed"]) == (1, 0)
+    assert metrics["data"]["classes"] == "identical"
 
 
 Make = Callable[..., TrainConfig]

@@ -1,0 +1,285 @@
+"""Make docs/results.md of benchmarks/results/*.yaml, or see whether they agree.
+
+    python benchmarks/results.py            # writes the page
+    python benchmarks/results.py --check    # exit status 1 and one sentence if it is another
+
+The files are what measurements leave behind; nobody edits them or the page by hand. A file that no
+section here is made for is shown plainly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gtdnet.files import write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "results.md"
+Results = Mapping[str, Any]
+
+INTRODUCTION = """\
+# Results
+
+What this project has measured itself. `python benchmarks/results.py` makes this page of the files
+in `benchmarks/results`, and `make lint` sees that it still agrees with them; each section names the
+command that wrote its file.
+
+No row of the GTDNet paper's table on Something-Something or Kinetics has been reproduced yet: that
+takes the datasets and GPUs. [reproduce.md](reproduce.md) has the commands.
+"""
+
+
+def page(folder: Path) -> str:
+    """The page of all files in a folder, in the order of ``SECTIONS``, then by name."""
+    order = list(SECTIONS)
+    paths = sorted(
+        folder.glob("*.yaml"),
+        key=lambda p: (order.index(p.stem) if p.stem in order else len(order), p.stem),
+    )
+    return "\n".join([INTRODUCTION, *(section(path) for path in paths)])
+
+
+def section(path: Path) -> str:
+    """What one file says, under a heading."""
+    try:
+        results = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        sys.exit(f"{path} is not YAML: {' '.join(str(error).split())}")
+    if not isinstance(results, dict):
+        sys.exit(f"{path} holds no mapping of names to results; write it anew by its command")
+    title = results.get("title") or path.stem.replace("_", " ").capitalize()
+    render = ablation if {"grid", "variants", "runs"} <= set(results) else plain
+    title, render = SECTIONS.get(path.stem, (title, render))
+    try:
+        body = render(results)
+    except KeyError as error:
+        sys.exit(f"{path} lacks {error}; write it anew by its command")
+    return f"## {title}\n\n{origin(path, results)}\n\n{body}\n"
+
+
+def origin(path: Path, results: Results) -> str:
+    """Which command wrote the file, when, with and on what."""
+    facts = [str(results.get("date") or results.get("written", ""))[:10]]
+    versions = results.get("versions", {})
+    facts += [f"{name} {version}" for name, version in versions.items()]
+    machine = results.get("machine", "")
+    if isinstance(machine, Mapping):
+        machine = ", ".join(f"{k} {v}" for k, v in machine.items() if k != "system")
+    facts.append(str(machine))
+    told = ", ".join(fact for fact in facts if fact)
+    return f"`{results.get('command', path.name)}` ({told or 'no date'}):"
+
+
+# ------------------------------------------------------------------------------------- sections
+
+
+def complexity(results: Results) -> str:
+    heads = ["model", "frames", "M parameters", "GMACs", "MiB inference", "MiB training"]
+    costs = [
+        [name, frames, cost["m_parameters"], cost["gmacs"], *map(cost.get, _MEMORY)]
+        for name, by_frames in results["models"].items()
+        for frames, cost in by_frames.items()
+    ]
+    sizes = results["gtdnet_m_parameters"]
+    reductions = [f"r = {r}" for r in next(iter(sizes.values()))]
+    size = results["crop_size"]
+    return parts(
+        f"""Of one view of {size}x{size} pixels at {results["num_classes"]} classes. The numbers
+        follow from the architecture alone, so the machine does not matter. GMACs: billions of
+        multiply-accumulates, which this field's papers print as GFLOPs; a protocol costs as many
+        times that as it has views. Batch norms, activations, pooling and gates are not counted.
+        MiB: activations of one clip in float32, the clip included: the most that is alive at one
+        time in inference, and what training keeps for the backward pass. GTDNet's attention
+        matrices are among them; fused kernels do without. Weights, optimizer and the convolutions'
+        work space come on top. For any model, size and protocol: `gtdnet models --complexity`.""",
+        table(heads, costs),
+        """Millions of parameters of `gtdnet_resnet50` by aggregation and reduction r; the paper
+        says 33.9 ([fidelity.md](fidelity.md)):""",
+        table(["aggregation", *reductions], [[name, *row.values()] for name, row in sizes.items()]),
+    )
+
+
+_MEMORY = ("inference_mib", "training_mib")
+
+
+def peers(results: Results) -> str:
+    kinds = {"gmacs_8": "GMACs, 8 frames", "gmacs_16": "16 frames", "parameters": "M parameters"}
+    costs = [
+        [f"{name}_resnet50", *(v for k in kinds for v in (row[k], cell(row[f"published_{k}"])))]
+        for name, row in results["models"].items()
+    ]
+    official = [
+        [row["source"], row["commit"].split("==")[-1][:12], row["model"], row["largest_difference"]]
+        for row in results["official"].values()
+    ]
+    return parts(
+        f"""Beside what the papers print for ResNet-50, at {results["num_classes"]} classes. The
+        published parameters of TSN, TSM, TEINet and TANet are those of 400 classes: 0.46 M more, by
+        the classifier alone.""",
+        table(["model", *(h for kind in kinds.values() for h in (kind, "published"))], costs),
+        """Checkpoints of the official code, made model files by `gtdnet convert`: the largest
+        difference of a logit to what the official code computes, as a share of the logits' standard
+        deviation, in float32.""",
+        table(["official code", "version", "model here", "largest difference"], official),
+    )
+
+
+def start_points(results: Results) -> str:
+    means, deviations = results["val_top1_mean"], results["val_top1_stdev"]
+    names = {
+        "tsm": "a TSM that knows the easy edition, by `--init-from`",
+        "stills": "a 2D network that knows the shapes, by `--pretrained`",
+        "random": "random weights",
+    }
+    rows = [
+        [names.get(s, s), *(f"{m} ± {d}" for m, d in zip(means[s], deviations[s], strict=True))]
+        for s in means
+    ]
+    runs = len(next(iter(results["val_top1_by_seed"].values())))
+    return parts(
+        f"""A GTDNet learns {results["classes"]} actions of the built-in data (`full`) from three
+        starts, on the same {results["training_clips"]} clips; top-1 in % on
+        {results["validation_clips"]} others after each epoch, mean ± sample standard deviation of
+        {runs} runs.""",
+        table(["start", *(f"{steps} steps" for steps in results["steps"])], rows),
+        f"""Top-1 in % after each epoch of what they start from: the TSM, begun from the demo's 2D
+        weights, {listed(results["tsm_on_easy_top1"])}; the same from random weights
+        {listed(results["tsm_from_random_on_easy_top1"])}; the 2D network, on the shapes in single
+        frames, {listed(results["shapes_of_stills_top1"])}.""",
+    )
+
+
+def ablation(results: Results) -> str:
+    from gtdnet.train.ablate import table as table_of_variants
+
+    data = results["data"]
+    return parts(
+        f"""Top-1 on {data["validation_clips"]} validation clips of {data["classes"]} classes after
+        the last of {results["epochs"]} epochs of {data["training_clips"]} clips: mean ± sample
+        standard deviation over the seeds {listed(results["grid"]["seeds"])}. Differences are taken
+        seed by seed, then averaged. "best epoch" is chosen on the same clips and therefore too
+        high.""",
+        table_of_variants(results),
+        *(
+            f"Failed: {run['variant']}, seed {run['seed']}: {run['reason']}"
+            for run in results["runs"]
+            if run["status"] == "failed"
+        ),
+    )
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
+    "complexity": ("What the networks cost", complexity),
+    "peers": ("The other methods beside their papers", peers),
+    "start_points": ("What a good start is worth", start_points),
+    "ablation": ("Ablation", ablation),
+}
+
+
+# ---------------------------------------------------------------------------------------- plain
+
+_TOLD = ("title", "command", "date", "written", "versions", "machine")  # above the tables
+
+
+def plain(results: Results) -> str:
+    """Any file: values as one table, mappings as another, a table for each nested one."""
+    kinds: dict[str, dict[str, Any]] = {"values": {}, "mappings": {}, "tables": {}}
+    for key, value in results.items():
+        rows = value.values() if isinstance(value, dict) else value
+        nested = isinstance(value, (dict, list)) and all(isinstance(r, dict) for r in rows)
+        kind = "tables" if nested and value else "mappings" if isinstance(value, dict) else "values"
+        if key not in _TOLD:
+            kinds[kind][key] = value
+    blocks = [table(["", ""], kinds["values"].items())] if kinds["values"] else []
+    blocks += [_of_mappings(kinds["mappings"])] if kinds["mappings"] else []
+    for key, value in kinds["tables"].items():
+        rows = value if isinstance(value, dict) else dict(enumerate(value, 1))
+        blocks += [f"{key}:", _of_mappings(rows)]
+    return parts(*blocks)
+
+
+def _of_mappings(rows: Mapping[Any, Mapping[str, Any]]) -> str:
+    """A table with a row for each mapping, under the keys of them all."""
+    heads = list(dict.fromkeys(key for row in rows.values() for key in row))
+    cells = [[name, *(row.get(head) for head in heads)] for name, row in rows.items()]
+    return table(["", *map(str, heads)], cells)
+
+
+# --------------------------------------------------------------------------------------- Markdown
+
+
+def parts(*blocks: str) -> str:
+    """Tables as they are and paragraphs filled to 100 columns, with empty lines between."""
+    fill = textwrap.TextWrapper(100, break_long_words=False, break_on_hyphens=False).fill
+    return "\n\n".join(b if b.startswith("|") else fill(" ".join(b.split())) for b in blocks)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; numbers stand to the right."""
+    columns = [_shown(column) for column in zip(*rows, strict=True)]
+    numbers = (all(re.fullmatch(r"[-+]?\d[\d.e-]*|-", v) for v in column) for column in columns)
+    rule = ["---:" if right else "---" for right in numbers]
+    lines = [list(heads), rule, *zip(*columns, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _shown(column: Sequence[Any]) -> list[str]:
+    """The values of a column as text, its fractions with the same number of digits."""
+    fractions = [v for v in column if isinstance(v, float)]
+    digits = max((len(repr(v).partition(".")[2]) for v in fractions), default=0)
+    same = all("e" not in repr(v) for v in fractions)
+    return [f"{v:.{digits}f}" if same and isinstance(v, float) else cell(v) for v in column]
+
+
+def cell(value: Any) -> str:
+    """A value as text: "-" for none, at most five digits of a number."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {cell(v)}" for key, v in value.items())
+    if isinstance(value, list):
+        return listed(value)
+    return " ".join(str(value).replace("|", "\\|").split())
+
+
+def listed(values: Sequence[Any]) -> str:
+    return ("; " if any(isinstance(v, list) for v in values) else ", ").join(map(cell, values))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if they disagree")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the files")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page")
+    args = parser.parse_args(arguments)
+    wanted = page(args.results)
+    if not args.check:
+        write_text(args.page, wanted)
+        return 0
+    there = args.page.read_text(encoding="utf-8") if args.page.is_file() else ""
+    if there == wanted:
+        return 0
+    lines = zip_longest(there.splitlines(), wanted.splitlines())
+    first = next((n for n, (old, new) in enumerate(lines, 1) if old != new), 1)
+    print(
+        f"{args.page} is not what the files in {args.results} say, from line {first} on; "
+        f"make it anew with: python benchmarks/results.py",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
