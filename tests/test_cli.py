@@ -194,7 +194,7 @@ def test_json_is_all_that_stdout_gets(
     root = str(tmp_path / "synth")
     counts = ["--train=2", "--validation=1", "--size=36", "--workers=1", "--edition=easy"]
     words, keys = {
-        "models": (["models"], {"models"}),
+        "models": (["models", "tsn_resnet18"], {"models"}),
         "synth": (["synth", root, *counts], {"root", "classes"}),
         "check": (["check", str(data), "--workers", "1"], {"splits"}),
         "evaluate": (
@@ -210,6 +210,25 @@ def test_json_is_all_that_stdout_gets(
     assert out.count("\n") == 1
     result = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert keys <= set(result)
+
+
+def test_models_and_what_they_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["models", "ts*_resnet18", "--complexity", "--views", "4x1x1,4x3x2,8x3x10"]
+    assert main([*words, "--crop-size", "64"]) == 0
+    out = capsys.readouterr().out
+    head, *lines = (re.split(r"\s{2,}", line) for line in out.splitlines()[:3])
+    assert head[:4] == ["model", "frames", "M parameters", "GMACs a view"]
+    assert head[4:] == ["GMACs 3x2", "GMACs 3x10", "MiB inference", "MiB training"]
+    assert lines == [
+        ["tsm_resnet18", "4", "11.27", "0.59", "3.6", "2", "8"],
+        ["tsm_resnet18", "8", "11.27", "1.19", "35.6", "4", "16"],
+    ]
+    assert main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["models"]
+    assert [row["name"] for row in rows] == ["tsm_resnet18", "tsn_resnet18"]
+    four, eight = rows[0]["complexity"]
+    assert set(four["macs_of_protocol"]) == {"4x1x1", "4x3x2"}
+    assert eight["macs_of_protocol"]["8x3x10"] == 30 * eight["macs"]
 
 
 def test_train_prints_where_the_model_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,9 +289,15 @@ def test_debug_shows_where(tmp_path: Path) -> None:
         ("synth", "the following arguments are required: root (see gtdnet synth --help)"),
         ("synth new --format avi", "format 'avi' is unknown; choose one of something-v2"),
         ("models --num_classes many", "--num_classes: expected a whole number, got 'many' (see"),
-        ("models --classes 3", "unrecognized arguments: --classes 3 (see gtdnet models --help)"),
-        ("models --num 3", "unrecognized arguments: --num 3"),  # no abbreviations
-        ("models extra", "unrecognized arguments: extra"),
+        ("models --classes 3", "unrecognized arguments: --classes (see gtdnet models --help)"),
+        ("models --num 3", "unrecognized arguments: --num (see"),  # no abbreviations
+        ("models extra", "no model is called 'extra'; gtdnet models lists them all"),
+        ("models --views 8x1x1", "--views goes with --complexity; give that too"),
+        ("models --complexity --views 8x3", "views are written frames x crops x clips, as 8x3x2"),
+        (
+            "models --complexity --views 8x3x2 --num_segments 4",
+            "--views 8x3x2 and --num_segments 4 both give the number of frames; leave one of",
+        ),
         ("evaluate x", "the following arguments are required: data (see"),
         ("evaluate nowhere.safetensors --data x", "nowhere.safetensors: no such model file"),
         ("train", "no dataset given; say where the clips are with --data PATH"),
@@ -419,6 +444,25 @@ def test_a_switch_needs_no_value(run: Path, data: Path, tmp_path: Path) -> None:
     assert main(words) == 2  # would overwrite
     assert main([*words, "--overwrite"]) == 0
     assert main([*words, "--overwrite", "false"]) == 2
+
+
+def test_ensemble_of_evaluations(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(run / "model.safetensors"), "--data", str(data), "--num_workers=0"]
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    assert main([*words, "--output", one]) == 0
+    assert main([*words, "--output", other, "--crops=3", "--diagnose"]) == 0
+    assert "top-1 by the order of frames" in capsys.readouterr().out
+    words = ["ensemble", "--common", one, other, "--output", str(tmp_path / "both")]
+    assert main([*words, "--weights", "1,2", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert [m["weight"] for m in json.loads(out)["members"]] == [1, 2]
+    assert main([*words, "--overwrite"]) == 0
+    assert "against the best member" in capsys.readouterr().out
+    message = fails(capsys, *words, "--overwrite", "--weights", "1,much")
+    assert message == "--weights: expected numbers such as 1,2, got '1,much'"
 
 
 def test_check_takes_splits_by_name(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,13 +8,17 @@ import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
 from gtdnet import __version__
 from gtdnet.errors import InputError
+
+if TYPE_CHECKING:
+    from gtdnet.models.complexity import Views
 
 _BARE = ("json", "debug", "csv")  # options that take no value
 
@@ -54,8 +58,31 @@ def _plain(complaint: str) -> str:
 
 def _models_parser(parser: _Parser) -> None:
     parser.add_argument(
+        "model", nargs="?", default="*", help='a name, or a pattern in quotes ("*_resnet50")'
+    )
+    parser.add_argument(
         "--num_classes", type=int, default=174, help="classes that the parameters are counted for"
     )
+    parser.add_argument(
+        "--complexity",
+        type=bool,
+        default=False,
+        help="multiply-accumulates and activation memory too; the options below go with it",
+    )
+    parser.add_argument(
+        "--views",
+        type=str | None,  # type: ignore[arg-type]
+        default=None,
+        help="protocols, frames x crops x clips with commas between; default: of num_segments "
+        "frames 1x1, 3x2 and 3x10",
+    )
+    parser.add_argument(
+        "--num_segments",
+        type=int | None,  # type: ignore[arg-type]
+        default=None,
+        help="frames (of TDN: segments) of a view; default: 8",
+    )
+    parser.add_argument("--crop_size", type=int, default=224, help="side of a view in pixels")
 
 
 def _models(args: Namespace) -> tuple[int, dict[str, Any], str]:
@@ -63,8 +90,12 @@ def _models(args: Namespace) -> tuple[int, dict[str, Any], str]:
 
     from gtdnet.models.zoo import METHODS, create_model, list_models, model_options
 
-    rows = []
-    for name in list_models():
+    names = [name for name in list_models() if fnmatchcase(name, args.model)]
+    if not names:
+        raise InputError(f"no model is called {args.model!r}; gtdnet models lists them all")
+    protocols = _protocols(args)
+    rows: list[dict[str, Any]] = []
+    for name in names:
         with torch.device("meta"):  # shapes alone
             model = create_model(name, args.num_classes)
         rows.append(
@@ -75,14 +106,92 @@ def _models(args: Namespace) -> tuple[int, dict[str, Any], str]:
                 "options": model_options(name),
             }
         )
+    if protocols:
+        return EXIT_DONE, {"models": rows}, _complexity(rows, protocols, args)
     table = [f"{'model':20} {'M parameters':>12}  method"]
     table += [f"{r['name']:20} {r['parameters'] / 1e6:12.2f}  {r['title']}" for r in rows]
-    methods = dict.fromkeys(name.partition("_")[0] for name in list_models())
+    methods = {name.partition("_")[0]: name for name in names}
     table += ["", "options (--model_options.NAME of gtdnet train), with their defaults:"]
-    for method in methods:
-        options = model_options(f"{method}_resnet50")
+    for method, name in methods.items():
+        options = model_options(name)
         table.append(f"  {method}_*: " + ", ".join(f"{k}={v}" for k, v in options.items()))
     return EXIT_DONE, {"models": rows}, "\n".join(table)
+
+
+def _protocols(args: Namespace) -> list[Views]:
+    """The protocols that complexity is asked for; none if it is not asked for."""
+    if not args.complexity:
+        for option in ("--views", "--num_segments", "--crop_size"):
+            if option in args.given:
+                raise InputError(f"{option} goes with --complexity; give that too")
+        return []
+    from gtdnet.models.complexity import Views
+
+    if args.views is None:
+        frames = 8 if args.num_segments is None else args.num_segments
+        return [Views(frames, 1, 1), Views(frames, 3, 2), Views(frames, 3, 10)]
+    if args.num_segments is not None:
+        raise InputError(
+            f"--views {args.views} and --num_segments {args.num_segments} both give the number of "
+            f"frames; leave one of them out"
+        )
+    return [Views.parse(part) for part in args.views.split(",")]
+
+
+def _complexity(rows: list[dict[str, Any]], protocols: Sequence[Views], args: Namespace) -> str:
+    """The table of what the models cost; each row's numbers are added to the row."""
+    from gtdnet.models.complexity import Views, complexity
+    from gtdnet.progress import progress_bar
+
+    with progress_bar("models", len(rows)) as advance:
+        for row in rows:
+            row["complexity"] = []
+            for frames in dict.fromkeys(v.frames for v in protocols):
+                cost = complexity(row["name"], args.num_classes, frames, args.crop_size)
+                macs = {str(v): cost.macs * v.per_video for v in protocols if v.frames == frames}
+                row["complexity"].append(
+                    {
+                        "num_segments": frames,
+                        "crop_size": args.crop_size,
+                        **asdict(cost),
+                        "macs_of_protocol": macs,
+                    }
+                )
+            advance(1)
+    kinds = [k for k in dict.fromkeys(v[1:] for v in protocols) if k != (1, 1)]
+    heads = ["model", "frames", "M parameters", "GMACs a view"]
+    heads += [f"GMACs {crops}x{clips}" for crops, clips in kinds]
+    table = [[*heads, "MiB inference", "MiB training"]]
+    for row in rows:
+        for cost in row["complexity"]:
+            frames, macs = cost["num_segments"], cost["macs_of_protocol"]
+            asked = [macs.get(str(Views(frames, *kind))) for kind in kinds]
+            table.append(
+                [
+                    row["name"],
+                    str(frames),
+                    f"{cost['parameters'] / 1e6:.2f}",
+                    f"{cost['macs'] / 1e9:.2f}",
+                    *("" if m is None else f"{m / 1e9:.1f}" for m in asked),
+                    f"{cost['inference_bytes'] / 2**20:.0f}",
+                    f"{cost['training_bytes'] / 2**20:.0f}",
+                ]
+            )
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
+        for name, *cells in table
+    ]
+    lines += [
+        "",
+        f"GMACs: billions of multiply-accumulates, of a view of {args.crop_size}x{args.crop_size} "
+        f"pixels, and of all crops x clips views.",
+        "MiB: activations of one clip in float32, alive at a time in inference and kept for the "
+        "backward pass in training; weights come on top.",
+    ]
+    if any(row["name"].startswith("tdn_") for row in rows):
+        lines.append("tdn_*: each of the frames stands for a segment of 5 neighbouring ones.")
+    return "\n".join(lines)
 
 
 # ------------------------------------------------------------------------------------ synth
@@ -223,6 +332,25 @@ def _train(args: Namespace) -> tuple[int, dict[str, Any] | None, str]:
     return code, result.to_dict(), "\n".join(lines)
 
 
+# ----------------------------------------------------------------------------------- ablate
+
+
+def _ablate_parser(parser: _Parser) -> None:
+    from gtdnet.train.ablate import AblateOptions
+
+    parser.add_argument("grid", help="YAML file with base, variants and seeds")
+    parser.add_class_arguments(AblateOptions, None, skip={"grid"})
+
+
+def _ablate(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.train.ablate import AblateOptions, ablate, table
+
+    result = ablate(_options(AblateOptions, args))
+    failed = any(run["status"] == "failed" for run in result["runs"])
+    text = f"{table(result)}\n\nresults: {result['output']}"
+    return EXIT_FAILED if failed else EXIT_DONE, result, text
+
+
 # --------------------------------------------------------------------------------- evaluate
 
 
@@ -235,10 +363,48 @@ def _evaluate_parser(parser: _Parser) -> None:
 
 def _evaluate(args: Namespace) -> tuple[int, dict[str, Any], str]:
     from gtdnet.evaluate import EvaluateOptions, evaluate
+    from gtdnet.evaluate.diagnose import describe
     from gtdnet.evaluate.protocol import summary
 
     result = evaluate(_options(EvaluateOptions, args))
-    return EXIT_DONE, result, summary(result)
+    text = summary(result)
+    if args.diagnose:
+        text += "\n\n" + describe(result["diagnosis"])
+    return EXIT_DONE, result, text
+
+
+# --------------------------------------------------------------------------------- ensemble
+
+
+def _ensemble_parser(parser: _Parser) -> None:
+    from gtdnet.evaluate.ensemble import EnsembleOptions
+
+    parser.add_argument(
+        "members",
+        nargs="+",
+        help="folders that gtdnet evaluate or ensemble wrote, or their scores.npz; two or more",
+    )
+    parser.add_argument(
+        "--weights",
+        type=str | None,  # type: ignore[arg-type]
+        default=None,
+        help="a number for each member, as 1,2; default: all count the same",
+    )
+    parser.add_class_arguments(EnsembleOptions, None, skip={"members", "weights"})
+
+
+def _ensemble(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.evaluate.ensemble import EnsembleOptions, describe, ensemble
+
+    if args.weights is not None:
+        try:
+            args.weights = [float(weight) for weight in args.weights.split(",")]
+        except ValueError as error:
+            raise InputError(
+                f"--weights: expected numbers such as 1,2, got {args.weights!r}"
+            ) from error
+    result = ensemble(_options(EnsembleOptions, args))
+    return EXIT_DONE, result, describe(result)
 
 
 # ---------------------------------------------------------------------------------- predict
@@ -377,7 +543,11 @@ COMMANDS: dict[str, _Command] = {
         _demo,
     ),
     "models": _Command(
-        "list the models, their sizes and options", "gtdnet models", _models_parser, _models
+        "list the models, their sizes, options and costs",
+        'gtdnet models "*_resnet50" --complexity --views 8x3x2,16x3x2',
+        _models_parser,
+        _models,
+        ("model",),
     ),
     "synth": _Command(
         "write the built-in dataset: clips that need time to be understood",
@@ -399,12 +569,26 @@ COMMANDS: dict[str, _Command] = {
         _train_parser,
         _train,
     ),
+    "ablate": _Command(
+        "train variants of a model with several seeds each on equal terms, and compare them",
+        "gtdnet ablate benchmarks/ablation.yaml --data data/ablation/clips",
+        _ablate_parser,
+        _ablate,
+        ("grid",),
+    ),
     "evaluate": _Command(
         "measure a model on a split, with any number of views, on every clip",
         "gtdnet evaluate runs/first/model.safetensors --data data/ssv2 --clips 2 --crops 3",
         _evaluate_parser,
         _evaluate,
         ("model",),
+    ),
+    "ensemble": _Command(
+        "average the probabilities of several evaluations of the same clips",
+        "gtdnet ensemble runs/f8/eval-validation-8x3x2 runs/f16/eval-validation-16x3x2",
+        _ensemble_parser,
+        _ensemble,
+        ("members",),
     ),
     "predict": _Command(
         "name the action in video files",

@@ -76,6 +76,30 @@ def test_the_same_method_goes_on(aggregation: str, num_segments: int, tmp_path: 
     assert torch.equal(logits(start.model, num_segments), logits(wanted, num_segments))
 
 
+def test_a_variant_of_the_block_goes_on(tmp_path: Path) -> None:
+    variant = {"attention": False, "difference": "local", "gtd_stages": [4, 5]}
+    path = trained(tmp_path, "gtdnet_resnet18", **variant)
+    start = start_from(path, "gtdnet_resnet18", NAMES, 4)
+    assert start.exact
+    assert {k: start.model.options[k] for k in variant} == variant
+    assert torch.equal(logits(start.model), logits(load_model(path).model))
+
+
+@pytest.mark.parametrize("method", ["tanet", "tdn", "action", "teinet"])
+def test_peers_go_on_too(method: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model(f"{method}_resnet18", 5, 8, **WIDTH)
+    torch.nn.init.normal_(model.classifier.weight)
+    f = model.frames_per_segment
+    spec = ClipSpec(NAMES, short_side=40, crop_size=32, frames_per_segment=f)
+    path = save_model(tmp_path / "peer.safetensors", model, spec)
+    start = start_from(path, f"{method}_resnet18", NAMES, 16)
+    assert start.exact
+    assert_equal(
+        logits(start.model, 16 * f), logits(load_model(path, num_segments=16).model, 16 * f)
+    )
+
+
 def test_what_cannot_be_exact_is_not_called_so(tmp_path: Path) -> None:
     tsn, tsm = (trained(tmp_path, f"{name}_resnet18") for name in ("tsn", "tsm"))
     assert not start_from(tsn, "gtdnet_resnet18", NAMES, 4).exact

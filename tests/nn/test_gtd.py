@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gtdnet.data.spec import ClipSpec
+from gtdnet.models import VideoClassifier, create_model, load_model, model_options, save_model
 from gtdnet.nn import (
     AGGREGATIONS,
     AverageAggregation,
     GlobalTemporalDifference,
     LSTMAggregation,
     MTAggregation,
+    TemporalShift,
     channel_attention,
+    temporal_convs,
 )
 
 Vector = list[float]
@@ -27,11 +34,18 @@ each_aggregation = pytest.mark.parametrize("aggregation", list(AGGREGATIONS))
 
 
 def make_block(
-    aggregation: str, channels: int = 12, num_segments: int = 4, reduction: int = 4, alpha: int = 2
+    aggregation: str,
+    channels: int = 12,
+    num_segments: int = 4,
+    reduction: int = 4,
+    alpha: int = 2,
+    **variant: Any,
 ) -> GlobalTemporalDifference:
     """A float64 block with weights large enough to move every gate well away from 1/2."""
     torch.manual_seed(0)
-    block = GlobalTemporalDifference(channels, num_segments, reduction, aggregation, alpha=alpha)
+    block = GlobalTemporalDifference(
+        channels, num_segments, reduction, aggregation, alpha=alpha, **variant
+    )
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.7)
     return block.double()
@@ -110,7 +124,15 @@ def attend(q: Vector, k: Vector, v: Vector) -> Vector:
     return out
 
 
-def expected_gates(block: GlobalTemporalDifference, aggregation: str, x: Tensor) -> np.ndarray:
+def expected_gates(
+    block: GlobalTemporalDifference,
+    aggregation: str,
+    x: Tensor,
+    *,
+    attention: bool = True,
+    gate: bool = True,
+    difference: str = "global",
+) -> np.ndarray:
     """s_t of every frame, [N*T, C]."""
     weights = weights_of(block)
     frames, t = x.double().numpy(), block.num_segments
@@ -121,13 +143,21 @@ def expected_gates(block: GlobalTemporalDifference, aggregation: str, x: Tensor)
             for i in range(clip * t, clip * t + t)
         ]
         z = [linear(weights, "reduce", u_t) for u_t in u]
-        z_m = aggregate(aggregation, weights, z)
-        for z_t in z:
-            difference = [m - value for m, value in zip(z_m, z_t, strict=True)]
-            gate = [sigmoid(value) for value in linear(weights, "difference", difference)]
-            z_prime = [value * g for value, g in zip(z_t, gate, strict=True)]
-            q, k, v = (linear(weights, name, z_prime) for name in ("query", "key", "value"))
-            total = [a + value for a, value in zip(attend(q, k, v), z_t, strict=True)]
+        if gate and difference == "global":
+            others = [aggregate(aggregation, weights, z)] * t
+        else:
+            others = [*z[1:], z[-1]]
+        for z_t, other in zip(z, others, strict=True):
+            z_prime = z_t
+            if gate:
+                apart = [m - value for m, value in zip(other, z_t, strict=True)]
+                gains = [sigmoid(value) for value in linear(weights, "difference", apart)]
+                z_prime = [value * gain for value, gain in zip(z_t, gains, strict=True)]
+            z_second = z_prime
+            if attention:
+                q, k, v = (linear(weights, name, z_prime) for name in ("query", "key", "value"))
+                z_second = attend(q, k, v)
+            total = [a + value for a, value in zip(z_second, z_t, strict=True)]
             gates.append([sigmoid(value) for value in linear(weights, "expand", total)])
     return np.array(gates)
 
@@ -357,8 +387,135 @@ def test_unfolded_clip_is_refused() -> None:
         ({"alpha": 0}, "alpha must be at least 1, got 0"),
         ({"aggregation": "max"}, "unknown aggregation 'max'.*avg, mta, lstm, bilstm"),
         ({"init": "zero"}, "unknown init 'zero'.*'default' or 'identity'"),
+        ({"difference": "both"}, "unknown difference 'both': choose one of global, local"),
+        ({"attention": "no"}, "attention must be true or false, got 'no'"),
+        ({"gate": 1}, "gate must be true or false, got 1"),
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GlobalTemporalDifference(**{"channels": 8, "num_segments": 4, **arguments})
+
+
+# --------------------------------------------------------------------------- variants for ablations
+
+VARIANTS = [
+    {"attention": attention, "gate": gate, "difference": difference}
+    for attention, gate, difference in product((True, False), (True, False), ("global", "local"))
+]
+each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+
+
+@each_variant
+@each_aggregation
+def test_variants_equal_the_formulas(aggregation: str, variant: dict[str, Any]) -> None:
+    block, x = make_block(aggregation, **variant), make_clips()
+    gates = expected_gates(block, aggregation, x, **variant)
+    assert gates.std() > 0.05
+    np.testing.assert_allclose(block.gate(x).detach().numpy(), gates, rtol=0, atol=1e-12)
+    wanted = x.numpy() * (1 + gates[:, :, None, None])
+    np.testing.assert_allclose(block(x).detach().numpy(), wanted, rtol=0, atol=1e-12)
+
+
+@each_variant
+@each_aggregation
+def test_variants_have_no_unused_maps(aggregation: str, variant: dict[str, Any]) -> None:
+    block = make_block(aggregation, **variant)
+    block(make_clips()).square().sum().backward()
+    for name, parameter in block.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+    maps = {
+        "reduce": True,
+        "aggregation": variant["gate"] and variant["difference"] == "global",
+        "difference": variant["gate"],
+        "query": variant["attention"],
+        "key": variant["attention"],
+        "value": variant["attention"],
+        "expand": True,
+    }
+    assert [n for n, _ in block.named_children()] == [n for n, there in maps.items() if there]
+
+
+def test_local_difference_looks_at_the_next_frame_of_the_clip_alone() -> None:
+    block, x = make_block("mta", difference="local"), make_clips(clips=2)
+    before = block.gate(x)
+    changed = x.clone()
+    changed[2] += 0.5  # the third of the first clip's four frames
+    moved = (block.gate(changed) - before).abs().amax(1) > 1e-9
+    assert moved.tolist() == [False, True, True, False] + [False] * 4
+    changed = x.clone()
+    changed[4] += 0.5  # the first frame of the second clip: not the next one of the first clip
+    moved = (block.gate(changed) - before).abs().amax(1) > 1e-9
+    assert moved.tolist() == [False] * 4 + [True, False, False, False]
+
+
+def test_without_the_difference_frames_do_not_see_each_other() -> None:
+    block, x = make_block("mta", gate=False), make_clips()
+    torch.testing.assert_close(block(x.flip(0)).flip(0), block(x), rtol=0, atol=1e-12)
+
+
+@each_variant
+def test_variants_start_at_identity(variant: dict[str, Any]) -> None:
+    block = GlobalTemporalDifference(12, 4, init="identity", **variant)
+    x = make_clips().float()
+    assert torch.equal(block(x), 1.5 * x)
+
+
+# What a whole network makes of them.
+
+
+def network(**options: Any) -> VideoClassifier:
+    torch.manual_seed(0)
+    return create_model("gtdnet_resnet18", 5, 4, width=0.125, **options).eval()
+
+
+def test_network_without_shift() -> None:
+    convs = temporal_convs(network(fold_div=0))
+    assert len(convs) == 8
+    assert all([*dict(conv.temporal.named_children())] == ["gtd"] for _, conv in convs)
+    with pytest.raises(ValueError, match="fold_div must be at least 2"):
+        network(fold_div=1)
+    with pytest.raises(ValueError, match="fold_div must be at least 2"):
+        create_model("tsm_resnet18", 5, 4, fold_div=0)
+
+
+@pytest.mark.parametrize("fold_div", [8, 0])
+def test_network_with_gtd_in_some_stages(fold_div: int) -> None:
+    convs = temporal_convs(network(gtd_stages=[4, 5], fold_div=fold_div).backbone)
+    with_gtd = [n for n, conv in convs if "gtd" in dict(conv.temporal.named_children())]
+    assert with_gtd == [f"layer{s}.{b}.conv1" for s in (3, 4) for b in (0, 1)]
+    shifts = [n for n, conv in convs if any(isinstance(m, TemporalShift) for m in conv.modules())]
+    assert len(shifts) == (8 if fold_div else 0)
+    tsm = create_model("tsm_resnet18", 5, 4, width=0.125, fold_div=fold_div or 10_000).eval()
+    weights = tsm.backbone.state_dict()
+    identity = network(gtd_stages=[4, 5], fold_div=fold_div, pretrained=weights, init="identity")
+    identity.classifier.load_state_dict(tsm.classifier.state_dict())
+    clips = torch.randn(2, 4, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(identity(clips), tsm(clips), rtol=1e-4, atol=1e-5)
+
+
+def test_bad_gtd_stages() -> None:
+    with pytest.raises(ValueError, match=r"gtd_stages must be different numbers out of 2, 3, 4, 5"):
+        network(gtd_stages=[6])
+    with pytest.raises(ValueError, match=r"gtd_stages=\[2\]: none of them is among the stages"):
+        network(gtd_stages=[2], stages=[4, 5])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"attention": False}, {"gate": False}, {"difference": "local"}, {"gtd_stages": [5]}],
+    ids=str,
+)
+def test_variants_travel_in_the_model_file(options: dict[str, Any], tmp_path: Path) -> None:
+    model = network(**options)
+    if not options:  # as written before the options were there
+        for name in ("attention", "gate", "difference", "gtd_stages"):
+            del model.options[name]
+    spec = ClipSpec(tuple("abcde"), num_segments=4, short_side=32, crop_size=32)
+    loaded = load_model(save_model(tmp_path / "model.safetensors", model, spec)).model
+    assert loaded.options == {**model_options("gtdnet_resnet18"), **model.options}
+    clips = torch.randn(1, 4, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(loaded(clips), model(clips))

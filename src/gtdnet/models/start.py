@@ -13,7 +13,10 @@ from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile, load_model
 from gtdnet.models.zoo import create_model, model_options
 
-_ARCHITECTURE = ("stages", "every", "fold_div", "reduction", "aggregation", "alpha", "appearance")
+_ARCHITECTURE = (
+    "stages", "every", "fold_div", "reduction", "aggregation", "alpha", "appearance", "beta",
+    "attention", "gate", "difference", "gtd_stages",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

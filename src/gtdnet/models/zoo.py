@@ -37,16 +37,18 @@ def gtd_module(
     aggregation: str = "mta",
     alpha: int = 2,
     fold_div: int = 8,
+    **variant: Any,
 ) -> nn.Module:
-    """Temporal shift, then the global temporal difference block: what opens a GTDNet branch."""
-    return nn.Sequential(
-        OrderedDict(
-            shift=TemporalShift(num_segments, fold_div),
-            gtd=GlobalTemporalDifference(
-                channels, num_segments, reduction, aggregation, alpha=alpha
-            ),
-        )
+    """Temporal shift, then the global temporal difference block: what opens a GTDNet branch.
+
+    ``fold_div`` 0 leaves the shift out; ``variant`` are further options of the block.
+    """
+    gtd = GlobalTemporalDifference(
+        channels, num_segments, reduction, aggregation, alpha=alpha, **variant
     )
+    if fold_div == 0:
+        return nn.Sequential(OrderedDict(gtd=gtd))
+    return nn.Sequential(OrderedDict(shift=TemporalShift(num_segments, fold_div), gtd=gtd))
 
 
 def shift_module(channels: int, num_segments: int, *, fold_div: int = 8) -> nn.Module:
@@ -90,6 +92,30 @@ def before(conv: str, build: Callable[..., nn.Module]) -> Insert:
     return insert
 
 
+def insert_gtdnet(
+    backbone: nn.Module,
+    blocks: Sequence[str],
+    num_segments: int,
+    init: str,
+    *,
+    gtd_stages: Sequence[int] | None,
+    **options: Any,
+) -> None:
+    """Put a GTDNet branch's opening into every block, outside ``gtd_stages`` its shift alone."""
+    stages = STAGES if gtd_stages is None else _check_stages(gtd_stages, "gtd_stages")
+    with_gtd = [b for b in blocks if _stage(b) in stages]
+    if not with_gtd:
+        raise InputError(
+            f"gtd_stages={list(stages)}: none of them is among the stages of the network's "
+            f"temporal modules"
+        )
+    before("conv1", gtd_module)(backbone, with_gtd, num_segments, init, **options)
+    shift_alone = [b for b in blocks if b not in with_gtd]
+    if shift_alone and options["fold_div"]:
+        insert_shift = before("conv1", shift_module)
+        insert_shift(backbone, shift_alone, num_segments, init, fold_div=options["fold_div"])
+
+
 @dataclass(frozen=True)
 class Method:
     """A temporal method: a 2D network, and what is put into it.
@@ -116,8 +142,18 @@ class Method:
 METHODS: dict[str, Method] = {
     "gtdnet": Method(
         "Global Temporal Difference Network (Xie et al., TMM 2022)",
-        before("conv1", gtd_module),
-        {"reduction": 4, "aggregation": "mta", "alpha": 2, "fold_div": 8},
+        insert_gtdnet,
+        {
+            "reduction": 4,
+            "aggregation": "mta",
+            "alpha": 2,
+            "fold_div": 8,
+            # For ablations; docs/ablation.md.
+            "attention": True,
+            "gate": True,
+            "difference": "global",
+            "gtd_stages": None,
+        },
     ),
     "action": Method(
         "ACTION-Net (Wang et al., CVPR 2021)",
@@ -271,11 +307,18 @@ def parse_name(name: str) -> tuple[Method, int]:
     raise InputError(f"unknown model {name!r}: choose one of {', '.join(list_models())}")
 
 
-def _check_stages(stages: Any) -> tuple[int, ...]:
+def _check_stages(stages: Any, option: str = "stages") -> tuple[int, ...]:
     chosen = tuple(stages)
     if not chosen or set(chosen) - set(STAGES) or len(set(chosen)) != len(chosen):
-        raise InputError(f"stages must be different numbers out of 2, 3, 4, 5, got {list(chosen)}")
+        raise InputError(
+            f"{option} must be different numbers out of 2, 3, 4, 5, got {list(chosen)}"
+        )
     return tuple(sorted(chosen))
+
+
+def _stage(block: str) -> int:
+    """The stage that a block is in: 2 of "layer1.0"."""
+    return int(block.partition(".")[0].removeprefix("layer")) + 1
 
 
 def _blocks(backbone: nn.Module, stages: Sequence[int], every: Any) -> list[str]:

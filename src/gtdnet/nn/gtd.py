@@ -13,6 +13,9 @@ For frames x_t of a clip, t = 1..T, r the reduction:
     z"_t = softmax(q_t k_t^T) v_t                channel-wise self-attention
     s_t  = sigmoid(W_expand (z"_t + z_t))
     x'_t = x_t + x_t * s_t                       enhancement of the local features
+
+For ablations, parts can be left out or exchanged: z"_t = z'_t without attention, z'_t = z_t without
+the difference gate, and z_{t+1} - z_t (0 for the last frame) in place of z_m - z_t.
 """
 
 from __future__ import annotations
@@ -89,6 +92,8 @@ AGGREGATIONS: Mapping[str, Callable[[int, int, int], nn.Module]] = MappingProxyT
 )
 """Builders (channels, num_segments, alpha) -> module [N, T, D] -> [N, D], by name."""
 
+DIFFERENCES = ("global", "local")
+
 
 # ------------------------------------------------------------------------------------ the block
 
@@ -121,13 +126,17 @@ class GlobalTemporalDifference(nn.Module):
         reduction: r; the block works on C/r channels (rounded down, at least 1).
         aggregation: how z_m is formed: "avg", "mta", "lstm" or "bilstm" (figure 3).
         alpha: width of the hidden layer of "mta" in multiples of T; the others ignore it.
+        attention: whether the channels attend to each other; if not, z"_t = z'_t.
+        gate: whether the difference gates z_t; if not, z'_t = z_t.
+        difference: "global": z_m - z_t; or "local": z_{t+1} - z_t, 0 for the last frame.
         init: "default" is PyTorch's for linear layers. "identity" zeroes W_expand, so that every
             gate is 1/2 and the block is x -> 1.5 x until it is trained; the convolution behind it
             takes the factor back (:func:`gtdnet.nn.insert_temporal`).
 
     Attributes:
         reduce, aggregation, difference, query, key, value, expand: the learned maps of the
-            formulas, all but ``aggregation`` linear over channels.
+            formulas, all but ``aggregation`` linear over channels. Those that a variant does not
+            use are not there.
 
     Raises:
         ValueError: an argument out of range, or an input whose first axis is not a multiple of T.
@@ -143,6 +152,9 @@ class GlobalTemporalDifference(nn.Module):
         aggregation: str = "mta",
         *,
         alpha: int = 2,
+        attention: bool = True,
+        gate: bool = True,
+        difference: str = "global",
         init: str = "default",
     ) -> None:
         super().__init__()
@@ -155,16 +167,28 @@ class GlobalTemporalDifference(nn.Module):
             raise InputError(
                 f"unknown aggregation {aggregation!r}: choose one of {', '.join(AGGREGATIONS)}"
             )
+        for name, value in (("attention", attention), ("gate", gate)):
+            if not isinstance(value, bool):
+                raise InputError(f"{name} must be true or false, got {value!r}")
+        if difference not in DIFFERENCES:
+            raise InputError(
+                f"unknown difference {difference!r}: choose one of {', '.join(DIFFERENCES)}"
+            )
         if init not in ("default", "identity"):
             raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
         self.num_segments = num_segments
+        self.has_attention, self.has_gate = attention, gate
+        self.is_local = difference == "local"
         reduced = max(1, channels // reduction)  # D = C/r
         self.reduce = nn.Linear(channels, reduced)
-        self.aggregation = AGGREGATIONS[aggregation](reduced, num_segments, alpha)
-        self.difference = nn.Linear(reduced, reduced)
-        self.query = nn.Linear(reduced, reduced)
-        self.key = nn.Linear(reduced, reduced)
-        self.value = nn.Linear(reduced, reduced)
+        if gate:
+            if not self.is_local:
+                self.aggregation = AGGREGATIONS[aggregation](reduced, num_segments, alpha)
+            self.difference = nn.Linear(reduced, reduced)
+        if attention:
+            self.query = nn.Linear(reduced, reduced)
+            self.key = nn.Linear(reduced, reduced)
+            self.value = nn.Linear(reduced, reduced)
         self.expand = nn.Linear(reduced, channels)
         if init == "identity":
             self.start_at_identity()
@@ -178,13 +202,24 @@ class GlobalTemporalDifference(nn.Module):
         """s_t of the formulas: [N*T, C, H, W] -> [N*T, C], every value in (0, 1)."""
         u = x.mean(dim=(2, 3))  # [N*T, C]
         z = self.reduce(u)  # [N*T, D]
-        z_clip = z.unflatten(0, (-1, self.num_segments))  # [N, T, D]
-        z_m = self.aggregation(z_clip)  # [N, D]
-        difference = (z_m.unsqueeze(1) - z_clip).flatten(0, 1)  # [N*T, D]
-        z_prime = z * torch.sigmoid(self.difference(difference))
-        q, k, v = self.query(z_prime), self.key(z_prime), self.value(z_prime)
-        z_second = channel_attention(q, k, v)  # [N*T, D]
+        z_prime = z
+        if self.has_gate:
+            z_prime = z * torch.sigmoid(self.difference(self._difference(z)))
+        z_second = z_prime
+        if self.has_attention:
+            q, k, v = self.query(z_prime), self.key(z_prime), self.value(z_prime)
+            z_second = channel_attention(q, k, v)  # [N*T, D]
         return torch.sigmoid(self.expand(z_second + z))  # [N*T, C]
+
+    def _difference(self, z: Tensor) -> Tensor:
+        """z_m - z_t of the formulas, or z_{t+1} - z_t: [N*T, D] -> [N*T, D]."""
+        z_clip = z.unflatten(0, (-1, self.num_segments))  # [N, T, D]
+        if self.is_local:
+            difference = F.pad(z_clip[:, 1:] - z_clip[:, :-1], (0, 0, 0, 1))
+        else:
+            z_m = self.aggregation(z_clip)  # [N, D]
+            difference = z_m.unsqueeze(1) - z_clip
+        return difference.flatten(0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         check_folded(x, self.num_segments)

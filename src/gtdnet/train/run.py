@@ -132,7 +132,7 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     lr = scaled_lr(config.lr, config.lr_batch, total_batch)
 
     pl.seed_everything(config.seed, verbose=False)
-    model, spec, start = _build_model(config, spec)
+    model, spec, start = build_model(config, spec)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compile:
@@ -263,7 +263,7 @@ def _new_folder(config: TrainConfig) -> Path:
     return folder
 
 
-def _build_model(
+def build_model(
     config: TrainConfig, spec: ClipSpec
 ) -> tuple[VideoClassifier, ClipSpec, Start | None]:
     """The network, the spec (its pixels are the source's where there is one), and the start."""
