@@ -434,6 +434,53 @@ def _predict(args: Namespace) -> tuple[int, dict[str, Any], Any]:
     return EXIT_FAILED if report.num_failed else EXIT_DONE, report.to_json(), text
 
 
+# ----------------------------------------------------------------------------------- report
+
+
+def _report_parser(parser: _Parser) -> None:
+    from gtdnet.report.report import ReportOptions
+
+    parser.add_argument("runs", nargs="+", help="run directories, or folders of evaluations")
+    parser.add_class_arguments(ReportOptions, None, skip={"runs"})
+
+
+def _report(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.progress import progress_counter
+    from gtdnet.report.report import ReportOptions, report, summary
+
+    with progress_counter("reading frames") as progress:
+        result = report(_options(ReportOptions, args), progress)
+    return EXIT_DONE, result, summary(result)
+
+
+# ------------------------------------------------------------------------------------- show
+
+
+def _show_parser(parser: _Parser) -> None:
+    from gtdnet.report.show import ShowOptions
+
+    parser.add_argument("model", help="model file (*.safetensors), or hf://user/name")
+    parser.add_argument("video", help="a video file or a folder of numbered pictures")
+    parser.add_argument(
+        "--class",
+        type=str | None,  # type: ignore[arg-type]
+        default=None,
+        metavar="NAME|NUMBER",
+        help="the class that the activation maps are about; default: the predicted one",
+    )
+    parser.add_class_arguments(ShowOptions, None, skip={"model", "video", "class_name"})
+
+
+def _show(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.infer.render import percent
+    from gtdnet.report.show import ShowOptions, show
+
+    args.class_name = args["class"]
+    result = show(_options(ShowOptions, args))
+    lines = [f"{percent(c['probability']):>7}  {c['name']}" for c in result["prediction"]]
+    return EXIT_DONE, result, "\n".join([*lines, *result["notes"], *result["files"]])
+
+
 # ------------------------------------------------------------------------------------- push
 
 
@@ -595,6 +642,20 @@ COMMANDS: dict[str, _Command] = {
         "gtdnet predict runs/first/model.safetensors clip.mp4 more/*.webm",
         _predict_parser,
         _predict,
+        ("model",),
+    ),
+    "report": _Command(
+        "one HTML page about a run, or several compared: curves, accuracies, confusions, clips",
+        "gtdnet report runs/first runs/second --output report.html",
+        _report_parser,
+        _report,
+        ("runs",),
+    ),
+    "show": _Command(
+        "draw how a model sees a clip: differences, scores and activation maps",
+        "gtdnet show runs/first/model.safetensors clip.mp4 --output clip.html",
+        _show_parser,
+        _show,
         ("model",),
     ),
     "convert": _Command(

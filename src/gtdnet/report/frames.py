@@ -1,0 +1,101 @@
+"""Small pictures of a clip's frames, as data URIs that a page carries inside it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorRange
+from numpy.typing import NDArray
+
+from gtdnet.data.annotations import FORMATS, read_annotations
+from gtdnet.data.decode import read_frames
+from gtdnet.data.sampling import eval_indices
+from gtdnet.data.spec import ClipSpec
+from gtdnet.data.transforms import resize_frames
+from gtdnet.errors import InputError
+
+MOST_FRAMES = 8
+_SHORT_SIDE = 112  # pixels: sharp at the size at which eight stand side by side
+
+
+class Picture(NamedTuple):
+    """Frame ``number`` of a clip (the first is 0) as a JPEG data URI, and its size in pixels."""
+
+    number: int
+    uri: str
+    width: int
+    height: int
+
+
+def find_clips(metrics: Mapping[str, Any], data: str | None) -> dict[str, str]:
+    """Path of every clip, by id, of the dataset that an evaluation was made on.
+
+    ``data`` is where the dataset is now, if it is not where metrics.json says.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    recorded, protocol = metrics.get("data"), metrics.get("protocol")
+    if not isinstance(recorded, Mapping) or not isinstance(protocol, Mapping):
+        raise InputError("metrics.json does not say what data it was made on")
+    path = data or recorded.get("path")
+    if not isinstance(path, str):
+        raise InputError("metrics.json does not say what data it was made on")
+    format = recorded.get("format")
+    annotations = read_annotations(
+        path, str(protocol.get("split")), format if format in FORMATS else None
+    )
+    return {record.id: record.path for record in annotations.records}
+
+
+def clip_pictures(path: str, spec: ClipSpec) -> list[Picture]:
+    """The frames that the model saw of a clip's first view, whole, at most ``MOST_FRAMES``.
+
+    Of neighbouring frames that are taken together the middle one stands for all.
+
+    Raises:
+        DecodeError: the clip cannot be read.
+    """
+    chosen = np.empty(0, np.int64)
+
+    def choose(num_frames: int) -> NDArray[np.int64]:
+        nonlocal chosen
+        groups = eval_indices(spec, num_frames)[0].reshape(spec.num_segments, -1)  # [T, f]
+        frames = groups[:, groups.shape[1] // 2]
+        if len(frames) > MOST_FRAMES:
+            frames = frames[np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(np.int64)]
+        chosen = frames
+        return frames
+
+    frames, _ = read_frames(path, choose)
+    height, width = frames.shape[-2:]
+    scale = _SHORT_SIDE / min(height, width)
+    # The encoder halves the resolution of colour: sides must be even.
+    size = (max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2))
+    small = resize_frames(frames, size).permute(0, 2, 3, 1).contiguous().numpy()
+    return [
+        Picture(int(number), _jpeg_uri(frame), size[1], size[0])
+        for number, frame in zip(chosen, small, strict=True)
+    ]
+
+
+def _jpeg_uri(frame: NDArray[np.uint8]) -> str:
+    """A frame [H, W, 3] as a JPEG data URI."""
+    encoder = VideoCodecContext.create("mjpeg", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.height, encoder.width = frame.shape[:2]
+    encoder.pix_fmt = "yuvj420p"
+    encoder.time_base = Fraction(1)
+    encoder.options = {"qmin": "4", "qmax": "4"}
+    picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
+        format="yuvj420p", dst_color_range=ColorRange.JPEG
+    )
+    packets = [*encoder.encode(picture), *encoder.encode(None)]
+    content = b"".join(bytes(packet) for packet in packets)
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,151 @@
+"""``gtdnet report``: one HTML file about one run, or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gtdnet import __version__
+from gtdnet.data.spec import ClipSpec
+from gtdnet.errors import DecodeError, InputError
+from gtdnet.files import write_text
+from gtdnet.report.frames import Picture, clip_pictures, find_clips
+from gtdnet.report.page import Shown, render
+from gtdnet.report.reading import Comparison, Run, compare_runs, read_runs
+
+REPORT_FILE = "report.html"
+
+
+@dataclass
+class ReportOptions:
+    """One self-contained HTML file about one run, or about several compared
+
+    Args:
+        runs: run directories, or folders of evaluations.
+        output: the file to write; default: report.html in the run's folder, of several runs in the
+            current one.
+        clips: worst clips to show with their frames, 0 for none.
+        data: where the dataset is now, if it is not where it was for the evaluation.
+        title: of the page; default: the run's name.
+        overwrite: replace the file if it exists.
+    """
+
+    runs: list[str] = field(default_factory=list)
+    output: str | None = None
+    clips: int = 12
+    data: str | None = None
+    title: str | None = None
+    overwrite: bool = False
+
+
+def report(
+    options: ReportOptions, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Write the report; ``progress`` is told (clips whose frames are read, clips in all).
+
+    Returns, JSON-ready: ``output``, the file; ``runs`` with their accuracies and intervals;
+    ``comparisons``; ``left_out``: a sentence for whatever the page does without.
+
+    Raises:
+        ValueError: nothing to report on, files that cannot be read, or a file that exists already.
+    """
+    if not options.runs:
+        raise InputError("no run given; name a run directory or the folder of an evaluation")
+    if options.clips < 0:
+        raise InputError(f"clips must not be negative, got {options.clips}")
+    output = _output(options)
+    runs = read_runs(options.runs)
+    comparisons = compare_runs(runs) if len(runs) > 1 else []
+    shown = _with_pictures(runs, options, progress or (lambda done, total: None))
+    title = options.title or (runs[0].name if len(runs) == 1 else "Comparison of runs")
+    made_by = f"Written by gtdnet {__version__}. This file needs no network and no other file."
+    write_text(output, render(title, shown, comparisons, made_by))
+    return {
+        "output": str(output),
+        "runs": [_summary(run) for run in runs],
+        "comparisons": [asdict(one) for one in comparisons],
+        "left_out": _left_out(shown, comparisons),
+    }
+
+
+def summary(result: dict[str, Any]) -> str:
+    """Where the page is and what it does without, for people."""
+    return "\n".join([*result["left_out"], f"report: {result['output']}"])
+
+
+def _output(options: ReportOptions) -> Path:
+    if options.output is not None:
+        output = Path(options.output)
+    elif len(options.runs) == 1:
+        output = Path(options.runs[0]) / REPORT_FILE
+    else:
+        output = Path(REPORT_FILE)
+    if output.is_dir():
+        raise InputError(f"{output}: is a folder; give --output the name of an .html file")
+    if output.exists() and not options.overwrite:
+        raise InputError(
+            f"{output}: exists already; give another --output, or replace it with --overwrite"
+        )
+    return output
+
+
+def _with_pictures(
+    runs: list[Run], options: ReportOptions, progress: Callable[[int, int], None]
+) -> list[Shown]:
+    mistakes = {
+        run.name: run.evaluated.worst(options.clips) if run.evaluated else [] for run in runs
+    }
+    total, done = sum(map(len, mistakes.values())), 0
+    shown = []
+    for run in runs:
+        evaluated, wrong = run.evaluated, mistakes[run.name]
+        if evaluated is None or not wrong:
+            shown.append(Shown(run))
+            continue
+        try:
+            paths = find_clips(evaluated.results.result, options.data)
+            spec = ClipSpec.from_dict(evaluated.spec)
+        except InputError as error:
+            note = f"Their frames are left out: {str(error).rstrip('.')}."
+            shown.append(Shown(run, wrong, {}, note))
+            continue
+        pictures: dict[str, list[Picture] | str] = {}
+        for mistake in wrong:
+            if mistake.id not in paths:
+                pictures[mistake.id] = "The dataset no longer has this clip."
+            else:
+                try:
+                    pictures[mistake.id] = clip_pictures(paths[mistake.id], spec)
+                except DecodeError as error:
+                    pictures[mistake.id] = f"Its frames cannot be read: {error.reason}."
+            done += 1
+            progress(done, total)
+        shown.append(Shown(run, wrong, pictures))
+    return shown
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    evaluated = run.evaluated
+    return {
+        "name": run.name,
+        "folder": str(run.folder),
+        "evaluation": str(evaluated.results.path) if evaluated else None,
+        **(
+            {name: figure and figure._asdict() for name, figure in evaluated.figures.items()}
+            if evaluated
+            else {}
+        ),
+    }
+
+
+def _left_out(shown: list[Shown], comparisons: list[Comparison]) -> list[str]:
+    sentences = []
+    for one in shown:
+        sentences += one.run.notes
+        if one.run.evaluated is None:
+            sentences.append(f"{one.run.name} has no evaluation; make one with gtdnet evaluate.")
+        if one.pictures_note:
+            sentences.append(f"Worst clips of {one.run.name}: {one.pictures_note}")
+    return sentences + [one.refusal for one in comparisons if one.refusal is not None]
