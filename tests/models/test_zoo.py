@@ -173,10 +173,52 @@ def test_every_second_block(name: str, blocks: list[str]) -> None:
     assert [conv.removesuffix(".conv1") for conv, _ in convs] == blocks
 
 
-@pytest.mark.parametrize("every", [0, True, 1.5])
-def test_bad_every(every: Any) -> None:
-    with pytest.raises(ValueError, match="every must be a whole number of at least 1"):
-        small("tsm_resnet18", every=every)
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("tsm_resnet18", {"every": 0}, "every must be at least 1, got 0"),
+        ("tsm_resnet18", {"every": True}, "every must be a whole number, got True"),
+        ("tsm_resnet18", {"every": 1.5}, "every must be a whole number, got 1.5"),
+        ("gtdnet_resnet18", {"reduction": "x"}, "reduction must be a whole number, got 'x'"),
+        ("gtdnet_resnet18", {"attention": 1}, "attention must be true or false, got 1"),
+        ("gtdnet_resnet18", {"aggregation": 3}, "aggregation must be text, got 3"),
+        ("tanet_resnet18", {"alpha": 2.5}, "alpha must be a whole number, got 2.5"),
+        ("tdn_resnet18", {"appearance": "x"}, "appearance must be a number, got 'x'"),
+        ("tsm_resnet18", {"width": "x"}, "width must be a number, got 'x'"),
+        ("tsm_resnet18", {"stages": 3}, None),
+    ],
+)
+def test_options_of_the_wrong_kind(name: str, options: dict[str, Any], message: str | None) -> None:
+    if message is None:  # one stage needs no brackets
+        assert small(name, **options).options["stages"] == [3]
+        return
+    with pytest.raises(InputError, match=message):
+        small(name, **options)
+
+
+@pytest.mark.parametrize("name", ["tea_resnet50", "tdn_resnet18", "action_resnet18"])
+def test_peers_have_no_identity_start(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} cannot start at identity; leave out init"):
+        small(name, init="identity")
+
+
+@each_model
+def test_trained_weights_are_taken_over_whole(name: str) -> None:
+    trained = small(name)
+    randomise(trained)
+    state = trained.backbone.state_dict()
+    for init in ("auto", "default"):
+        model = small(name, pretrained=state, init=init)
+        for key, value in model.backbone.state_dict().items():
+            assert torch.equal(value, state[key]), key
+    temporal = [key for key in state if "temporal" in key.split(".")]
+    if temporal:
+        missing = temporal[-1]
+        cut = {key: value for key, value in state.items() if key != missing}
+        if missing.endswith("num_batches_tracked"):
+            return
+        with pytest.raises(InputError, match=f"1 keys? missing .*{missing}"):
+            small(name, pretrained=cut)
 
 
 def test_tsn_has_no_temporal_module() -> None:

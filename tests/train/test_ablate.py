@@ -331,7 +331,7 @@ def test_everything_wrong_is_found_before_training(
     for options, message in (
         ({"model": "tsx_resnet18"}, "variant 'B': unknown model 'tsx_resnet18'"),
         ({"model": "tsm_resnet18", "model_options": {"gate": False}}, "variant 'B': .* no option"),
-        ({"model_options": {"stages": 4}}, "variant 'B': "),
+        ({"model_options": {"stages": 7}}, "variant 'B': stages must be"),
         ({"pretrained": "nowhere.pth"}, "variant 'B': nowhere.pth: no such weights file"),
     ):
         with pytest.raises(InputError, match=message):

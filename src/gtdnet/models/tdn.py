@@ -75,6 +75,8 @@ def insert_tdn(
         raise InputError(
             f"a TDN is made of a gtdnet.models.ResNet, not of a {type(backbone).__name__}"
         )
+    if appearance is not None and not isinstance(appearance, (int, float)):
+        raise InputError(f"appearance must be a number, got {appearance!r}")
     alpha = published_appearance(num_segments) if appearance is None else appearance
     short_term = ShortTermDifference(backbone.conv1, backbone.get_submodule("layer1"), alpha)
     insert_temporal(

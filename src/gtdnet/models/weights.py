@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +112,7 @@ class BackboneWeights:
         """
         learned = any(is_temporal(key) for key in backbone.state_dict())
         if self.temporal and learned:
-            tensors = {**backbone.state_dict(), **self.plain, **self.temporal}
+            tensors = {**self.plain, **self.temporal}  # and nothing else: none may stay at random
             load_all(backbone, resize_segments(tensors, backbone), self.label)
 
 
@@ -126,11 +128,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` or PyTorch file; pickled code is never run.
 
     Raises:
-        ValueError: no such file, or a file that holds anything but tensors and plain containers.
+        ValueError: no such file, or a file that holds anything but tensors and plain containers, or
+            anything but tensors under the names of weights.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights file")
+    _check_start(path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)[1]
     try:
@@ -143,10 +145,46 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a state dict")
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise InputError(f"{path}: holds no tensors")
-    return tensors
+    if not any(isinstance(value, Tensor) for value in content.values()):
+        keys = f"its keys are {_some(map(str, content))}" if content else "it is an empty dict"
+        raise InputError(
+            f"{path}: holds no tensors where they are looked for, at the top or under "
+            f"{', '.join(_WRAPPERS[:-1])} or {_WRAPPERS[-1]}; {keys}"
+        )
+    if odd := [
+        f"{k} ({type(v).__name__})" for k, v in content.items() if not isinstance(v, Tensor)
+    ]:
+        raise InputError(
+            f"{path}: holds other things among its tensors: {_some(odd)}; save the state dict alone"
+        )
+    if odd := [f"{k!r} ({type(k).__name__})" for k in content if not isinstance(k, str)]:
+        raise InputError(
+            f"{path}: names tensors by {_some(odd)}; a state dict's keys are text, such as "
+            f"conv1.weight"
+        )
+    return dict(content)
+
+
+def _check_start(path: Path) -> None:
+    """Refuse what can be told from a path and a file's first bytes."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not a weights file; give a file in it")
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such weights file; give the path of a .pth or .safetensors file"
+        )
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not start:
+        raise InputError(f"{path}: is empty; download it again")
+    if b"\0" in start:  # no text
+        return
+    for mark, what in ((b"<", "a web page"), (b"version https://git-lfs", "a Git LFS pointer")):
+        if start.lstrip().startswith(mark):
+            raise InputError(f"{path}: is {what}, not the file itself; download the file")
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -177,7 +215,11 @@ def load_all(
     called = called or {}
     wanted = module.state_dict()
     # Checkpoints from before PyTorch 0.4.1 lack the counters, which nothing here reads.
-    missing = sorted(k for k in set(wanted) - set(tensors) if not k.endswith("num_batches_tracked"))
+    missing = sorted(
+        called.get(k, k)
+        for k in set(wanted) - set(tensors)
+        if not k.endswith("num_batches_tracked")
+    )
     unexpected = sorted(called.get(k, k) for k in set(tensors) - set(wanted))
     shapes = [
         f"{called.get(k, k)} {list(tensors[k].shape)} for {list(wanted[k].shape)}"
@@ -185,11 +227,11 @@ def load_all(
         if tensors[k].shape != wanted[k].shape
     ]
     problems = [
-        f"{len(found)} {what} ({', '.join(found[:most])}{', ...' if len(found) > most else ''})"
-        for what, found in (
-            ("keys missing", missing),
-            ("keys unexpected", unexpected),
-            ("of another shape", shapes),
+        f"{len(found)} {key if len(found) == 1 else keys}{what} ({_some(found, most)})"
+        for key, keys, what, found in (
+            ("key", "keys", " missing", missing),
+            ("key", "keys", " unexpected", unexpected),
+            ("", "", "of another shape", shapes),
         )
         if found
     ]
@@ -198,30 +240,81 @@ def load_all(
     module.load_state_dict(dict(tensors), strict=False)
 
 
-_RESAVE = (
-    "python -c \"import torch; c = torch.load('{path}', map_location='cpu', weights_only=False); "
-    "c = c.state_dict() if hasattr(c, 'state_dict') else c.get('state_dict', c.get('model', c)); "
-    "torch.save(c, 'weights-only.pth')\""
+# Classes whose objects hold data and run nothing: training arguments, NumPy's numbers and arrays.
+_HARMLESS = re.compile(
+    r"argparse\.Namespace|numpy\.(?:dtype|ndarray|dtypes\.\w+|"
+    r"_?core\.multiarray\.(?:scalar|_reconstruct))"
+)
+# Programs for python -c "...": the first argument is the file, the second where its tensors go.
+_ALLOW = (
+    "import argparse, sys, numpy as np, torch; "
+    "f = [x.__reduce__()[0] for x in (np.float64(0), np.zeros(0))]; "
+    "torch.serialization.add_safe_globals([argparse.Namespace, np.dtype, np.ndarray, "
+    "*{type(np.dtype(c)) for c in '?bhilqBHILQefd'}, "
+    "*[(g, f'numpy.{m}.multiarray.{g.__name__}') for g in f for m in ('core', '_core')]]); "
+    "c = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
+)
+_TRUST = "import sys, torch; c = torch.load(sys.argv[1], map_location='cpu', weights_only=False); "
+_SAVE = (
+    f"c = c if hasattr(c, 'state_dict') else next((c[k] for k in {_WRAPPERS} "
+    "if isinstance(c.get(k), (dict, torch.nn.Module))), c); "
+    "c = c.state_dict() if hasattr(c, 'state_dict') else c; "
+    "torch.save({k: v for k, v in c.items() if torch.is_tensor(v)}, sys.argv[2])"
 )
 
 
 def _why_not_loaded(path: Path, error: Exception) -> str:
-    """Why torch.load(weights_only=True) failed, and the safe way out where there is one."""
+    """Why torch.load(weights_only=True) failed, and the safest way out that there is."""
     message = str(error)
-    if unknown := re.search(r"(?:GLOBAL|class) ([\w.]+)", message):
-        reason = f"holds Python objects besides tensors ({unknown[1]})"
+    if classes := _classes_in(path, message):
+        reason = f"holds Python objects besides tensors ({_some(classes)})"
     elif "legacy .tar" in message:
         reason = "is written in the format of PyTorch before 0.2"
     elif "TorchScript" in message:
         reason = "is a TorchScript archive"
-    elif "weights_only" in message:  # the advice that torch gives on any other pickle
-        return "not a PyTorch checkpoint (nothing that torch.save writes)"
+    elif isinstance(error, MemoryError) or "allocate memory" in message:
+        return "does not fit into the memory of this machine"
+    elif isinstance(error, EOFError) or "EOF" in message or _is_cut_off(path):
+        return "is cut off or damaged; download it again"
     else:
-        return f"not a PyTorch checkpoint ({_first_line(error)})"
+        return "is nothing that torch.save writes; give a .pth or .safetensors file"
+    if classes and all(_HARMLESS.fullmatch(name) for name in classes):
+        way_out = "so it is refused; these are harmless: save its tensors alone with"
+        program = _ALLOW + _SAVE
+    else:
+        way_out = (
+            "and loading that can run any code, so it is refused; if you trust where it comes "
+            "from, save its tensors alone with"
+        )
+        program = _TRUST + _SAVE
+    file = shlex.quote(str(path.absolute()))
     return (
-        f"{reason}; loading that can run any code, so it is refused; if you trust where the file "
-        f"comes from, save its tensors alone with {_RESAVE.format(path=path.name)} and take that"
+        f"{reason}, {way_out} "
+        f'python -c "{program}" {file} weights-only.pth and take that'
     )
+
+
+def _classes_in(path: Path, message: str) -> list[str]:
+    """What a pickle needs beyond tensors and plain containers: all of it, or what torch names."""
+    named = re.search(r"(?:GLOBAL|class) ([\w.]+)", message)
+    if named is None:
+        return []
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)) or [named[1]]
+    except Exception:  # reads the zipped format alone
+        return [named[1]]
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether a file begins like a zip archive, as torch.save writes, and does not end like one."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\3\4" and not zipfile.is_zipfile(path)
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    """The first few names of a list."""
+    names = list(names)
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _first_line(error: BaseException) -> str:

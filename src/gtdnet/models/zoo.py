@@ -128,6 +128,8 @@ class Method:
         depths: those it comes in.
         stages: which of the stages 2 to 5 get the module unless told otherwise.
         frames_per_segment: neighbouring frames that make one segment of its input.
+        identity: whether it can start at exactly what the network without its learned modules
+            computes.
     """
 
     title: str
@@ -137,6 +139,7 @@ class Method:
     depths: tuple[int, ...] = tuple(DEPTHS)
     stages: tuple[int, ...] = STAGES
     frames_per_segment: int = 1
+    identity: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -154,6 +157,7 @@ METHODS: dict[str, Method] = {
             "difference": "global",
             "gtd_stages": None,
         },
+        identity=True,
     ),
     "action": Method(
         "ACTION-Net (Wang et al., CVPR 2021)",
@@ -192,8 +196,9 @@ METHODS: dict[str, Method] = {
         "Temporal Shift Module (Lin et al., ICCV 2019)",
         before("conv1", shift_module),
         {"fold_div": 8},
+        identity=True,
     ),
-    "tsn": Method("Temporal Segment Networks (Wang et al., ECCV 2016)"),
+    "tsn": Method("Temporal Segment Networks (Wang et al., ECCV 2016)", identity=True),
 }
 
 COMMON_OPTIONS: Mapping[str, Any] = {"width": 1.0, "dropout": 0.5, "stages": STAGES, "every": 1}
@@ -245,11 +250,14 @@ def create_model(
             ones, downloaded once), hf://user/name (a model or a timm ResNet on the hub), a state
             dict with torchvision's keys, or the path of a ``.safetensors`` or ``.pth`` file that
             holds one, or a model file of this package (loading never unpickles code). Trained
-            temporal modules are taken over where this model has the same, interpolated to its T.
+            temporal modules among them are taken over, whatever ``init`` says, fitted to this T;
+            they must be this model's (a network without learned ones, as TSM, leaves them out).
             The classifier stays new.
-        init: "identity" makes a GTDNet start as exactly the function of the TSM network with the
-            same weights and fold_div: its gates change nothing until they are trained. "default"
-            is PyTorch's. "auto": identity if the pretrained weights have no temporal modules.
+        init: of temporal modules that come with no weights. "identity" makes a GTDNet start as
+            exactly the function of the TSM network with the same 2D weights and fold_div: its
+            gates change nothing until they are trained; the peers cannot. "default": PyTorch's
+            initial values, or those of the method's paper. "auto": identity for 2D weights where
+            the method can, else default.
         options: see :func:`model_options`; of every model: width (channel multiplier), dropout,
             stages (which of the stages 2 to 5 get the temporal module), every (1: all their
             blocks; 2: every second one, as the published ResNet-101s of TSM and ACTION-Net).
@@ -263,9 +271,14 @@ def create_model(
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise InputError(f"{name} has no option {unknown[0]!r}; its options are {', '.join(known)}")
+    _check_kinds(name, known, options)
     chosen = {**known, **options}
     if init not in ("auto", "default", "identity"):
         raise InputError(f"unknown init {init!r}: choose 'auto', 'default' or 'identity'")
+    if init == "identity" and not method.identity:
+        raise InputError(
+            f"{name} cannot start at identity; leave out init, for the start of its paper"
+        )
     backbone = method.backbone(depth, chosen["width"])
     model = VideoClassifier(
         backbone,
@@ -283,16 +296,33 @@ def create_model(
         pretrained = find_weights(pretrained, network, chosen["width"])
     weights = None if pretrained is None else BackboneWeights.read(pretrained)
     if init == "auto":
-        init = "identity" if weights and not weights.temporal else "default"
+        init = "identity" if weights and method.identity else "default"
     if weights:
         weights.load_plain(backbone)
     if method.insert is not None:
         arguments = {key: chosen[key] for key in method.options}
         method.insert(backbone, blocks, num_segments, init, **arguments)
-    if weights and init == "default":
+    if weights:
         weights.load_temporal(backbone)
     model.name, model.options = name, chosen
     return model
+
+
+_KINDS: dict[type, tuple[tuple[type, ...], str]] = {  # by the default's type: allowed, words
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "text"),
+}
+
+
+def _check_kinds(name: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option of another type than its default."""
+    for key, value in options.items():
+        kinds, words = _KINDS.get(type(known[key]), ((object,), ""))
+        is_kind = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        if words and not is_kind:
+            raise InputError(f"{name}: {key} must be {words}, got {value!r}")
 
 
 def parse_name(name: str) -> tuple[Method, int]:
@@ -308,7 +338,7 @@ def parse_name(name: str) -> tuple[Method, int]:
 
 
 def _check_stages(stages: Any, option: str = "stages") -> tuple[int, ...]:
-    chosen = tuple(stages)
+    chosen = tuple(stages) if isinstance(stages, (list, tuple)) else (stages,)
     if not chosen or set(chosen) - set(STAGES) or len(set(chosen)) != len(chosen):
         raise InputError(
             f"{option} must be different numbers out of 2, 3, 4, 5, got {list(chosen)}"
@@ -321,9 +351,9 @@ def _stage(block: str) -> int:
     return int(block.partition(".")[0].removeprefix("layer")) + 1
 
 
-def _blocks(backbone: nn.Module, stages: Sequence[int], every: Any) -> list[str]:
-    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-        raise InputError(f"every must be a whole number of at least 1, got {every!r}")
+def _blocks(backbone: nn.Module, stages: Sequence[int], every: int) -> list[str]:
+    if every < 1:
+        raise InputError(f"every must be at least 1, got {every}")
     return [
         f"layer{stage - 1}.{block}"
         for stage in stages

@@ -1,4 +1,8 @@
-"""Temporal modules for 2D networks: each maps [N*T, C, H, W] to [N*T, C, H, W]."""
+"""Temporal modules for 2D networks: [N*T, C, H, W] to [N*T, C, H, W].
+
+Two are made of several parts that stand at different places of a network, and have no such form:
+``TemporalExcitationAggregation`` (TEA) and ``ShortTermDifference`` (TDN).
+"""
 
 from gtdnet.nn.action import Action
 from gtdnet.nn.gtd import (

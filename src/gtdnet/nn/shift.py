@@ -84,13 +84,15 @@ class TemporalConv1d(nn.Module):
         weight: [C, 1, 3].
 
     Raises:
-        ValueError: num_segments < 1, fold_div < 2, or an input whose first axis is not a
-            multiple of num_segments.
+        ValueError: channels or num_segments < 1, fold_div < 2, or an input whose first axis is
+            not a multiple of num_segments.
     """
 
     def __init__(self, channels: int, num_segments: int, fold_div: int | None = None) -> None:
         super().__init__()
         check_num_segments(num_segments)
+        if channels < 1:
+            raise InputError(f"channels must be at least 1, got {channels}")
         if fold_div is not None and fold_div < 2:
             raise InputError(f"fold_div must be at least 2 (both folds must fit), got {fold_div}")
         self.num_segments = num_segments
