@@ -108,6 +108,15 @@ def test_what_cannot_be_exact_is_not_called_so(tmp_path: Path) -> None:
     assert start_from(tsn, "tsn_resnet18", NAMES, 8).exact
 
 
+def test_another_method_gives_its_2d_weights(tmp_path: Path) -> None:
+    path = trained(tmp_path, "teinet_resnet18")
+    start = start_from(path, "gtdnet_resnet18", NAMES, 4)
+    assert not start.exact
+    assert "starting at the 2D weights of teinet_resnet18" in start.describe()
+    weight = load_model(path).model.state_dict()["backbone.layer4.1.conv2.weight"]
+    assert torch.equal(start.model.state_dict()["backbone.layer4.1.conv2.weight"], weight)
+
+
 def test_rows_of_the_classifier_follow_the_class_names(tmp_path: Path) -> None:
     path = trained(tmp_path, "tsm_resnet18")
     some = ("turn", "push left")
@@ -122,13 +131,18 @@ def test_other_classes_get_a_new_classifier(tmp_path: Path) -> None:
     assert not start.keeps_classifier
     assert start.model.classifier.weight.std() < 0.01
     assert start.describe() == (
-        f"starting at the function of tsm_resnet18 in {path}; new classifier for other classes"
+        f"starting at the function of tsm_resnet18 in {path} (4 frames (segment), short side 40, "
+        f"crop 32); new classifier for other classes"
     )
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = trained(tmp_path, "tsm_resnet18")
-    with pytest.raises(ValueError, match="the weights do not fit the network"):
+    with pytest.raises(ValueError, match=r"holds a tsm_resnet18 of width 0\.125, from wh"):
         start_from(path, "gtdnet_resnet34", NAMES, 4)
+    with pytest.raises(ValueError, match=r"of width 1\.0 cannot start"):
+        start_from(path, "gtdnet_resnet18", NAMES, 4, width=1.0)
+    with pytest.raises(ValueError, match=f"{path}: .*gtdnet_resnet18 has no option 'colour'"):
+        start_from(path, "gtdnet_resnet18", NAMES, 4, colour=1)
     with pytest.raises(ValueError, match="no such model file"):
         start_from(tmp_path / "none.safetensors", "gtdnet_resnet18", NAMES, 4)

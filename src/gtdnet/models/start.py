@@ -9,14 +9,11 @@ from typing import Any
 
 import torch
 
+from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile, load_model
-from gtdnet.models.zoo import create_model, model_options
-
-_ARCHITECTURE = (
-    "stages", "every", "fold_div", "reduction", "aggregation", "alpha", "appearance", "beta",
-    "attention", "gate", "difference", "gtd_stages",
-)  # fmt: skip
+from gtdnet.models.weights import is_temporal
+from gtdnet.models.zoo import METHODS, create_model, model_options, parse_name
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,8 @@ class Start:
 
     Attributes:
         model: in training mode, on the CPU.
-        source: the model file it came from.
+        source: the model file it came from, at this number of frames.
+        trained: the clips that the file was trained on, as :meth:`ClipSpec.describe` words it.
         exact: whether it computes what the source computes (at this number of frames), up to the
             rounding of floats, apart from a new classifier.
         keeps_classifier: whether the classes are among the source's, so that their rows of its
@@ -34,14 +32,18 @@ class Start:
 
     model: VideoClassifier
     source: ModelFile
+    trained: str
     exact: bool
     keeps_classifier: bool
 
     def describe(self) -> str:
         """One line for people."""
-        relation = "the function of" if self.exact else "the weights of"
+        relation = "the function of" if self.exact else "the 2D weights of"
         head = "classifier kept" if self.keeps_classifier else "new classifier for other classes"
-        return f"starting at {relation} {self.source.model.name} in {self.source.path}; {head}"
+        return (
+            f"starting at {relation} {self.source.model.name} in {self.source.path} "
+            f"({self.trained}); {head}"
+        )
 
 
 def start_from(
@@ -56,8 +58,9 @@ def start_from(
     """Build a named model that begins where the one in a model file stands.
 
     Of the same method it is that very network. A GTDNet begins at exactly the function of a TSM
-    model: its blocks start at identity (:func:`gtdnet.create_model`). Its options are those of the
-    file unless others are given, and its classifier's rows are found by class name.
+    model: its blocks start at identity (:func:`gtdnet.create_model`). From any other method's
+    file it takes the 2D weights. Its options are those of the file, where it has the same ones,
+    unless others are given; its classifier's rows are found by class name.
 
     Args:
         path: the model file.
@@ -70,23 +73,41 @@ def start_from(
     Raises:
         ValueError: not a model file, or one whose weights do not fit the named model.
     """
-    source = load_model(path, num_segments=num_segments)
+    source = load_model(path)
+    trained = source.spec.describe()
+    if source.spec.num_segments != num_segments:
+        source = load_model(path, num_segments=num_segments)
     old = source.model
-    old_method, method = (n.partition("_")[0] for n in (old.name, name))
-    same = old_method == method
-    inherited = ["width"]
-    if same or {old_method, method} <= {"tsm", "gtdnet"}:
-        inherited += _ARCHITECTURE
-    known = model_options(name)
-    taken = {k: old.options[k] for k in inherited if k in known and k in old.options}
-    model = create_model(
-        name,
-        len(class_names),
-        num_segments,
-        pretrained=old.backbone.state_dict(),
-        init=init,
-        **{**taken, **options},
-    )
+    (old_method, old_depth), (method, depth) = parse_name(old.name), parse_name(name)
+    same = method is old_method
+    upgraded = (old_method, method) == (METHODS["tsm"], METHODS["gtdnet"]) and init != "default"
+    if same:
+        inherited = [key for key in model_options(name) if key != "dropout"]
+    elif upgraded:
+        inherited = ["width", "stages", "every", "fold_div"]
+    else:
+        inherited = ["width"]
+    taken = {key: old.options[key] for key in inherited}
+    chosen = {**taken, **options}
+    if (old_method.backbone, old_depth, old.options["width"]) != (
+        method.backbone,
+        depth,
+        chosen["width"],
+    ):
+        raise InputError(
+            f"{path}: holds a {old.name} of width {old.options['width']}, from which a {name} of "
+            f"width {chosen['width']} cannot start, their 2D networks being different; choose a "
+            f"model of the same depth and kind"
+        )
+    weights = old.backbone.state_dict()
+    if not same:  # modules of another method fit nowhere
+        weights = {key: value for key, value in weights.items() if not is_temporal(key)}
+    try:
+        model = create_model(
+            name, len(class_names), num_segments, pretrained=weights, init=init, **chosen
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     rows = {name: row for row, name in enumerate(source.spec.class_names)}
     keeps_classifier = all(name in rows for name in class_names)
     if keeps_classifier:
@@ -94,6 +115,6 @@ def start_from(
         with torch.no_grad():
             model.classifier.weight.copy_(old.classifier.weight[kept])
             model.classifier.bias.copy_(old.classifier.bias[kept])
-    altered = any(model.options[k] != v for k, v in taken.items())
-    upgraded = (old_method, method) == ("tsm", "gtdnet") and init != "default"
-    return Start(model, source, (same or upgraded) and not altered, keeps_classifier)
+    as_taken = all(model.options[key] == value for key, value in taken.items())
+    exact = (same or upgraded) and as_taken
+    return Start(model, source, trained, exact, keeps_classifier)
