@@ -6,6 +6,7 @@ import contextlib
 import os
 
 import torch
+from torch import nn
 
 from gtdnet.errors import InputError
 
@@ -72,6 +73,16 @@ def num_cores() -> int:
 def default_workers(device: torch.device, devices: int = 1) -> int:
     """Decoding processes for each of several devices: one per core up to 8, half on the CPU."""
     return max(1, min(8, num_cores() // devices // (2 if device.type == "cpu" else 1)))
+
+
+def to_channels_last(model: nn.Module) -> None:
+    """Give every 4-axis parameter the channels_last memory format, in place.
+
+    ``Module.to(memory_format=...)`` refuses networks that have a Conv3d, as ACTION-Net.
+    """
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _has_bf16_units() -> bool:

@@ -46,6 +46,7 @@ FORMATS = {
         ({"schedule": "poly"}, "unknown schedule 'poly': choose one of cosine, step, onecycle"),
         ({"init": "zero"}, "unknown init 'zero': choose one of auto, default, identity"),
         ({"freeze": "all"}, "unknown freeze 'all': choose one of none, norms, backbone"),
+        ({"freeze": "backbone"}, "freeze=backbone would keep random weights; give pretrained or"),
         (
             {"pretrained": "a.pth", "init_from": "b.safetensors"},
             "pretrained=a.pth and init_from=b.safetensors are two starts; leave one of them out",

@@ -24,7 +24,7 @@ from gtdnet.data.dataset import Batch
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 from gtdnet.models.model_file import load_model, save_model
-from gtdnet.models.zoo import create_model
+from gtdnet.models.zoo import METHODS, create_model
 from gtdnet.train.callbacks import load_weights
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.module import TrainingModule
@@ -474,13 +474,47 @@ def test_starts_at_the_function_of_a_model_file(tiny: Make, tmp_path: Path) -> N
     console = quiet()
     config = tiny(tmp_path, init_from=str(path), model_options={}, epochs=1, lr=1e-9)
     result = train(config, console=console)
-    assert f"starting at the function of tsm_resnet18 in {path}; new classifier" in said(console)
+    assert f"starting at the function of tsm_resnet18 in {path} (4 frames" in said(console)
+    assert "; new classifier for other classes" in said(console)
     assert result.model
     written = load_model(result.model)
     assert written.model.options["fold_div"] == 4
     assert written.spec.mean == (0.1, 0.2, 0.3)
     assert not written.spec.antialias
     assert written.provenance["init_from"] == str(path)
+
+
+def test_resuming_needs_no_source(tiny: Make, tmp_path: Path) -> None:
+    first = train(tiny(tmp_path, name="first", epochs=1), console=quiet()).model
+    assert first
+    config = tiny(tmp_path, name="second", init_from=str(first), model_options={})
+    whole = train(config, console=quiet()).folder
+    half = train(replace(config, name="half", epochs=1), console=quiet()).folder
+    replace(config, name="half").save(half / "config.yaml")
+    first.unlink()
+    console = quiet()
+    resumed = resume(half, console=console)
+    assert resumed.finished
+    assert "starting at" not in said(console)
+    keys = read(whole / "last.ckpt")["state_dict"].keys()
+    assert keys == read(half / "last.ckpt")["state_dict"].keys()
+
+
+def test_resuming_on_other_classes_is_refused(tiny: Make, copy: Path, tmp_path: Path) -> None:
+    run = train(tiny(tmp_path, data=str(copy), epochs=1), console=quiet()).folder
+    shutil.rmtree(sorted((copy / "train").iterdir())[0])
+    shutil.rmtree(sorted((copy / "val").iterdir())[0], ignore_errors=True)
+    with pytest.raises(InputError, match="its classes are no longer those that the run"):
+        resume(run, console=quiet())
+
+
+@pytest.mark.parametrize("name", sorted({f"{n}_resnet{m.depths[0]}" for n, m in METHODS.items()}))
+def test_every_method_takes_a_step_with_default_settings(
+    name: str, tiny: Make, tmp_path: Path
+) -> None:
+    result = train(tiny(tmp_path, model=name, epochs=1, num_segments=2), console=quiet())
+    assert result.model
+    assert load_model(result.model).model.name == name
 
 
 @pytest.mark.parametrize("freeze", ["norms", "backbone"])

@@ -68,12 +68,13 @@ class ModelOptions:
         model_options: the model's own options, e.g. --model_options.reduction 8.
         pretrained: weights to start from: imagenet or imagenet-v2 (published ones, downloaded),
             a file of 2D weights (.safetensors or .pth), a model file, or hf://user/name.
-        init: identity starts a GTDNet as exactly the TSM network of the same weights; default has
-            PyTorch's initial values; auto is identity for pretrained weights without GTD blocks.
+        init: of temporal modules that come with no weights: identity starts a GTDNet as exactly
+            the TSM network of the same 2D weights; default has the initial values of PyTorch or of
+            the method's paper; auto is identity for 2D weights where the method can.
         init_from: model file at whose function to start: its options, and its classifier where the
             classes are among its own; a GTDNet starts at exactly what a TSM file computes.
-        freeze: what does not learn: none, norms (batch norm keeps its statistics, scale and shift:
-            for small batches) or backbone (only the classifier learns).
+        freeze: what does not learn: none, norms (the 2D network's batch norms keep statistics,
+            scale and shift: for small batches) or backbone (only the classifier learns).
     """
 
     model: str = "gtdnet_resnet50"
@@ -237,6 +238,10 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             raise InputError(
                 f"pretrained={self.pretrained} and init_from={self.init_from} are two starts; "
                 f"leave one of them out"
+            )
+        if self.freeze != "none" and not (self.pretrained or self.init_from):
+            raise InputError(
+                f"freeze={self.freeze} would keep random weights; give pretrained or init_from"
             )
         if not self.lr > 0:
             raise InputError(f"lr must be positive, got {self.lr}")

@@ -18,6 +18,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.weights import is_temporal
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.optim import build_optimizer, lr_factor
 
@@ -53,8 +54,10 @@ class TrainingModule(pl.LightningModule):
         if config.freeze == "backbone":
             model.backbone.requires_grad_(False)
         if config.freeze != "none":
-            for norm in model.backbone.modules():
-                if isinstance(norm, _BatchNorm):
+            for name, norm in model.backbone.named_modules():
+                # Those of temporal modules may be new, with no statistics yet to keep.
+                kept = config.freeze == "backbone" or not is_temporal(name)
+                if isinstance(norm, _BatchNorm) and kept:
                     # Lightning leaves each module in the mode it finds it in.
                     norm.requires_grad_(False).eval()
         # Weights follow from the data, so they are not part of the checkpoint.
@@ -68,6 +71,8 @@ class TrainingModule(pl.LightningModule):
     # ------------------------------------------------------------------------------- training
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["spec"] = self.spec.to_dict()
+        checkpoint["model_options"] = self.model.options
         checkpoint["train_sums"] = self._over_processes(self._train_sums).tolist()
         self.failures = self._from_processes(self.failures)
         for name in ("failures", "val_failures"):

@@ -21,7 +21,12 @@ from rich.console import Console
 
 from gtdnet.data.annotations import Annotations
 from gtdnet.data.spec import ClipSpec
-from gtdnet.device import default_workers, resolve_device, resolve_precision
+from gtdnet.device import (
+    default_workers,
+    resolve_device,
+    resolve_precision,
+    to_channels_last,
+)
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
 from gtdnet.models.classifier import VideoClassifier
@@ -132,9 +137,14 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     lr = scaled_lr(config.lr, config.lr_batch, total_batch)
 
     pl.seed_everything(config.seed, verbose=False)
-    model, spec, start = build_model(config, spec)
+    start = None
+    checkpoint = _read_checkpoint(folder / "last.ckpt") if resume else None
+    if checkpoint is None:
+        model, spec, start = build_model(config, spec)
+    else:
+        model, spec = _rebuild_model(config, spec, checkpoint, annotations)
     if config.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(model)
     if config.compile:
         model.compile()
     module = TrainingModule(
@@ -167,6 +177,8 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
         _announce(console, config, annotations, validation, spec, model, folder, device, precision)
         if start is not None:
             say(start.describe(), console)
+            if start.trained != spec.describe():
+                say(f"this run's clips are others: {spec.describe()}", console)
         if lr != config.lr:
             say(
                 f"learning rate {lr:g}: {config.lr:g} for {config.lr_batch} clips a step, scaled "
@@ -174,10 +186,8 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
                 f"{config.accumulate} accumulated)",
                 console,
             )
-    checkpoint = folder / "last.ckpt" if resume else None
-    if checkpoint:
-        loaders.start = _position(checkpoint)
-        epoch, batch = loaders.start
+    if checkpoint is not None:
+        epoch, batch = loaders.start = checkpoint.position
         where = f"epoch {epoch + 1}, batch {batch + 1}"
         say("all epochs are done" if epoch >= config.epochs else f"continuing at {where}", console)
     try:
@@ -202,7 +212,8 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
                 log_every_n_steps=10,
                 benchmark=device.type == "cuda",
             )
-            trainer.fit(module, loaders, ckpt_path=checkpoint, weights_only=True)
+            path = folder / "last.ckpt" if resume else None
+            trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
         finished = True
     except Interrupted:
         finished = False
@@ -298,13 +309,38 @@ def _class_weights(annotations: Annotations) -> torch.Tensor:
     return weights / weights[counts > 0].mean()
 
 
-def _position(checkpoint: Path) -> tuple[int, int]:
+@dataclass(frozen=True)
+class _Checkpoint:
+    """What of last.ckpt is needed before training goes on."""
+
+    position: tuple[int, int]  # epoch, batch
+    spec: ClipSpec
+    model_options: dict[str, Any]
+
+
+def _read_checkpoint(path: Path) -> _Checkpoint:
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         epoch, batch = content["callbacks"]["RunFiles"]["position"]
+        spec = ClipSpec.from_dict(content["spec"])
+        return _Checkpoint((epoch, batch), spec, content["model_options"])
     except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise InputError(f"{checkpoint}: cannot be read as a checkpoint of a run") from error
-    return epoch, batch
+        raise InputError(f"{path}: cannot be read as a checkpoint of a run") from error
+
+
+def _rebuild_model(
+    config: TrainConfig, spec: ClipSpec, checkpoint: _Checkpoint, annotations: Annotations
+) -> tuple[VideoClassifier, ClipSpec]:
+    """The stopped run's network and spec; the file it once started from is not needed again."""
+    if checkpoint.spec.class_names != spec.class_names:
+        raise InputError(
+            f"{annotations.root}: its classes are no longer those that the run was started with; "
+            f"restore the dataset, or start a new run"
+        )
+    model = create_model(
+        config.model, spec.num_classes, spec.num_segments, **checkpoint.model_options
+    )
+    return model, checkpoint.spec
 
 
 def _provenance(config: TrainConfig, annotations: Annotations) -> dict[str, Any]:
