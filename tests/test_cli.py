@@ -298,7 +298,7 @@ def test_debug_shows_where(tmp_path: Path) -> None:
             "models --complexity --views 8x3x2 --num_segments 4",
             "--views 8x3x2 and --num_segments 4 both give the number of frames; leave one of",
         ),
-        ("evaluate x", "the following arguments are required: data (see"),
+        ("evaluate x", "the following arguments are required: --data (see"),
         ("evaluate nowhere.safetensors --data x", "nowhere.safetensors: no such model file"),
         ("train", "no dataset given; say where the clips are with --data PATH"),
         ("train --data nowhere", "The dataset nowhere does not exist; check the path."),
@@ -514,11 +514,14 @@ def test_convert_refuses(
     model = tmp_path / "tsm.safetensors"
     message = fails(capsys, "convert", official, "--to", model, "--classes", "kinetics400")
     assert message == (
-        f"kinetics400: has 400 class names, but the classifier of {official} has 27 classes"
+        f"kinetics400: has 400 class names, but the classifier of {official} has 27 classes; "
+        f"give the list it was trained with"
     )
     missing = fails(capsys, "convert", tmp_path / "no.pth", "--to", model)
-    assert missing == f"{tmp_path}/no.pth: no such weights file"
-    assert "the following arguments are required: to" in fails(capsys, "convert", official)
+    assert missing == (
+        f"{tmp_path}/no.pth: no such weights file; give the path of a .pth or .safetensors file"
+    )
+    assert "the following arguments are required: --to" in fails(capsys, "convert", official)
     assert not any(tmp_path.iterdir())
     model.write_bytes(b"mine")
     assert "exists" in fails(capsys, "convert", official, "--to", model)

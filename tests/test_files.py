@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, write_json, write_text
 
 
@@ -56,6 +57,22 @@ def test_success_replaces_the_old_file(tmp_path: Path) -> None:
 def test_folders_are_made(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "b" / "c.txt", "text")
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"
+
+
+@pytest.mark.parametrize("below", ["b.txt", "c/b.txt"])
+def test_a_file_is_no_folder(tmp_path: Path, below: str) -> None:
+    (tmp_path / "a.txt").write_text("mine")
+    with pytest.raises(InputError, match=rf"{below}: cannot be written, for .*a.txt is a file"):
+        write_text(tmp_path / "a.txt" / below, "text")
+    assert (tmp_path / "a.txt").read_text() == "mine"
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(InputError, match="is a folder; give the name of a file"):
+        write_text(tmp_path / "a", "text")
+    assert names_in(tmp_path) == ["a"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import os
 import re
 import subprocess
@@ -383,25 +384,39 @@ def test_no_such_thing(stand_in: Hub, model_path: Path) -> None:
 
 
 def test_offline(
-    stand_in: Hub, model_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    stand_in: Hub,
+    model_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What the cache holds is found; of the rest is said what to get and from where."""
+    """What the cache holds is found; of the rest is said at once what to get and from where."""
     stand_in.repos["user/name"] = Repo({"model.safetensors": model_path.read_bytes()})
     wanted = gtdnet.load("hf://user/name", "cpu").spec
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client's, between its attempts
-    remedy = (
-        rf"^hf://user/other@v1: is not in the cache {tmp_path / 'hub'}, and the hub cannot be "
-        rf"reached \(.*(refused|HF_HUB_OFFLINE).*\); download "
-        rf"{stand_in.url}/user/other/resolve/v1/model.safetensors elsewhere and give its path$"
-    )
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("the hub is asked again"))
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    level = logger.level
+    capsys.readouterr()
+
+    def refused(why: str) -> None:
+        with pytest.raises(InputError) as error:
+            gtdnet.load("hf://user/other@v1")
+        assert re.fullmatch(
+            rf"hf://user/other@v1: is not in the cache {tmp_path / 'hub'}, and {why} download "
+            rf"{stand_in.url}/user/other/resolve/v1/model.safetensors elsewhere and give its path",
+            str(error.value),
+        )
+
     stand_in.stop()
+    refused(r"the hub cannot be reached \(.*refused.*\);")
+    assert capsys.readouterr().err == "asking the hub for hf://user/other@v1\n"
     assert gtdnet.load("hf://user/name", "cpu").spec == wanted
-    with pytest.raises(InputError, match=remedy):
-        gtdnet.load("hf://user/other@v1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    capsys.readouterr()
     assert gtdnet.load("hf://user/name", "cpu").spec == wanted
-    with pytest.raises(InputError, match=remedy):
-        gtdnet.load("hf://user/other@v1")
+    refused("the hub was not asked, because HF_HUB_OFFLINE is set; unset it, or")
+    assert capsys.readouterr().err == ""
+    assert logger.level == level
 
 
 def test_pushing_fails(
@@ -457,6 +472,18 @@ def test_preview(model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
     assert main(words) == 2
     assert "model.safetensors: exists already; choose another folder" in capsys.readouterr().err
+
+
+def test_names_and_licenses_that_the_hub_refuses(model_path: Path, tmp_path: Path) -> None:
+    for name in ("user/na..me", "user/na--me", "user/-name", "user/name.git"):
+        with pytest.raises(InputError, match=f"^{name}: is not a name that the hub allows"):
+            hub.write_repository(model_path, tmp_path / "card", name)
+    for license in ("do as you like", "", "mit\nmit", "-"):
+        with pytest.raises(InputError, match=r"such as apache-2\.0 or cc-by-nc-4\.0, got"):
+            hub.write_repository(model_path, tmp_path / "card", "user/name", license=license)
+    assert not (tmp_path / "card").exists()
+    hub.write_repository(model_path, tmp_path / "card", "user/name", license="Apache-2.0")
+    assert "\nlicense: apache-2.0\n" in (tmp_path / "card" / "README.md").read_text()
 
 
 def test_card_tells_what_the_file_tells(model_path: Path) -> None:

@@ -38,7 +38,15 @@ class _Parser(ArgumentParser):
     """An argument parser whose complaints are one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        required = "the following arguments are required: "
+        if message.startswith(required):  # argparse names options without their dashes
+            names = message.removeprefix(required).split(", ")
+            options = [n if self._is_positional(n) else f"--{n}" for n in names]
+            message = required + ", ".join(options)
         raise InputError(f"{_plain(message)} (see {self.prog} --help)")
+
+    def _is_positional(self, name: str) -> bool:
+        return any(a.dest == name and not a.option_strings for a in self._actions)
 
 
 def _plain(complaint: str) -> str:

@@ -11,15 +11,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gtdnet.errors import InputError
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes that name, else it is removed.
 
     The folder is made if it is not there. The suffix is kept, for writers that go by it.
+
+    Raises:
+        ValueError: the path is a folder, or a file lies where its folder would be.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    if final.is_dir():
+        raise InputError(f"{final}: is a folder; give the name of a file")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        blocking = next(folder for folder in final.parents if folder.exists())
+        raise InputError(
+            f"{final}: cannot be written, for {blocking} is a file, not a folder; choose another "
+            f"place"
+        ) from error
     handle, name = tempfile.mkstemp(prefix=f".{final.stem}-", suffix=final.suffix, dir=final.parent)
     os.close(handle)
     temporary = Path(name)

@@ -80,7 +80,8 @@ def push_to_hub(
         token: of the hub; default: HF_TOKEN or the one that ``hf auth login`` has stored.
 
     Raises:
-        ValueError: not a model file, no token, no access, or no network.
+        ValueError: not a model file, a name or license that the hub does not allow, no token, no
+            access, or no network.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
@@ -111,7 +112,8 @@ def write_repository(
     """Write the files that :func:`push_to_hub` would publish to a folder; needs no network.
 
     Raises:
-        ValueError: not a model file, or the folder holds files of these names.
+        ValueError: not a model file, a name or license that the hub does not allow, or the folder
+            holds files of these names.
     """
     folder = Path(folder)
     path, texts = _contents(path, repo_id, license)
@@ -182,6 +184,13 @@ def model_card(
 def _contents(path: str | Path, repo_id: str, license: str | None) -> tuple[Path, dict[str, str]]:
     """The model file's path, and the texts that go with it by file name."""
     _check_repo_id(repo_id)
+    if license is not None:
+        license = license.lower()  # as all of the hub's are
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
+            raise InputError(
+                f"a license is named by the hub's identifier, such as apache-2.0 or cc-by-nc-4.0, "
+                f"got {license!r}"
+            )
     model_file = load_model(path)  # what cannot be loaded is not published
     path = Path(model_file.path)
     with safe_open(path, framework="pt") as file:
@@ -260,6 +269,10 @@ def _cell(value: object) -> str:
 def _check_repo_id(repo_id: str) -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id):
         raise InputError(f"a model on the hub is called user/name, got {repo_id!r}")
+    from huggingface_hub.utils import validate_repo_id
+
+    with hub_errors(repo_id):
+        validate_repo_id(repo_id)
 
 
 def _check_private(api: HfApi, repo_id: str) -> None:

@@ -9,6 +9,8 @@ import argparse
 import importlib.util
 import json
 import re
+import shlex
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +30,7 @@ from gtdnet.files import sha256
 from gtdnet.models.convert import ConvertOptions, convert, recognise
 from gtdnet.models.res2net import Res2Net
 from gtdnet.models.resnet import ResNet
+from gtdnet.models.weights import read_tensors
 from gtdnet.models.zoo import create_model
 
 Shapes = dict[str, tuple[int, ...]]
@@ -385,13 +388,11 @@ def test_tsm_file(tmp_path: Path) -> None:
 
 def test_what_the_file_does_not_tell_is_said(tmp_path: Path) -> None:
     shapes = {k: s for k, s in mmaction_tsm(18, 400).items() if "num_batches" not in k}
-    shapes["data_preprocessor.mean"] = (3, 1, 1)
     result = convert(ConvertOptions(written(tmp_path, shapes, "state_dict"), to(tmp_path)))
     notes = "\n".join(result.notes)
     for said in (
         "does not tell the number of frames: num_segments 8",
         "fold_div 8",
-        "1 keys that the network does not use are left out: data_preprocessor.mean",
         "num_batches_tracked",
         "class 0 to class 399; --classes kinetics400 has 400 names",
         "trained on dense clips of Kinetics add --sampling dense",
@@ -400,7 +401,59 @@ def test_what_the_file_does_not_tell_is_said(tmp_path: Path) -> None:
     file = load_model(to(tmp_path))
     assert file.spec.class_names[399] == "class 399"
     assert not file.spec.antialias  # OpenCV
-    assert file.provenance["dropped"] == ["data_preprocessor.mean"]
+    assert file.provenance["dropped"] == []
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (1, 3, 1, 1), (3,)])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_normalisation_that_the_file_tells(
+    tmp_path: Path, shape: tuple[int, ...], prefix: str
+) -> None:
+    tensors = filled(mmaction(18))
+    tensors["data_preprocessor.mean"] = torch.tensor([127.5, 51.0, 102.0]).reshape(shape)
+    tensors["data_preprocessor.std"] = torch.tensor([51.0, 25.5, 127.5]).reshape(shape)
+    torch.save({prefix + key: value for key, value in tensors.items()}, tmp_path / "x.pth")
+    result = convert(ConvertOptions(str(tmp_path / "x.pth"), to(tmp_path)))
+    spec = load_model(to(tmp_path)).spec
+    assert spec.mean == pytest.approx((0.5, 0.2, 0.4))
+    assert spec.std == pytest.approx((0.2, 0.1, 0.5))
+    assert any("mean 0.5 0.2 0.4, std 0.2 0.1 0.5" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mean": torch.ones(3, 1, 1)}, "has data_preprocessor.mean but not the other"),
+        (
+            {"mean": torch.ones(3), "std": torch.ones(1, 3)},
+            r"has shape \[1, 3\]; expected three",
+        ),
+        ({"mean": torch.ones(3), "std": torch.zeros(3)}, "std is .*which no pixels have"),
+        ({"mean": torch.full((3,), torch.nan), "std": torch.ones(3)}, "mean is .*no pixels"),
+        (
+            {"mean": torch.ones(3), "std": torch.ones(3), "pad": torch.ones(1)},
+            r"1 key unexpected \(data_preprocessor.pad\)",
+        ),
+    ],
+)
+def test_normalisation_that_cannot_be_meant(
+    tmp_path: Path, given: Mapping[str, Tensor], message: str
+) -> None:
+    more = {f"data_preprocessor.{name}": value for name, value in given.items()}
+    torch.save({**filled(mmaction(18)), **more}, tmp_path / "x.pth")
+    reason = refused(tmp_path, tmp_path / "x.pth")
+    assert re.search(message, reason), reason
+
+
+def test_counts_of_one(tmp_path: Path) -> None:
+    checkpoint = written(tmp_path, tanet(50, classes=1, t=1))
+    notes = "\n".join(convert(ConvertOptions(checkpoint, to(tmp_path))).notes)
+    assert "no names in the file: class 0; name them by" in notes
+    assert "are for 1 frame, so" in refused(tmp_path / "out", checkpoint, num_segments=8)
+    with pytest.raises(InputError, match=r"; give the list it was trained with$") as error:
+        convert(ConvertOptions(checkpoint, str(tmp_path / "b.safetensors"), classes="jester"))
+    assert "has 27 class names, but" in str(error.value)
+    assert "has 1 class;" in str(error.value)
 
 
 def test_lists_that_differ_in_order_are_not_guessed_between(tmp_path: Path) -> None:
@@ -481,19 +534,65 @@ def changed(shapes: Shapes, *gone: str, **new: tuple[int, ...]) -> Shapes:
     [
         (
             lambda: changed(tsm(18), "base_model.layer2.1.bn2.weight"),
-            r"1 keys missing \(backbone.layer2.1.bn2.weight\)",
+            r"1 key missing \(base_model.layer2.1.bn2.weight\)$",
         ),
         (
             lambda: changed(tsm(18), "base_model.layer2.1.conv1.net.weight"),
-            r"1 keys missing \(backbone.layer2.1.conv1.weight\)",
+            r"1 key missing \(base_model.layer2.1.conv1.net.weight\)$",
         ),
         (
+            lambda: changed(tsm(50, every=2), "base_model.layer2.1.conv1.weight"),
+            r"1 key missing \(base_model.layer2.1.conv1.weight\)$",
+        ),
+        (
+            lambda: changed(tsm(18), "base_model.conv1.weight"),
+            r"1 key missing \(backbone.conv1.weight as named here\)$",
+        ),
+        (
+            lambda: changed(tsm(18), "base_model.layer1.0.conv1.net.weight"),
+            r"1 key missing \(base_model.layer1.0.conv1.net.weight\)$",
+        ),
+        (
+            lambda: changed(tsn(50), "base_model.layer1.0.conv1.weight"),
+            r"1 key missing \(base_model.layer1.0.conv1.weight\)$",
+        ),
+        (
+            lambda: changed(image(34), "layer1.0.conv1.weight"),
+            r"1 key missing \(layer1.0.conv1.weight\)$",
+        ),
+        (
+            lambda: changed(image(50), "layer1.0.conv3.weight"),
+            r"1 key missing \(layer1.0.conv3.weight\)$",
+        ),
+        (lambda: changed(tsm(18), "new_fc.weight"), r"1 key missing \(new_fc.weight\)$"),
+        (
+            lambda: changed(mmaction(18), "cls_head.fc_cls.weight"),
+            r"1 key missing \(cls_head.fc_cls.weight\)$",
+        ),
+        (
+            lambda: changed(mmaction_tsm(18), "backbone.layer3.0.conv2.bn.running_var"),
+            r"1 key missing \(backbone.layer3.0.conv2.bn.running_var\)$",
+        ),
+        (
+            lambda: changed(tea(50), "base_model.layer1.1.me.conv1.weight"),
+            r"1 key missing \(base_model.layer1.1.me.conv1.weight\)$",
+        ),
+        (
+            lambda: changed(tanet(50), "backbone.layer1.0.tam.G.0.weight"),
+            r"1 key missing \(backbone.layer1.0.tam.G.0.weight\)$",
+        ),
+        (
+            lambda: changed(tdn(50), "base_model.layer3_bak.1.mse.conv2.weight"),
+            r"1 key missing \(base_model.layer3_bak.1.mse.conv2.weight\)$",
+        ),
+        (lambda: tsm(18, classes=0), "its classifier has no classes"),
+        (
             lambda: changed(mmaction(18), other__weight=(3,)),
-            r"1 keys unexpected \(other.weight\)",
+            r"1 key unexpected \(other.weight\)",
         ),
         (
             lambda: changed(action(18), "base_model.layer1.0.conv1.action_p2_conv1.weight"),
-            r"1 keys missing \(backbone.layer1.0.conv1.temporal.channel.conv.weight\)",
+            r"1 key missing \(base_model.layer1.0.conv1.action_p2_conv1.weight\)$",
         ),
         (
             lambda: changed(tsm(18), base_model__bn1__bias=(65,)),
@@ -501,7 +600,7 @@ def changed(shapes: Shapes, *gone: str, **new: tuple[int, ...]) -> Shapes:
         ),
         (
             lambda: changed(tdn(50), base_model__layer3_bak__1__conv2__bias=(5,)),
-            r"1 keys unexpected \(base_model.layer3_bak.1.conv2.bias\)",
+            r"1 key unexpected \(base_model.layer3_bak.1.conv2.bias\)",
         ),
         (
             lambda: changed(tsm(18), base_model__layer1__0__conv1__weight=(64, 64, 3, 3)),
@@ -564,7 +663,16 @@ def test_many_misfits_are_listed_and_counted(tmp_path: Path) -> None:
     shapes = {k: s for k, s in tsm(18).items() if "layer4.1.bn" not in k}
     reason = refused(tmp_path, written(tmp_path, shapes))
     assert "8 keys missing" in reason
-    assert reason.count("backbone.layer4.1.bn") == 8
+    assert reason.count("base_model.layer4.1.bn") == 8
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers(tmp_path: Path, value: float) -> None:
+    tensors = filled(tsm(18))
+    tensors["base_model.layer2.1.bn2.running_var"] = torch.full((128,), value)
+    torch.save(tensors, tmp_path / "x.pth")
+    reason = refused(tmp_path, tmp_path / "x.pth")
+    assert "base_model.layer2.1.bn2.running_var has values that are not finite" in reason
 
 
 def test_unsupported_depth(tmp_path: Path) -> None:
@@ -586,7 +694,7 @@ def test_class_lists_of_another_length(tmp_path: Path) -> None:
     checkpoint = written(tmp_path, tsm(18, 101))
     reason = refused(tmp_path, checkpoint, classes="hmdb51")
     assert "hmdb51: has 51 class names, but the classifier of" in reason
-    assert reason.endswith("has 101 classes")
+    assert reason.endswith("has 101 classes; give the list it was trained with")
     assert "no such file of class names" in refused(tmp_path, checkpoint, classes="ucf")
 
 
@@ -608,36 +716,63 @@ def test_fold_div_is_for_tsm(tmp_path: Path) -> None:
     assert "leave out --fold_div" in reason
 
 
+def follow(reason: str, folder: Path) -> str:
+    """Run the command that a message gives, in an empty folder; its program."""
+    command = re.search(r"with (python -c .*) and take that$", reason)
+    assert command is not None, reason
+    assert not re.search(r"[$`!\\]", command[1].split('"')[1])  # what a shell would replace
+    _, _, program, *arguments = shlex.split(command[1])
+    folder.mkdir()
+    allowed = torch.serialization.get_safe_globals()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["-c", *arguments])
+        exec(program, {})
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(allowed)
+    return program
+
+
 @pytest.mark.parametrize(
-    "extra", [argparse.Namespace(lr=0.1), np.float64(0.5)], ids=["namespace", "numpy"]
+    "extra",
+    [argparse.Namespace(lr=0.1), [np.float64(0.5), np.arange(2)]],
+    ids=["namespace", "numpy"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_what_needs_unpickling_is_refused_with_a_way_out(
     tmp_path: Path, extra: object, zipped: bool
 ) -> None:
-    path = tmp_path / "x.pth.tar"
-    content = {"state_dict": filled(tsm(18)), "args": extra}
+    path = tmp_path / "its file's" / "x.pth.tar"
+    path.parent.mkdir()
+    content = {"state_dict": {**filled(tsm(18))}, "args": extra}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     reason = refused(tmp_path, path)
     assert re.search(r"Python objects besides tensors \((argparse\.Namespace|numpy\.)", reason)
-    assert "can run any code" in reason
-    # The way out, as it is to be typed where the file is trusted.
-    command = re.search(r'python -c "(.*)" and take that', reason)
-    assert command is not None
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as patch:
-        patch.chdir(tmp_path)
-        exec(command[1])
-    options = ConvertOptions(str(tmp_path / "weights-only.pth"), to(tmp_path))
+    assert "can run any code" not in reason
+    program = follow(reason, tmp_path / "elsewhere")
+    assert "weights_only=True" in program and "weights_only=False" not in program
+    options = ConvertOptions(str(tmp_path / "elsewhere" / "weights-only.pth"), to(tmp_path))
     assert convert(options).model == "tsm_resnet18"
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_other_classes_need_trust(tmp_path: Path, wrapped: bool) -> None:
+    module = create_model("tsn_resnet18", 2, width=0.125)
+    path = tmp_path / "x.pth"
+    torch.save({"state_dict": module, "args": argparse.Namespace()} if wrapped else module, path)
+    reason = refused(tmp_path, path)
+    assert "can run any code, so it is refused; if you trust where it comes from" in reason
+    assert "weights_only=False" in follow(reason, tmp_path / "elsewhere")
+    found = read_tensors(tmp_path / "elsewhere" / "weights-only.pth")
+    assert set(found) == set(module.state_dict())
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a PyTorch checkpoint"),
-        (b"not a checkpoint", "not a PyTorch checkpoint"),
-        (None, "no such weights file"),
+        (b"", "is empty; download it again"),
+        (b"not a checkpoint", "is nothing that torch.save writes; give a .pth"),
+        (None, "no such weights file; give the path of"),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -669,10 +804,15 @@ def test_nothing_is_overwritten_silently(tmp_path: Path) -> None:
     convert(ConvertOptions(checkpoint, str(target), overwrite=True))
     with pytest.raises(InputError, match="is the checkpoint itself"):
         convert(ConvertOptions(str(target), str(target), overwrite=True))
-    with pytest.raises(InputError, match="needs no conversion"):
+    with pytest.raises(InputError, match="is a model file of gtdnet already; use it as it is"):
         convert(ConvertOptions(str(target), to(tmp_path)))
     with pytest.raises(InputError, match=r"must end in .safetensors, got model.pth"):
         convert(ConvertOptions(checkpoint, "model.pth"))
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(InputError, match=r"folder.safetensors: is a folder; give the name of a"):
+        convert(ConvertOptions(checkpoint, str(tmp_path / "folder.safetensors"), overwrite=True))
+    with pytest.raises(InputError, match=r"y.safetensors: cannot be written, for .*x.pth is a"):
+        convert(ConvertOptions(checkpoint, f"{checkpoint}/y.safetensors"))
 
 
 # ------------------------------------------------------------------- logits of the official code

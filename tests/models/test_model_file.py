@@ -76,6 +76,10 @@ def test_metadata(model_path: Path) -> None:
                 "aggregation": "mta",
                 "alpha": 2,
                 "fold_div": 8,
+                "attention": True,
+                "gate": True,
+                "difference": "global",
+                "gtd_stages": None,
             },
         },
         "spec": {
@@ -318,8 +322,8 @@ def test_broken_header(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h, t: t.pop("classifier.bias"), r"1 keys missing \(classifier.bias\)"),
-        (lambda h, t: t.update(fc=torch.zeros(1)), r"1 keys unexpected \(fc\)"),
+        (lambda h, t: t.pop("classifier.bias"), r"1 key missing \(classifier.bias\)"),
+        (lambda h, t: t.update(fc=torch.zeros(1)), r"1 key unexpected \(fc\)"),
         (
             lambda h, t: t.update({"classifier.bias": torch.zeros(4)}),
             r"1 of another shape \(classifier.bias \[4\] for \[3\]\)",

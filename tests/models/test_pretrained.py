@@ -130,14 +130,28 @@ def test_the_docs_name_every_file() -> None:
         ("imagenet-v2", "resnet18", 1, r"no such weights are published for resnet18; use .*-v1"),
         ("imagenet", "resnet26", 1, r"published for resnet26; give a file of your own"),
         ("imagenet", "resnet50", 0.5, r"are of networks of width 1, this one has width 0\.5"),
-        ("imagenet-v3", "resnet50", 1, r"^imagenet-v3: no such weights file; give a path, hf://"),
-        ("nowhere.pth", "resnet50", 1, r"^nowhere\.pth: no such weights file"),
+        ("imagenet-v3", "resnet50", 1, r"^imagenet-v3: no such weights file; did you mean image"),
+        ("imagnet", "resnet50", 1, r"^imagnet: no such weights file; did you mean imagenet\?$"),
+        (
+            "nowhere.pth",
+            "resnet50",
+            1,
+            r"^nowhere\.pth: no such weights file; give a path, hf://user/name or one of imagenet, "
+            r"imagenet-v1, imagenet-v2$",
+        ),
+        ("hf:/user/name", "resnet50", 1, r"^hf:/user/name: .* of the hub write hf://user/name$"),
+        (Path("hf://user/name"), "resnet50", 1, r"^hf:/user/name: .* write hf://user/name$"),
+        ("HF:user/name", "resnet50", 1, r"no such file; for a model of the hub write hf://user/n"),
+        ("hf://user/name/../x", "resnet50", 1, r"^hf://user/name/\.\./x: expected hf://user/name"),
+        ("hf://user/name/a//b", "resnet50", 1, r"expected hf://user/name"),
+        ("hf://user/name@..", "resnet50", 1, r"expected hf://user/name"),
+        ("hf://user/name@%2E%2E", "resnet50", 1, r"expected hf://user/name"),
         ("hf://user", "resnet50", 1, r"^hf://user: expected hf://user/name, with @revision"),
         ("hf://user/name@", "resnet50", 1, r"expected hf://user/name"),
         ("hf:///name", "resnet50", 1, r"expected hf://user/name"),
     ],
 )
-def test_refused(source: str, network: str, width: float, message: str) -> None:
+def test_refused(source: str | Path, network: str, width: float, message: str) -> None:
     with pytest.raises(InputError, match=message):
         find_weights(source, network, width)
 
@@ -146,7 +160,7 @@ def test_paths_are_taken_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "mine.pth"
     path.write_bytes(b"")
     assert find_weights(path, "resnet50", 0.5) == find_weights(str(path), "resnet50") == path
-    with pytest.raises(InputError, match="no such weights file"):
+    with pytest.raises(InputError, match="is a folder, not a weights file; give a file in it"):
         find_weights(tmp_path, "resnet50")
     assert find_file("nowhere.safetensors") == Path("nowhere.safetensors")
 
@@ -154,8 +168,11 @@ def test_paths_are_taken_as_they_are(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- downloads
 
 
-def test_downloaded_once(server: FileServer, cache: Path) -> None:
+def test_downloaded_once(
+    server: FileServer, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = find_weights("imagenet", "resnet18")
+    assert capsys.readouterr().err == f"downloaded {server.url}/weights/{NAME}\n"
     assert path == cache / NAME
     assert path.read_bytes() == CONTENT
     assert find_weights("imagenet-v1", "resnet18") == path
@@ -197,10 +214,11 @@ def test_download_that_breaks_off(server: FileServer, cache: Path) -> None:
     assert find_weights("imagenet", "resnet18").read_bytes() == CONTENT
 
 
-def test_another_file(server: FileServer, cache: Path) -> None:
+def test_another_file(server: FileServer, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server.files[f"/weights/{NAME}"] = b"other weights"
     digits = hashlib.sha256(b"other weights").hexdigest()[:8]
     refused_download(cache, rf"not the published file \(its SHA-256 begins with {digits}\)")
+    assert capsys.readouterr().err == ""  # not that it was downloaded
 
 
 def test_not_there(server: FileServer, cache: Path) -> None:
@@ -227,7 +245,7 @@ def test_without_a_mirror_the_published_place_is_asked(
 
 def test_cache_that_cannot_be_written(server: FileServer, cache: Path) -> None:
     cache.parent.parent.write_text("a file in its place")
-    with pytest.raises(InputError, match=r"cannot be downloaded \(.*Not a directory"):
+    with pytest.raises(InputError, match=rf"cannot be written, for {cache.parent.parent} is a"):
         find_weights("imagenet", "resnet18")
 
 
@@ -258,5 +276,5 @@ def test_weights_as_timm_writes_them(tmp_path: Path) -> None:
     assert torch.equal(model.backbone.state_dict()["conv1.weight"], timm["conv1.weight"])
     timm["conv1.0.weight"] = timm.pop("conv1.weight")
     save_file(timm, tmp_path / "deep.safetensors", {"format": "pt"})
-    with pytest.raises(InputError, match=r"1 keys missing \(conv1.weight\).*\(conv1.0.weight\)"):
+    with pytest.raises(InputError, match=r"1 key missing \(conv1.weight\).*\(conv1.0.weight\)"):
         create_model("tsm_resnet18", 5, width=0.125, pretrained=tmp_path / "deep.safetensors")

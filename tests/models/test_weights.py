@@ -175,8 +175,8 @@ def test_checkpoints_without_counters_load(backbone_state: dict[str, Tensor]) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("conv1.weight"), r"1 keys missing \(conv1.weight\)"),
-        (lambda s: s.update({"layer9.bias": torch.zeros(1)}), r"keys unexpected \(layer9.bias\)"),
+        (lambda s: s.pop("conv1.weight"), r"1 key missing \(conv1.weight\)"),
+        (lambda s: s.update({"layer9.bias": torch.zeros(1)}), r"1 key unexpected \(layer9.bias\)"),
         (
             lambda s: s.update({"bn1.bias": torch.zeros(9)}),
             r"another shape \(bn1.bias \[9\] for \[8\]\)",
@@ -201,7 +201,20 @@ def test_weights_that_do_not_fit_change_nothing(
     [
         ([1, 2], "holds a list, not a state dict"),
         (torch.zeros(3), "holds a Tensor, not a state dict"),
-        ({"epoch": 3}, "holds no tensors"),
+        ({}, "holds no tensors .*; it is an empty dict"),
+        ({"epoch": 3}, "holds no tensors .*; its keys are epoch"),
+        (
+            {"net": {"conv1.weight": torch.zeros(1)}, "epoch": 3},
+            "holds no tensors where they are looked for, at the top or under state_dict, model, "
+            "model_state or model_state_dict; its keys are net, epoch",
+        ),
+        (
+            {"state_dict": {"conv1.weight": torch.zeros(1), "gamma": [1, 2]}},
+            r"holds other things among its tensors: gamma \(list\); save the state dict alone",
+        ),
+        ({"epoch": 3, "conv1.weight": torch.zeros(1)}, r".* its tensors: epoch \(int\)"),
+        ({0: torch.zeros(1), "b": torch.zeros(1)}, r"names tensors by 0 \(int\)"),
+        ({"model": {(1, 2): torch.zeros(1)}}, r"names tensors by \(1, 2\) \(tuple\)"),
     ],
 )
 def test_pytorch_files_without_weights(tmp_path: Path, content: object, message: str) -> None:
@@ -211,9 +224,39 @@ def test_pytorch_files_without_weights(tmp_path: Path, content: object, message:
         read_tensors(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 broken"])
-def test_files_that_are_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; download it again"),
+        (b"hello world", "is nothing that torch.save writes; give a .pth or .safetensors file"),
+        (b"epoch,top1\n1,0.5\n", "is nothing that torch.save writes"),
+        (b"PK\x03\x04 broken", "is cut off or damaged; download it again"),
+        (b"\n<!DOCTYPE html>", "is a web page, not the file itself; download the file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not the file"),
+    ],
+)
+def test_files_that_are_no_checkpoint(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"weights.pth: "):
+    with pytest.raises(InputError) as error:
         read_tensors(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_that_are_cut_off(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.zeros(9999)}, path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    for size in (10, len(content) // 2, len(content) - 3):
+        path.write_bytes(content[:size])
+        with pytest.raises(InputError, match=r"weights.pth: is cut off or damaged; download it"):
+            read_tensors(path)
+
+
+def test_folders_are_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder, not a weights file"):
+        read_tensors(tmp_path)
+    with pytest.raises(InputError, match=r"no such weights file; give the path of a .pth or"):
+        read_tensors(tmp_path / "nowhere.pth")

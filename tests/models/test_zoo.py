@@ -198,7 +198,7 @@ def test_options_of_the_wrong_kind(name: str, options: dict[str, Any], message: 
 
 @pytest.mark.parametrize("name", ["tea_resnet50", "tdn_resnet18", "action_resnet18"])
 def test_peers_have_no_identity_start(name: str) -> None:
-    with pytest.raises(InputError, match=f"{name} cannot start at identity; leave out init"):
+    with pytest.raises(InputError, match=f"{name} cannot start at identity; give init auto"):
         small(name, init="identity")
 
 

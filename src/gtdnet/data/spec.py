@@ -145,7 +145,7 @@ class ClipSpec:
     def describe(self) -> str:
         """One line for people: sampling and picture size."""
         how = "segment" if self.sampling == "segment" else f"dense/{self.frame_interval}"
-        frames = f"{self.num_segments} frames"
+        frames = "1 frame" if self.num_segments == 1 else f"{self.num_segments} frames"
         if self.frames_per_segment > 1:
             frames = f"{self.num_segments} segments x {self.frames_per_segment} frames"
         return f"{frames} ({how}), short side {self.short_side}, crop {self.crop_size}"

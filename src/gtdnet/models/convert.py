@@ -7,22 +7,24 @@ every tensor is accounted for: what is missing, left over or of another shape is
 from __future__ import annotations
 
 import datetime
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from gtdnet.data.labels import list_labels, read_labels
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, sha256
-from gtdnet.models.model_file import load_model, save_model
+from gtdnet.models.model_file import METADATA_KEY, load_model, save_model
 from gtdnet.models.resnet import DEPTHS, BasicBlock, Bottleneck
-from gtdnet.models.weights import load_all, read_tensors
+from gtdnet.models.weights import first_of, load_all, read_tensors
 from gtdnet.models.zoo import METHODS, create_model, frames_per_segment, list_models
 
 Renaming = tuple[tuple[str, str], ...]
@@ -112,7 +114,6 @@ _MMACTION: Renaming = (
 _IMAGE: Renaming = ((r"^fc\.", "classifier."), (r"^(conv1|bn1|layer\d)\.", r"backbone.\1."))
 
 _OPENCV = {"antialias": False}
-_PREPROCESSOR = r"^data_preprocessor\."
 
 KINDS: tuple[Source | Unsupported, ...] = (  # the first whose mark a key matches
     Unsupported(r"\.(?:nl|non_local_block)\.", "a network with non-local blocks"),
@@ -137,7 +138,6 @@ KINDS: tuple[Source | Unsupported, ...] = (  # the first whose mark a key matche
         "tanet",
         r"^backbone\.(layer\d\.\d+)\.tam\.G\.0\.weight$",
         _MMACTION,
-        _PREPROCESSOR,
         spec=_OPENCV,
     ),
     Source(
@@ -145,20 +145,17 @@ KINDS: tuple[Source | Unsupported, ...] = (  # the first whose mark a key matche
         "tsm",
         r"^backbone\.(layer\d\.\d+)\.conv1\.conv\.net\.weight$",
         _MMACTION,
-        _PREPROCESSOR,
         spec=_OPENCV,
     ),
-    Source(
-        "mmaction2", "tsn", r"^cls_head\.fc_cls\.weight$", _MMACTION, _PREPROCESSOR, spec=_OPENCV
-    ),
+    Source("mmaction2", "tsn", r"^cls_head\.fc_cls\.(?:weight|bias)$", _MMACTION, spec=_OPENCV),
     Unsupported(
         r"^(?:model\.)?backbone\.conv1\.weight$",
         "a network of this package",
         "which needs no conversion: the model file is its run's model.safetensors",
     ),
     Source("temporal-shift-module", "tsm", r"^base_model\.(layer\d\.\d+)\.conv1\.net\.", _TSM),
-    Source("temporal-shift-module", "tsn", r"^base_model\.layer1\.0\.conv1\.weight$", _TSN),
-    Source("torchvision or timm", "tsn", r"^layer1\.0\.conv1\.weight$", _IMAGE, num_segments=1),
+    Source("temporal-shift-module", "tsn", r"^base_model\.layer\d\.\d+\.conv1\.weight$", _TSN),
+    Source("torchvision or timm", "tsn", r"^layer\d\.\d+\.conv1\.weight$", _IMAGE, num_segments=1),
 )
 
 
@@ -176,6 +173,7 @@ class Recognised:
         called: the file's key for each of ``tensors``.
         dropped: the file's keys that the network does not use.
         folded: the file's keys of the convolution biases that went into the batch norms.
+        normalisation: mean and std of the RGB values in [0, 1], where the file tells them.
     """
 
     source: Source
@@ -187,6 +185,7 @@ class Recognised:
     called: Mapping[str, str]
     dropped: tuple[str, ...]
     folded: tuple[str, ...]
+    normalisation: Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -263,9 +262,11 @@ def convert(options: ConvertOptions) -> Conversion:
         raise InputError(f"a model file must end in .safetensors, got {path}")
     if path.exists() and Path(options.checkpoint).exists() and path.samefile(options.checkpoint):
         raise InputError(f"{path}: is the checkpoint itself; write the model to another file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file in it")
     if path.exists() and not options.overwrite:
         raise InputError(f"{path}: exists; choose another name or add --overwrite")
-    found = recognise(read_tensors(options.checkpoint), options.checkpoint)
+    found = recognise(_read(options.checkpoint), options.checkpoint)
     method = found.source.method
     name = f"{method}_resnet{found.depth}"
     if name not in list_models():
@@ -285,7 +286,9 @@ def convert(options: ConvertOptions) -> Conversion:
             f"shift; leave out --fold_div, which is for TSM"
         )
     model = create_model(name, found.num_classes, num_segments, **model_options)
-    load_all(model, found.tensors, options.checkpoint, called=found.called, most=10)
+    called = _called(model.state_dict(), found.called)
+    load_all(model, found.tensors, options.checkpoint, called=called, most=10)
+    _check_finite(found, options.checkpoint)
     with atomic_path(path) as temporary:
         save_model(temporary, model, spec, provenance=_provenance(found, options))
         load_model(temporary)  # what cannot be read again never gets its name
@@ -298,6 +301,50 @@ def convert(options: ConvertOptions) -> Conversion:
         num_segments,
         tuple(_notes(found, options, spec)),
     )
+
+
+def _read(checkpoint: str) -> dict[str, Tensor]:
+    tensors = read_tensors(checkpoint)
+    if Path(checkpoint).suffix == ".safetensors":
+        with safe_open(checkpoint, framework="pt") as file:
+            if METADATA_KEY in (file.metadata() or {}):
+                raise InputError(
+                    f"{checkpoint}: is a model file of gtdnet already; use it as it is"
+                )
+    return tensors
+
+
+def _called(wanted: Iterable[str], called: Mapping[str, str]) -> dict[str, str]:
+    """What the file calls, or would call, each key: a missing one as its like in other places."""
+
+    def like(key: str) -> str:
+        # Where every second block alone has a module, odd blocks differ from even ones.
+        return re.sub(r"layer\d\.(\d+)\.", lambda place: f"layer.{int(place[1]) % 2}.", key)
+
+    everything = dict(called)
+    layers = {key.rpartition(".")[0]: name.rpartition(".")[0] for key, name in called.items()}
+    likes = {like(key): name for key, name in called.items()}
+    for key in (key for key in wanted if key not in called):
+        layer, _, leaf = key.rpartition(".")
+        place = re.search(r"layer(\d)\.(\d+)\.", key)
+        if layer in layers:
+            everything[key] = f"{layers[layer]}.{leaf}"
+        elif place and like(key) in likes:
+            everything[key] = re.sub(
+                r"layer\d(\w*)\.\d+\.", rf"layer{place[1]}\1.{place[2]}.", likes[like(key)]
+            )
+        else:
+            everything[key] = f"{key} as named here"
+    return everything
+
+
+def _check_finite(found: Recognised, label: str) -> None:
+    bad = [found.called[k] for k, v in found.tensors.items() if not torch.isfinite(v).all()]
+    if bad:
+        raise InputError(
+            f"{label}: {first_of(bad)} {'has' if len(bad) == 1 else 'have'} values that are not "
+            f"finite (NaN or infinite), so it gives no answers; take another checkpoint"
+        )
 
 
 def recognise(tensors: Mapping[str, Tensor], label: str) -> Recognised:
@@ -314,6 +361,7 @@ def recognise(tensors: Mapping[str, Tensor], label: str) -> Recognised:
     while tensors and all(key.startswith(f"{prefix}module.") for key in tensors):
         prefix += "module."
     given = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    normalisation = _take_normalisation(given, label)
     source = _source(given, label)
     dropped = [key for key in given if re.search(source.drop, key)]
     renamed: dict[str, Tensor] = {}
@@ -334,24 +382,56 @@ def recognise(tensors: Mapping[str, Tensor], label: str) -> Recognised:
         raise _unknown(given, label)
     depth = _depth(renamed, blocks, label)
     folded = _fold_biases(renamed) if source.method == "tdn" else []
-    classifier = renamed.get("classifier.weight")
-    if classifier is None or classifier.ndim != 2:
+    classifier = [v for k, v in renamed.items() if k.startswith("classifier.") and v.ndim]
+    if not classifier:
         raise InputError(
             f"{label}: holds a ResNet-{depth} without a classifier, so it is no model yet; "
             f"train one from it with gtdnet train --pretrained"
         )
+    num_classes = len(classifier[0])  # of the weight or the bias: the accounting compares them
+    if num_classes == 0:
+        raise InputError(f"{label}: its classifier has no classes, so it is no model")
     kernels = [v for k, v in renamed.items() if k.endswith(".temporal.adaptive.spread.weight")]
     return Recognised(
         source,
         depth,
         _every(source, given, renamed, blocks, label),
-        num_classes=len(classifier),
+        num_classes=num_classes,
         num_segments=kernels[0].shape[-1] if kernels else None,
         tensors=renamed,
         called=called,
         dropped=tuple(prefix + key for key in dropped),
         folded=tuple(called[key] for key in folded),
+        normalisation=normalisation,
     )
+
+
+def _take_normalisation(
+    tensors: dict[str, Tensor], label: str
+) -> dict[str, tuple[float, float, float]]:
+    """Take mmaction2's mean and std of the pixels in [0, 255] out; ClipSpec's, if they are there.
+
+    Raises:
+        ValueError: one without the other, or not a number for each of R, G and B.
+    """
+    keys = {name: f"data_preprocessor.{name}" for name in ("mean", "std")}
+    there = [key for key in keys.values() if key in tensors]
+    if len(there) == 1:
+        raise InputError(
+            f"{label}: has {there[0]} but not the other of mean and std; both or none must be there"
+        )
+    found = {}
+    for name, key in keys.items() if there else ():
+        value = tensors.pop(key)
+        numbers = [number / 255 for number in value.flatten().tolist()]
+        if tuple(value.shape) not in ((3,), (3, 1, 1), (1, 3, 1, 1)):
+            raise InputError(
+                f"{label}: {key} has shape {list(value.shape)}; expected three numbers, [3, 1, 1]"
+            )
+        if not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
+            raise InputError(f"{label}: {key} is {value.flatten().tolist()}, which no pixels have")
+        found[name] = tuple(numbers)
+    return found
 
 
 def _source(tensors: Mapping[str, Tensor], label: str) -> Source:
@@ -396,7 +476,8 @@ def _blocks(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _depth(tensors: Mapping[str, Tensor], blocks: Mapping[str, int], label: str) -> int:
-    kind = Bottleneck if "backbone.layer1.0.conv3.weight" in tensors else BasicBlock
+    third = any(re.fullmatch(r"backbone\.layer\d\.\d+\.conv3\.weight", key) for key in tensors)
+    kind = Bottleneck if third else BasicBlock
     for depth, layout in DEPTHS.items():
         if layout == (kind, tuple(blocks.values())):
             return depth
@@ -419,6 +500,9 @@ def _every(
     marked = {match[1] for match in found if match and match.re.groups}
     if not marked:
         return 1
+    # A module of which the mark alone is missing is left to the accounting too.
+    modules = [re.search(r"(layer\d\.\d+)\..*\btemporal\.", key) for key in renamed]
+    marked |= {match[1] for match in modules if match}
     plain = [  # a block whose first convolution is missing is left to the accounting
         (stage, i)
         for stage, count in blocks.items()
@@ -454,7 +538,8 @@ def _num_segments(found: Recognised, options: ConvertOptions) -> int:
     wanted, told = options.num_segments, found.num_segments
     if wanted is not None and told is not None and wanted != told:
         raise InputError(
-            f"{options.checkpoint}: its weights over time are for {told} frames, so num_segments "
+            f"{options.checkpoint}: its weights over time are for "
+            f"{_count(told, 'frame')}, so num_segments "
             f"cannot be {wanted}; convert it as it is, and evaluate with --num_segments {wanted}"
         )
     return told or (found.source.num_segments if wanted is None else wanted)
@@ -467,8 +552,9 @@ def _spec(found: Recognised, options: ConvertOptions, name: str, num_segments: i
         names = read_labels(options.classes)
         if len(names) != found.num_classes:
             raise InputError(
-                f"{options.classes}: has {len(names)} class names, but the classifier of "
-                f"{options.checkpoint} has {found.num_classes} classes"
+                f"{options.classes}: has {_count(len(names), 'class name')}, but the classifier of "
+                f"{options.checkpoint} has {_count(found.num_classes, 'class', 'classes')}; "
+                f"give the list it was trained with"
             )
     spec = ClipSpec(
         names,
@@ -476,7 +562,7 @@ def _spec(found: Recognised, options: ConvertOptions, name: str, num_segments: i
         # All these projects spread the frames of a dense clip over 64.
         frame_interval=max(1, 64 // max(1, num_segments)),
         frames_per_segment=frames_per_segment(name),
-        **found.source.spec,
+        **{**found.source.spec, **found.normalisation},
     )
     return spec.with_options(
         sampling=options.sampling,
@@ -503,13 +589,21 @@ def _notes(found: Recognised, options: ConvertOptions, spec: ClipSpec) -> list[s
         notes.append("every second block has a temporal module")
     if found.dropped:
         notes.append(
-            f"{len(found.dropped)} keys that the network does not use are left out: "
-            f"{', '.join(found.dropped[:4])}{', ...' if len(found.dropped) > 4 else ''}"
+            f"{_count(len(found.dropped), 'key')} left out, for the network uses none of that: "
+            f"{first_of(found.dropped, 4)}"
         )
     if found.folded:
         notes.append(
-            f"{len(found.folded)} biases of convolutions are folded into the batch norms behind "
-            f"them (exact)"
+            f"{_count(len(found.folded), 'bias', 'biases')} of convolutions went into the batch "
+            f"norms behind them (exact)"
+        )
+    if found.normalisation:
+        notes.append(
+            "the file tells how pixels are normalised, in [0, 1]: "
+            + ", ".join(
+                f"{name} {' '.join(f'{number:.4g}' for number in numbers)}"
+                for name, numbers in found.normalisation.items()
+            )
         )
     if not any(key.endswith("num_batches_tracked") for key in found.tensors):
         notes.append("the batch norms' counters (num_batches_tracked) are not in the file: 0")
@@ -526,7 +620,8 @@ def _notes(found: Recognised, options: ConvertOptions, spec: ClipSpec) -> list[s
 
 def _name_classes(num_classes: int) -> str:
     fitting = [name for name in list_labels() if len(read_labels(name)) == num_classes]
-    note = f"the classes have no names in the file: class 0 to class {num_classes - 1}"
+    names = "class 0" if num_classes == 1 else f"class 0 to class {num_classes - 1}"
+    note = f"the classes have no names in the file: {names}"
     if not fitting:
         return f"{note}; name them by --classes FILE, one name a line"
     choices = " or ".join(f"--classes {name}" for name in fitting)
@@ -537,6 +632,10 @@ def _name_classes(num_classes: int) -> str:
             "something-v1: of V1's own labels file, kept by mmaction2)"
         )
     return note
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _provenance(found: Recognised, options: ConvertOptions) -> dict[str, Any]:

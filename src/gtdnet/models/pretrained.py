@@ -6,10 +6,12 @@ fetched twice, by whichever of them. Nothing here reads weights: see weights.py 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
@@ -68,10 +70,14 @@ def find_weights(source: str | Path, network: str, width: float = 1.0) -> Path:
     edition = "imagenet-v1" if str(source) == "imagenet" else str(source)
     if edition not in PUBLISHED:
         path = find_file(source)
+        if path.is_dir():
+            raise InputError(f"{source}: is a folder, not a weights file; give a file in it")
         if not path.is_file():
+            names = ["imagenet", *PUBLISHED]
+            near = get_close_matches(str(source), names, n=1)
+            remedy = f"give a path, hf://user/name or one of {', '.join(names)}"
             raise InputError(
-                f"{source}: no such weights file; give a path, hf://user/name, imagenet or "
-                f"{' or '.join(PUBLISHED)}"
+                f"{source}: no such weights file; {f'did you mean {near[0]}?' if near else remedy}"
             )
         return path
     if width != 1:
@@ -90,31 +96,72 @@ def find_file(source: str | Path) -> Path:
     """The path itself, or the file that hf://user/name[@revision][/file] means, downloaded.
 
     Without a file it is model.safetensors; a "/" in a revision is written %2F. A revision that the
-    hub's cache holds is found without a network.
+    hub's cache holds is found without a network. That the hub is asked is said on stderr.
 
     Raises:
         ValueError: not such a name, nothing there, no access, or neither network nor cache.
     """
-    if not (isinstance(source, str) and source.startswith(_HUB)):
+    source = str(source)
+    if not source.startswith(_HUB):
+        # hf:user/name, and hf:/user/name as a Path makes it of hf://user/name.
+        if source.lower().startswith("hf:") and not Path(source).exists():
+            name = source[3:].lstrip("/") or "user/name"
+            raise InputError(f"{source}: no such file; for a model of the hub write {_HUB}{name}")
         return Path(source)
     name = _HUB_NAME.fullmatch(source)
-    if name is None:
+    steps = unquote(source.removeprefix(_HUB)).replace("@", "/").split("/")
+    if name is None or not {"", ".", ".."}.isdisjoint(steps):
         raise InputError(
             f"{source}: expected hf://user/name, with @revision, /file or both after it"
         )
     from huggingface_hub import constants, errors, hf_hub_download
 
+    from gtdnet.progress import say  # rich is slow to import
+
     repo, file = name["repo"], name["file"] or "model.safetensors"
     revision = unquote(name["revision"] or constants.DEFAULT_REVISION)
+    if not constants.HF_HUB_OFFLINE:
+        say(f"asking the hub for {source}")
+    offline = None
     try:
         with hub_errors(source):
-            return Path(hf_hub_download(repo, file, revision=revision, library_name="gtdnet"))
+            offline = _no_answer(repo, file, revision)
+            return Path(
+                hf_hub_download(
+                    repo,
+                    file,
+                    revision=revision,
+                    library_name="gtdnet",
+                    local_files_only=offline is not None,
+                )
+            )
     except errors.LocalEntryNotFoundError as error:
+        reason = offline or error.__cause__ or error
+        if isinstance(reason, errors.OfflineModeIsEnabled):
+            why = "the hub was not asked, because HF_HUB_OFFLINE is set; unset it, or"
+        else:
+            why = f"the hub cannot be reached ({_line(reason)});"
         raise InputError(
-            f"{source}: is not in the cache {constants.HF_HUB_CACHE}, and the hub cannot be "
-            f"reached ({_line(error.__cause__ or error)}); download "
+            f"{source}: is not in the cache {constants.HF_HUB_CACHE}, and {why} download "
             f"{constants.ENDPOINT}/{repo}/resolve/{revision}/{file} elsewhere and give its path"
         ) from error
+
+
+def _no_answer(repo: str, file: str, revision: str) -> Exception | None:
+    """Why the hub gives no answer at all, if it gives none.
+
+    A single question: hf_hub_download would repeat its own for some 20 seconds.
+    """
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HTTPError as HubHTTPError  # pyright: ignore
+
+    try:
+        get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), library_name="gtdnet")
+    except errors.HfHubHTTPError:  # an answer, which hf_hub_download will get as well
+        return None
+    except (HubHTTPError, errors.OfflineModeIsEnabled) as error:
+        return error
+    return None
 
 
 @contextmanager
@@ -122,6 +169,7 @@ def hub_errors(name: str) -> Iterator[None]:
     """Make what the hub's library raises an InputError of one sentence about ``name``.
 
     LocalEntryNotFoundError (no network, not cached) passes: its remedy depends on the file.
+    Meanwhile the library logs no attempts that fail: the one sentence tells the last.
     """
     from huggingface_hub import constants, errors
 
@@ -129,6 +177,9 @@ def hub_errors(name: str) -> Iterator[None]:
     from huggingface_hub.errors import HTTPError as HubHTTPError  # pyright: ignore
 
     log_in = "log in with hf auth login or set HF_TOKEN"
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     except errors.LocalEntryNotFoundError:
@@ -164,6 +215,8 @@ def hub_errors(name: str) -> Iterator[None]:
             f"{name}: the transfer failed ({_line(error)}); check the network and the cache "
             f"{constants.HF_HUB_CACHE}"
         ) from error
+    finally:
+        logger.setLevel(level)
 
 
 def _published_file(url: str) -> Path:
@@ -200,6 +253,9 @@ def _published_file(url: str) -> Path:
     except (OSError, HTTPException, ValueError) as error:
         reason = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
         raise InputError(f"{url}: cannot be downloaded ({reason}); {remedy}") from error
+    from gtdnet.progress import say  # rich is slow to import
+
+    say(f"downloaded {url}")
     return path
 
 
@@ -210,7 +266,7 @@ def _download(url: str, path: Path) -> None:
         OSError: no answer, an error as answer, or one that breaks off.
         HTTPException, ValueError: the answer is no HTTP; the URL is none.
     """
-    from gtdnet.progress import progress_counter, say  # rich is slow to import
+    from gtdnet.progress import progress_counter  # rich is slow to import
 
     # Some servers turn Python's own name away.
     request = Request(url, headers={"User-Agent": "gtdnet"})
@@ -227,7 +283,6 @@ def _download(url: str, path: Path) -> None:
             progress(done >> 20, max(size, done) >> 20)
     if done < size:
         raise OSError(f"it broke off after {done} of {size} bytes")
-    say(f"downloaded {url}")
 
 
 def _line(error: BaseException) -> str:

@@ -146,7 +146,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a state dict")
     if not any(isinstance(value, Tensor) for value in content.values()):
-        keys = f"its keys are {_some(map(str, content))}" if content else "it is an empty dict"
+        keys = f"its keys are {first_of(map(str, content))}" if content else "it is an empty dict"
         raise InputError(
             f"{path}: holds no tensors where they are looked for, at the top or under "
             f"{', '.join(_WRAPPERS[:-1])} or {_WRAPPERS[-1]}; {keys}"
@@ -155,11 +155,12 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         f"{k} ({type(v).__name__})" for k, v in content.items() if not isinstance(v, Tensor)
     ]:
         raise InputError(
-            f"{path}: holds other things among its tensors: {_some(odd)}; save the state dict alone"
+            f"{path}: holds other things among its tensors: {first_of(odd)}; save the state dict "
+            f"alone"
         )
     if odd := [f"{k!r} ({type(k).__name__})" for k in content if not isinstance(k, str)]:
         raise InputError(
-            f"{path}: names tensors by {_some(odd)}; a state dict's keys are text, such as "
+            f"{path}: names tensors by {first_of(odd)}; a state dict's keys are text, such as "
             f"conv1.weight"
         )
     return dict(content)
@@ -227,7 +228,7 @@ def load_all(
         if tensors[k].shape != wanted[k].shape
     ]
     problems = [
-        f"{len(found)} {key if len(found) == 1 else keys}{what} ({_some(found, most)})"
+        f"{len(found)} {key if len(found) == 1 else keys}{what} ({first_of(found, most)})"
         for key, keys, what, found in (
             ("key", "keys", " missing", missing),
             ("key", "keys", " unexpected", unexpected),
@@ -267,7 +268,7 @@ def _why_not_loaded(path: Path, error: Exception) -> str:
     """Why torch.load(weights_only=True) failed, and the safest way out that there is."""
     message = str(error)
     if classes := _classes_in(path, message):
-        reason = f"holds Python objects besides tensors ({_some(classes)})"
+        reason = f"holds Python objects besides tensors ({first_of(classes)})"
     elif "legacy .tar" in message:
         reason = "is written in the format of PyTorch before 0.2"
     elif "TorchScript" in message:
@@ -288,10 +289,7 @@ def _why_not_loaded(path: Path, error: Exception) -> str:
         )
         program = _TRUST + _SAVE
     file = shlex.quote(str(path.absolute()))
-    return (
-        f"{reason}, {way_out} "
-        f'python -c "{program}" {file} weights-only.pth and take that'
-    )
+    return f'{reason}, {way_out} python -c "{program}" {file} weights-only.pth and take that'
 
 
 def _classes_in(path: Path, message: str) -> list[str]:
@@ -311,8 +309,8 @@ def _is_cut_off(path: Path) -> bool:
         return file.read(4) == b"PK\3\4" and not zipfile.is_zipfile(path)
 
 
-def _some(names: Iterable[str], most: int = 3) -> str:
-    """The first few names of a list."""
+def first_of(names: Iterable[str], most: int = 3) -> str:
+    """The first few of some names, for a message."""
     names = list(names)
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 

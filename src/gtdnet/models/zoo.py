@@ -277,7 +277,7 @@ def create_model(
         raise InputError(f"unknown init {init!r}: choose 'auto', 'default' or 'identity'")
     if init == "identity" and not method.identity:
         raise InputError(
-            f"{name} cannot start at identity; leave out init, for the start of its paper"
+            f"{name} cannot start at identity; give init auto, for the start of its paper"
         )
     backbone = method.backbone(depth, chosen["width"])
     model = VideoClassifier(
