@@ -27,8 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gtdnet.errors import InputError
-from gtdnet.nn.shift import TemporalConv1d, check_folded
+from gtdnet.nn.shift import TemporalConv1d, check_folded, reduced_channels
 
 
 class SpatioTemporalExcitation(nn.Module):
@@ -107,12 +106,8 @@ class Action(nn.Module):
         self, channels: int, num_segments: int, *, reduction: int = 16, fold_div: int = 8
     ) -> None:
         super().__init__()
-        if channels < 1:
-            raise InputError(f"channels must be at least 1, got {channels}")
-        if reduction < 1:
-            raise InputError(f"reduction must be at least 1, got {reduction}")
         self.num_segments = num_segments
-        reduced = max(1, channels // reduction)  # D
+        reduced = reduced_channels(channels, reduction)  # D
         self.shift = TemporalConv1d(channels, num_segments, fold_div)
         self.spatio_temporal = SpatioTemporalExcitation(num_segments)
         self.channel = ChannelExcitation(channels, num_segments, reduced)

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.shift import check_folded, check_num_segments
+from gtdnet.nn.shift import check_folded, check_num_segments, reduced_channels
 
 # --------------------------------------------------------------------------- global aggregation
 # Figure 3 of the paper: each maps the clip's z_1 .. z_T, [N, T, D], to its z_m, [N, D].
@@ -159,10 +159,6 @@ class GlobalTemporalDifference(nn.Module):
     ) -> None:
         super().__init__()
         check_num_segments(num_segments)
-        if channels < 1:
-            raise InputError(f"channels must be at least 1, got {channels}")
-        if reduction < 1:
-            raise InputError(f"reduction must be at least 1, got {reduction}")
         if aggregation not in AGGREGATIONS:
             raise InputError(
                 f"unknown aggregation {aggregation!r}: choose one of {', '.join(AGGREGATIONS)}"
@@ -179,7 +175,7 @@ class GlobalTemporalDifference(nn.Module):
         self.num_segments = num_segments
         self.has_attention, self.has_gate = attention, gate
         self.is_local = difference == "local"
-        reduced = max(1, channels // reduction)  # D = C/r
+        reduced = reduced_channels(channels, reduction)  # D = C/r
         self.reduce = nn.Linear(channels, reduced)
         if gate:
             if not self.is_local:

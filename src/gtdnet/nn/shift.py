@@ -124,6 +124,14 @@ def check_num_segments(num_segments: int) -> None:
         raise InputError(f"num_segments must be a whole number of at least 1, got {num_segments!r}")
 
 
+def reduced_channels(channels: int, reduction: int) -> int:
+    """D = C/r, rounded down, at least 1. Raises ValueError if one of the two is less than 1."""
+    for name, value in (("channels", channels), ("reduction", reduction)):
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+    return max(1, channels // reduction)
+
+
 def check_folded(x: Tensor, num_segments: int) -> None:
     """Raise ValueError unless x is [N*T, C, H, W] with T = num_segments."""
     if x.ndim != 4:

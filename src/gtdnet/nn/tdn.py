@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.shift import check_folded, check_num_segments
+from gtdnet.nn.shift import check_folded, check_num_segments, reduced_channels
 
 FRAMES = 5
 """Neighbouring frames that make a segment."""
@@ -109,12 +109,8 @@ class LongTermDifference(nn.Module):
     def __init__(self, channels: int, num_segments: int, reduction: int = 16) -> None:
         super().__init__()
         check_num_segments(num_segments)
-        if channels < 1:
-            raise InputError(f"channels must be at least 1, got {channels}")
-        if reduction < 1:
-            raise InputError(f"reduction must be at least 1, got {reduction}")
         self.num_segments = num_segments
-        reduced = max(1, channels // reduction)
+        reduced = reduced_channels(channels, reduction)
         # Names as in the published checkpoints: "smallscale4" works at full size all the same.
         self.conv1 = nn.Conv2d(channels, reduced, 1, bias=False)  # W_reduce
         self.bn1 = nn.BatchNorm2d(reduced)

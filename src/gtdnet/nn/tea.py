@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.shift import TemporalConv1d, check_folded, check_num_segments
+from gtdnet.nn.shift import TemporalConv1d, check_folded, check_num_segments, reduced_channels
 
 
 class MotionExcitation(nn.Module):
@@ -51,12 +51,8 @@ class MotionExcitation(nn.Module):
     def __init__(self, channels: int, num_segments: int, reduction: int = 16) -> None:
         super().__init__()
         check_num_segments(num_segments)
-        if channels < 1:
-            raise InputError(f"channels must be at least 1, got {channels}")
-        if reduction < 1:
-            raise InputError(f"reduction must be at least 1, got {reduction}")
         self.num_segments = num_segments
-        reduced = max(1, channels // reduction)  # D = C/r
+        reduced = reduced_channels(channels, reduction)  # D = C/r
         self.conv1 = nn.Conv2d(channels, reduced, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(reduced)
         self.conv2 = nn.Conv2d(reduced, reduced, 3, padding=1, groups=reduced, bias=False)

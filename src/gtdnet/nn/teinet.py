@@ -27,8 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gtdnet.errors import InputError
-from gtdnet.nn.shift import TemporalConv1d, check_folded, check_num_segments
+from gtdnet.nn.shift import TemporalConv1d, check_folded, check_num_segments, reduced_channels
 
 
 class MotionEnhancement(nn.Module):
@@ -51,12 +50,8 @@ class MotionEnhancement(nn.Module):
     def __init__(self, channels: int, num_segments: int, reduction: int = 8) -> None:
         super().__init__()
         check_num_segments(num_segments)
-        if channels < 1:
-            raise InputError(f"channels must be at least 1, got {channels}")
-        if reduction < 1:
-            raise InputError(f"reduction must be at least 1, got {reduction}")
         self.num_segments = num_segments
-        reduced = max(1, channels // reduction)  # D = C/r
+        reduced = reduced_channels(channels, reduction)  # D = C/r
         self.reduce = nn.Linear(channels, reduced)
         self.reduce_next = nn.Linear(channels, reduced)
         self.expand = nn.Linear(reduced, channels)
