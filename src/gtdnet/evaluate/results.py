@@ -109,7 +109,8 @@ class Evaluation:
         """95 % confidence intervals of the accuracies, None where there is no accuracy.
 
         Of top-1 and top-5 Wilson's, of the mean class accuracy a bootstrap over clips; that one is
-        None as well where all clips or none are right, of which a bootstrap makes certainty.
+        None as well where a bootstrap would be far too certain: with fewer than ten clips a class
+        on average, or all of them right, or none.
         """
         metrics = self.metrics
         known = self.labels >= 0
@@ -120,9 +121,11 @@ class Evaluation:
             found[f"{name}_interval"] = (
                 None if share is None else list(wilson_interval(round(share * total), total))
             )
-        clips = np.stack([self.labels[known], correct], axis=1)
+        labels = self.labels[known]
+        is_rough = total < 10 * len(np.unique(labels)) or correct.sum() in (0, total)
+        clips = np.stack([labels, correct], axis=1)
         found["mean_class_accuracy_interval"] = (
-            list(bootstrap_interval(clips, _class_mean)) if 0 < correct.sum() < total else None
+            None if is_rough else list(bootstrap_interval(clips, _class_mean))
         )
         return found
 

@@ -204,7 +204,7 @@ def _results(run: Run, evaluated: Evaluated) -> str:
         )
         mean = evaluated.figures["mean_class_accuracy"]
         if mean and mean.low is None:
-            note += " (none where every clip is right, or none is)"
+            note += " (none with fewer than ten clips a class, or where all or none are right)"
         note += f". Guessing gives {_percent(1 / len(evaluated.class_names))}."
         if not evaluated.results.failures:
             note += " Every clip of the split was read and scored."
