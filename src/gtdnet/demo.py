@@ -13,7 +13,7 @@ from gtdnet.data.annotations import read_annotations
 from gtdnet.data.check import check_dataset
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
-from gtdnet.evaluate import evaluate_model
+from gtdnet.evaluate import evaluate_orders
 from gtdnet.infer import Recognizer
 from gtdnet.models.model_file import load_model
 from gtdnet.progress import progress_counter, say
@@ -90,12 +90,11 @@ def demo(options: DemoOptions, console: Console | None = None) -> dict[str, Any]
 
     announce("4/5 evaluating on the held-out clips (gtdnet evaluate)")
     held_out = read_annotations(data, "validation")
-    top1 = {}
+    evaluations = evaluate_orders(
+        load_model(trained.model), held_out, list(FRAMES), device=options.device, batch_size=32
+    )
+    top1 = {frames: done.metrics["top1"] or 0.0 for frames, done in evaluations.items()}
     for frames, meaning in FRAMES.items():
-        evaluation = evaluate_model(
-            load_model(trained.model), held_out, frames=frames, device=options.device, batch_size=32
-        )
-        top1[frames] = evaluation.metrics["top1"] or 0.0
         announce(f"    {meaning}: top-1 {100 * top1[frames]:.1f} %")
 
     announce("5/5 predicting one of them (gtdnet predict)")
