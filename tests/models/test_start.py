@@ -76,6 +76,13 @@ def test_the_same_method_goes_on(aggregation: str, num_segments: int, tmp_path: 
     assert torch.equal(logits(start.model, num_segments), logits(wanted, num_segments))
 
 
+def test_where_the_shift_is_stays_whatever_the_gates_start_at(tmp_path: Path) -> None:
+    path = trained(tmp_path, "tsm_resnet18", fold_div=4)
+    start = start_from(path, "gtdnet_resnet18", NAMES, 4, init="default")
+    assert start.model.options["fold_div"] == 4
+    assert not start.exact
+
+
 def test_a_variant_of_the_block_goes_on(tmp_path: Path) -> None:
     variant = {"attention": False, "difference": "local", "gtd_stages": [4, 5]}
     path = trained(tmp_path, "gtdnet_resnet18", **variant)

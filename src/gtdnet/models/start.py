@@ -80,10 +80,10 @@ def start_from(
     old = source.model
     (old_method, old_depth), (method, depth) = parse_name(old.name), parse_name(name)
     same = method is old_method
-    upgraded = (old_method, method) == (METHODS["tsm"], METHODS["gtdnet"]) and init != "default"
+    upgrade = (old_method, method) == (METHODS["tsm"], METHODS["gtdnet"])
     if same:
         inherited = [key for key in model_options(name) if key != "dropout"]
-    elif upgraded:
+    elif upgrade:
         inherited = ["width", "stages", "every", "fold_div"]
     else:
         inherited = ["width"]
@@ -116,5 +116,5 @@ def start_from(
             model.classifier.weight.copy_(old.classifier.weight[kept])
             model.classifier.bias.copy_(old.classifier.bias[kept])
     as_taken = all(model.options[key] == value for key, value in taken.items())
-    exact = (same or upgraded) and as_taken
+    exact = (same or (upgrade and init != "default")) and as_taken
     return Start(model, source, trained, exact, keeps_classifier)

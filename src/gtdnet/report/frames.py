@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from gtdnet.data.annotations import FORMATS, read_annotations
@@ -76,26 +73,18 @@ def clip_pictures(path: str, spec: ClipSpec) -> list[Picture]:
     frames, _ = read_frames(path, choose)
     height, width = frames.shape[-2:]
     scale = _SHORT_SIDE / min(height, width)
-    # The encoder halves the resolution of colour: sides must be even.
-    size = (max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
     small = resize_frames(frames, size).permute(0, 2, 3, 1).contiguous().numpy()
     return [
-        Picture(int(number), _jpeg_uri(frame), size[1], size[0])
+        Picture(int(number), jpeg_uri(frame), size[1], size[0])
         for number, frame in zip(chosen, small, strict=True)
     ]
 
 
-def _jpeg_uri(frame: NDArray[np.uint8]) -> str:
-    """A frame [H, W, 3] as a JPEG data URI."""
-    encoder = VideoCodecContext.create("mjpeg", "w")
-    assert isinstance(encoder, VideoCodecContext)
-    encoder.height, encoder.width = frame.shape[:2]
-    encoder.pix_fmt = "yuvj420p"
-    encoder.time_base = Fraction(1)
-    encoder.options = {"qmin": "4", "qmax": "4"}
-    picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
-        format="yuvj420p", dst_color_range=ColorRange.JPEG
-    )
-    packets = [*encoder.encode(picture), *encoder.encode(None)]
-    content = b"".join(bytes(packet) for packet in packets)
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+def jpeg_uri(picture: NDArray[np.uint8]) -> str:
+    """A picture [H, W, 3] as a JPEG data URI."""
+    from matplotlib.image import imsave
+
+    buffer = io.BytesIO()
+    imsave(buffer, picture, format="jpg", pil_kwargs={"quality": 90})
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from html import escape
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
-from matplotlib.image import imsave
-from numpy.typing import NDArray
 
 from gtdnet.infer.render import percent
+from gtdnet.report.frames import jpeg_uri
 from gtdnet.report.views import HEAT, ClipViews, Row, disc_radii, picture_rows
 
 
@@ -48,7 +45,7 @@ style-src 'unsafe-inline'">
 <table aria-label="The most probable classes">{_prediction(views)}</table>
 <p class="hint">{escape(views.source)}</p>
 </div>
-<figure><img src="{_data_uri(views.global_image.round().astype(np.uint8))}" \
+<figure><img src="{jpeg_uri(views.global_image.round().astype(np.uint8))}" \
 alt="global image: the mean of the {total} frames"><figcaption><b>Global image</b><br>\
 <span class="hint">mean of the {total} frames</span></figcaption></figure>
 </header>
@@ -77,7 +74,7 @@ def _pictures(row: Row, views: ClipViews) -> str:
             caption = str(views.indices[i])
         caption = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         cells.append(
-            f'<figure><img src="{_data_uri(picture)}" alt="{escape(alt)}">{caption}</figure>'
+            f'<figure><img src="{jpeg_uri(picture)}" alt="{escape(alt)}">{caption}</figure>'
         )
     # What has no picture (the last frame's difference to the next one) keeps its place.
     cells += ["<figure></figure>"] * (len(views.frames) - len(cells))
@@ -114,12 +111,6 @@ def _strip(title: str, hint: str, cells: str, more: str = "") -> str:
         f'<section><div class="label"><h2>{escape(title)}</h2>'
         f'<p class="hint">{escape(hint)}</p>{more}</div>{cells}</section>\n'
     )
-
-
-def _data_uri(picture: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    imsave(buffer, picture, format="jpg", pil_kwargs={"quality": 90})
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 _READING = """
