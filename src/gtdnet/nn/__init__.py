@@ -5,6 +5,7 @@ Two are made of several parts that stand at different places of a network, and h
 """
 
 from gtdnet.nn.action import Action
+from gtdnet.nn.fast import fast_path
 from gtdnet.nn.gtd import (
     AGGREGATIONS,
     AverageAggregation,
@@ -38,6 +39,7 @@ __all__ = [
     "TemporalExcitationAggregation",
     "TemporalShift",
     "channel_attention",
+    "fast_path",
     "insert_temporal",
     "set_num_segments",
     "temporal_convs",

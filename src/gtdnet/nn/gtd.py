@@ -196,7 +196,18 @@ class GlobalTemporalDifference(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """s_t of the formulas: [N*T, C, H, W] -> [N*T, C], every value in (0, 1)."""
-        u = x.mean(dim=(2, 3))  # [N*T, C]
+        return self.gate_of_pooled(x.mean(dim=(2, 3)))
+
+    def gate_of_pooled(self, u: Tensor) -> Tensor:
+        """s_t from u_t = GAP(x_t): [N*T, C] -> [N*T, C], in the precision of the weights.
+
+        Autocast does not reach in here: these are vectors, so that its lower precision would save
+        nothing, and cost a copy of every weight in each call.
+        """
+        if not u.is_meta and torch.is_autocast_enabled(u.device.type):
+            with torch.autocast(u.device.type, enabled=False):
+                return self.gate_of_pooled(u)
+        u = u.to(self.reduce.weight.dtype)
         z = self.reduce(u)  # [N*T, D]
         z_prime = z
         if self.has_gate:
@@ -219,7 +230,7 @@ class GlobalTemporalDifference(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_folded(x, self.num_segments)
-        s = self.gate(x)[:, :, None, None]  # [N*T, C, 1, 1]
+        s = self.gate(x).to(x.dtype)[:, :, None, None]  # [N*T, C, 1, 1]
         return x + x * s
 
     def extra_repr(self) -> str:

@@ -1,0 +1,229 @@
+"""The fast path: what the plain form gives, forward and backward, and where it steps aside."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gtdnet.models.zoo import create_model
+from gtdnet.nn import (
+    GlobalTemporalDifference,
+    TemporalConv2d,
+    TemporalShift,
+    fast_path,
+    insert_temporal,
+    temporal_convs,
+    temporal_shift,
+)
+from gtdnet.nn.fast import fast_forward, shift_scaled
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int, kernel: int, stride: int, bias: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 6, kernel, stride, kernel // 2, bias=bias)
+        self.conv2 = nn.Conv2d(6, 6, 1)
+
+
+def make_conv(
+    kind: str, t: int, *, channels: int = 16, kernel: int = 1, stride: int = 1, bias: bool = False
+) -> TemporalConv2d:
+    """A convolution in float64 behind a shift, a block, or both."""
+
+    def build(channels: int) -> nn.Module:
+        if kind == "shift":
+            return TemporalShift(t, fold_div=4)
+        gtd = GlobalTemporalDifference(channels, t)
+        if kind == "gtd":
+            return nn.Sequential(gtd)
+        return nn.Sequential(OrderedDict(shift=TemporalShift(t, fold_div=4), gtd=gtd))
+
+    torch.manual_seed(0)
+    network = nn.Sequential(Block(channels, kernel, stride, bias)).double()
+    insert_temporal(network, build)
+    return temporal_convs(network)[0][1]
+
+
+def frames(n: int, t: int, format: str = "contiguous", channels: int = 16) -> Tensor:
+    x = torch.randn(n * t, channels, 5, 4, dtype=torch.float64)
+    return x.to(memory_format=FORMATS[format])
+
+
+KINDS = ["shift", "gtd", "shift and gtd"]
+CONVS = [(1, 1, False), (1, 1, True), (3, 1, False), (3, 2, True), (1, 2, False)]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(("kernel", "stride", "bias"), CONVS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("n", "t"), [(1, 1), (2, 1), (1, 4), (3, 2)])
+def test_forward_is_the_plain_form(
+    kind: str, kernel: int, stride: int, bias: bool, n: int, t: int, format: str
+) -> None:
+    conv = make_conv(kind, t, kernel=kernel, stride=stride, bias=bias)
+    x = frames(n, t, format)
+    with fast_path(False):
+        expected = conv(x)
+    fast = fast_forward(conv, x)
+    assert fast is not None
+    torch.testing.assert_close(fast, expected)
+    with torch.inference_mode():
+        fast = conv(x)
+    torch.testing.assert_close(fast, expected)
+    assert fast.is_contiguous(memory_format=FORMATS[format])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(("kernel", "stride", "bias"), CONVS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_backward_is_the_plain_form(
+    kind: str, kernel: int, stride: int, bias: bool, format: str
+) -> None:
+    conv = make_conv(kind, 3, kernel=kernel, stride=stride, bias=bias)
+    x = frames(2, 3, format).requires_grad_()
+
+    def gradients(fast: bool) -> list[Tensor]:
+        with fast_path(fast):
+            y = conv(x)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+        return list(torch.autograd.grad((y * weights).sum(), [x, *conv.parameters()]))
+
+    for fast, plain in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(fast, plain)
+
+
+def test_frozen_inputs_and_weights() -> None:
+    conv = make_conv("shift and gtd", 2)
+    conv.weight.requires_grad_(False)
+    x = frames(2, 2)
+    conv(x).sum().backward()
+    assert conv.weight.grad is None
+    fast = [p.grad for p in conv.parameters() if p.grad is not None]
+    conv.zero_grad()
+    with fast_path(False):
+        conv(x).sum().backward()
+    plain = [p.grad for p in conv.parameters() if p.grad is not None]
+    assert len(fast) == len(plain) == 16
+    for a, b in zip(fast, plain, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(1, 3), t=st.integers(1, 5), fold=st.integers(0, 4), seed=st.integers(0, 99))
+def test_one_pass_is_shift_then_gain(n: int, t: int, fold: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n * t, 9, 2, 3, generator=generator)
+    gain = 1 + torch.rand(n * t, 9, generator=generator)
+    shifted = x if fold == 0 else temporal_shift(x[:, : 2 * fold], t, 2)
+    shifted = torch.cat([shifted, x[:, 2 * fold :]], 1) if fold else x
+    assert torch.equal(shift_scaled(x, None, t, fold), shifted)
+    scaled = shift_scaled(x, gain, t, fold)
+    assert torch.equal(scaled, shifted * gain[..., None, None])
+
+
+def test_nothing_but_the_input_is_kept_for_the_backward_pass() -> None:
+    conv = make_conv("shift and gtd", 4, kernel=3)
+    x = frames(2, 4).requires_grad_()
+
+    def kept(fast: bool) -> int:
+        """Numbers kept that are not the input's or a weight's."""
+        own = {t.data_ptr() for t in (x, *conv.parameters())}
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            if tensor.data_ptr() not in own:
+                sizes[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept), fast_path(fast):
+            conv(x)
+        return sum(sizes.values())
+
+    assert kept(False) > 2 * x.numel()
+    assert kept(True) < x.numel()  # vectors per frame: the test's frames are of 5 x 4 pixels
+
+
+def test_autocast_gives_the_plain_forms_type_and_nearly_its_values() -> None:
+    model = create_model("gtdnet_resnet50", 5, num_segments=4, width=0.25).eval()
+    clip = torch.randn(2, 4, 3, 32, 32)
+    with torch.inference_mode():
+        exact = model(clip)
+        with torch.autocast("cpu", torch.bfloat16):
+            fast = model(clip)
+            with fast_path(False):
+                plain = model(clip)
+    assert fast.dtype == plain.dtype == torch.bfloat16
+    spread = exact.std()
+    assert (fast.float() - exact).abs().max() < 2 * (
+        plain.float() - exact
+    ).abs().max() + spread / 50
+
+
+@pytest.mark.parametrize("name", ["gtdnet_resnet18", "gtdnet_resnet50", "tsm_resnet50"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_networks_agree(name: str, format: str) -> None:
+    model = create_model(name, 5, num_segments=4, width=0.25).double().eval()
+    clip = torch.randn(2, 4, 3, 32, 32, dtype=torch.float64)
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=FORMATS[format])
+    with torch.inference_mode():
+        fast = model(clip)
+        with fast_path(False):
+            plain = model(clip)
+    torch.testing.assert_close(fast, plain)
+
+
+def test_hooks_get_the_plain_form() -> None:
+    conv = make_conv("shift and gtd", 2)
+    x = frames(1, 2)
+    assert fast_forward(conv, x) is not None
+    shift, gtd = conv.temporal.children()
+    seen: list[nn.Module] = []
+    for module in (conv.temporal, shift, gtd):
+        seen.clear()
+        handle = module.register_forward_hook(lambda m, args, output: seen.append(m))
+        assert fast_forward(conv, x) is None
+        conv(x)
+        assert seen == [module]
+        handle.remove()
+    assert fast_forward(conv, x) is not None
+
+
+def test_other_modules_and_subclasses_get_their_own_forward() -> None:
+    class Louder(TemporalShift):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    x = frames(1, 2)
+    for temporal in (Louder(2, 4), nn.Sequential(TemporalShift(2, 4), nn.ReLU()), nn.Identity()):
+        conv = make_conv("shift", 2)
+        conv.temporal = temporal
+        assert fast_forward(conv, x) is None
+        expected = torch.nn.functional.conv2d(temporal(x), conv.weight)
+        torch.testing.assert_close(conv(x), expected)
+
+
+def test_compiled_and_exported_networks_have_the_plain_form() -> None:
+    conv = make_conv("shift and gtd", 2)
+    x = frames(2, 2)
+    with torch.no_grad():
+        program: Any = torch.export.export(conv, (x,)).module()
+        torch.testing.assert_close(program(x), conv(x))
+        compiled = torch.compile(conv, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(x), conv(x))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_frames_that_make_no_clips_are_refused(fast: bool) -> None:
+    conv = make_conv("shift and gtd", 4)
+    with fast_path(fast), pytest.raises(ValueError, match="multiple of num_segments=4"):
+        conv(frames(1, 3))
