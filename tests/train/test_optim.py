@@ -55,6 +55,28 @@ def test_every_parameter_is_in_exactly_one_group(aggregation: str) -> None:
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
 
 
+def test_temporal_modules_may_learn_at_a_rate_of_their_own() -> None:
+    model = create_model("tea_resnet50", 5, 4, width=0.125)  # its modules have norms
+    names = {id(p): name for name, p in model.named_parameters()}
+    usual = {
+        names[id(p)]: group for group in parameter_groups(model, 0.1, 0.01) for p in group["params"]
+    }
+    groups = parameter_groups(model, 0.1, 0.01, temporal_lr=3.0)
+    assert [group["name"] for group in groups] == [
+        *("weights", "norms", "temporal weights", "temporal norms"),
+        *("classifier weights", "classifier biases"),
+    ]
+    for group in groups:
+        is_temporal = group["name"].startswith("temporal")
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            assert ("temporal" in name.split(".")) == is_temporal
+            factor = 3 if is_temporal else 1
+            assert group["lr"] == pytest.approx(factor * usual[name]["lr"])
+            assert group["weight_decay"] == usual[name]["weight_decay"]
+    assert sum(len(group["params"]) for group in groups) == len(names)
+
+
 def test_frozen_parameters_and_empty_groups_are_left_out() -> None:
     model = create_model("tsn_resnet18", 5, 4, width=0.125)
     model.backbone.requires_grad_(False)

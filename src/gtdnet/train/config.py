@@ -123,6 +123,7 @@ class OptimOptions:
         weight_decay: on weights; norms and biases get none.
         classifier_lr: factor on the learning rate of the classifier.
         bias_lr: factor on the learning rate of biases.
+        temporal_lr: factor on the learning rate of the temporal modules.
         schedule: cosine, step (x gamma at each milestone), onecycle or constant.
         milestones: epochs at which step lowers the rate.
         gamma: factor at each milestone.
@@ -144,6 +145,7 @@ class OptimOptions:
     weight_decay: float = 5e-4
     classifier_lr: float = 5.0
     bias_lr: float = 2.0
+    temporal_lr: float = 1.0
     schedule: str = "cosine"
     milestones: list[int] = field(default_factory=list)
     gamma: float = 0.1
@@ -222,7 +224,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in (
             "lr_batch", "weight_decay", "warmup_epochs", "clip_gradient", "mixup", "early_stopping",
-            "momentum", "classifier_lr", "bias_lr", "save_minutes", "seed",
+            "momentum", "classifier_lr", "bias_lr", "temporal_lr", "save_minutes", "seed",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")

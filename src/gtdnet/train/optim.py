@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 
 from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.weights import is_temporal
 from gtdnet.train.config import TrainConfig
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
@@ -26,9 +27,11 @@ def parameter_groups(
     weight_decay: float,
     classifier_lr: float = 5.0,
     bias_lr: float = 2.0,
+    temporal_lr: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Groups for a PyTorch optimizer: weights, biases, norms, classifier weight and bias.
 
+    Where ``temporal_lr`` is not 1, the first three come once more, for the temporal modules.
     Parameters that do not require a gradient are left out, and so are empty groups.
     """
     head = {id(p) for p in model.classifier.parameters()}
@@ -39,6 +42,9 @@ def parameter_groups(
         "weights": (1.0, True),
         "biases": (bias_lr, False),
         "norms": (1.0, False),
+        "temporal weights": (temporal_lr, True),
+        "temporal biases": (temporal_lr * bias_lr, False),
+        "temporal norms": (temporal_lr, False),
         "classifier weights": (classifier_lr, True),
         "classifier biases": (classifier_lr * bias_lr, False),
     }
@@ -47,11 +53,11 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         is_bias = "bias" in name.rpartition(".")[2]  # LSTMs call theirs bias_ih_l0
-        if id(parameter) in norms:
-            group = "norms"
-        else:
-            prefix = "classifier " if id(parameter) in head else ""
-            group = prefix + ("biases" if is_bias else "weights")
+        group = "norms" if id(parameter) in norms else "biases" if is_bias else "weights"
+        if id(parameter) in head and group != "norms":
+            group = f"classifier {group}"
+        elif temporal_lr != 1 and is_temporal(name):
+            group = f"temporal {group}"
         members[group].append(parameter)
     return [
         {
@@ -75,7 +81,9 @@ def scaled_lr(lr: float, lr_batch: int, total_batch: int) -> float:
 
 def build_optimizer(config: TrainConfig, model: VideoClassifier, lr: float) -> Optimizer:
     """SGD with momentum or AdamW over :func:`parameter_groups`."""
-    groups = parameter_groups(model, lr, config.weight_decay, config.classifier_lr, config.bias_lr)
+    groups = parameter_groups(
+        model, lr, config.weight_decay, config.classifier_lr, config.bias_lr, config.temporal_lr
+    )
     if config.optimizer == "adamw":
         return AdamW(groups)
     return SGD(groups, momentum=config.momentum)
