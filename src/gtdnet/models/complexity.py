@@ -9,7 +9,8 @@ activations, pooling, gates and sums are not.
 
 Memory is that of activations in float32, for one clip, the clip itself included; weights,
 optimizer and the work space of the convolution algorithms come on top. It grows in proportion to
-the number of clips. The matrices of GTDNet's attention are counted; fused kernels do without.
+the number of clips. It is the plain form's (:mod:`gtdnet.nn.fast` takes less), with the matrices of
+GTDNet's attention, which fused kernels do without.
 """
 
 from __future__ import annotations

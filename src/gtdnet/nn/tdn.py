@@ -145,4 +145,5 @@ class LongTermDifference(nn.Module):
 
 def _halve(x: Tensor) -> Tensor:
     """Means of 2x2 pixels; an axis of one pixel, which has no two, stays as it is."""
-    return F.avg_pool2d(x, (min(2, x.shape[2]), min(2, x.shape[3])))
+    height, width = (min(2, int(size)) for size in x.shape[2:])  # constants, also when traced
+    return F.avg_pool2d(x, (height, width))
