@@ -10,9 +10,9 @@ Layouts, all below ``root``; ``val``, ``valid``, ``validate`` and ``validation``
     folder        train/{class}/{clip}, val/{class}/{clip}, or {class}/{clip} for training alone
     list          train.txt, val.txt, ...: "path label" or "path num_frames label"; classes.txt
 
-A clip is a video file or a folder of numbered pictures. What `gtdnet check` writes, a manifest,
-is read as well. Splits never mix: no file of one is read to serve another, except for the class
-names.
+A clip is a video file or a folder of numbered pictures. What `gtdnet check` and `gtdnet pack`
+write, a manifest and a packed dataset, are read as well. Splits never mix: no file of one is read
+to serve another, except for the class names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
-from gtdnet.errors import InputError
+from gtdnet.data.packed import is_packed, list_clips, read_index
+from gtdnet.data.shards import packed_clip
+from gtdnet.errors import DecodeError, InputError
 
 FORMATS = ("something-v1", "something-v2", "kinetics", "folder", "list")
 SPLITS = ("train", "validation", "test")
@@ -72,7 +74,7 @@ def read_annotations(
     *,
     allow_missing: bool = False,
 ) -> Annotations:
-    """Read one split of a dataset folder, a list file or a manifest.
+    """Read one split of a dataset folder, a packed dataset, a list file or a manifest.
 
     Without ``format`` it is recognised from what is there. Raises InputError where an annotation
     is absent or contradicts itself, and where the split has no clips or none of them is there,
@@ -97,7 +99,10 @@ def read_annotations(
 
 
 def detect_format(root: str | Path) -> str:
-    """The one of `FORMATS` (or "manifest") that ``root`` follows; InputError if none or several."""
+    """The one of `FORMATS`, "manifest" or "packed" that ``root`` follows.
+
+    InputError if none or several.
+    """
     root = Path(root)
     if root.is_file():
         formats = {".txt": "list", ".json": "manifest"}
@@ -108,6 +113,8 @@ def detect_format(root: str | Path) -> str:
         )
     if not root.is_dir():
         raise InputError(f"The dataset {root} does not exist; check the path.")
+    if is_packed(root):
+        return "packed"
     places = _places(root)
     found = []
     if _find(places, ".json", ("labels",)) and _split_files(places, ".json"):
@@ -145,6 +152,9 @@ def list_splits(root: str | Path, format: str | None = None) -> tuple[str, ...]:
         manifest = _read_json(root)
         there = manifest.get("splits", ()) if isinstance(manifest, dict) else ()
         return tuple(split for split in SPLITS if split in there)
+    if format == "packed":
+        there = read_index(root)["splits"]
+        return tuple(split for split in SPLITS if split in there)
     if format == "folder":
         found = tuple(split for split in SPLITS if _split_folder(root, split))
         return found or ("train",)
@@ -161,7 +171,7 @@ def _format(root: Path, format: str | None) -> str:
         raise InputError(f"There is no format {format!r}; the formats are {', '.join(FORMATS)}.")
     if not root.exists():
         raise InputError(f"The dataset {root} does not exist; check the path.")
-    if format is None or (root.is_file() and root.suffix == ".json"):
+    if format is None or (root.is_file() and root.suffix == ".json") or is_packed(root):
         return detect_format(root)
     return format
 
@@ -413,6 +423,11 @@ def _manifest(root: Path, split: str) -> tuple[Sequence[str], Rows]:
     return names, rows
 
 
+def _packed(root: Path, split: str) -> tuple[Sequence[str], Rows]:
+    class_names, rows = list_clips(root, read_index(root), split)
+    return class_names, [(VideoRecord(id, path, label), there) for id, path, label, there in rows]
+
+
 _READERS: dict[str, Callable[[Path, str], tuple[Sequence[str], Rows]]] = {
     "something-v1": _something_v1,
     "something-v2": _something_v2,
@@ -420,6 +435,7 @@ _READERS: dict[str, Callable[[Path, str], tuple[Sequence[str], Rows]]] = {
     "folder": _folder,
     "list": _list,
     "manifest": _manifest,
+    "packed": _packed,
 }
 
 
@@ -574,6 +590,12 @@ class _Listings:
         self._names: dict[str, frozenset[str]] = {}
 
     def hold(self, path: str) -> bool:
+        if ".zip" in path:
+            try:
+                if packed_clip(Path(path)):
+                    return True
+            except DecodeError:
+                return False
         parent, name = os.path.split(path)
         if parent not in self._names:
             try:

@@ -28,6 +28,7 @@ from gtdnet.data.annotations import (
     read_annotations,
 )
 from gtdnet.data.decode import iter_frames, probe
+from gtdnet.data.packed import changed_files
 from gtdnet.device import num_cores
 from gtdnet.errors import DecodeError, InputError
 
@@ -124,6 +125,13 @@ def check_dataset(
     read, findings = _read(Path(root), format, splits)
     paths = sorted({record.path for found in read.values() for record in found.records})
     facts = {fact.path: fact for fact in _inspect_all(paths, workers, progress)}
+    findings += _finding(
+        "checksum",
+        "error",
+        changed_files(Path(root)),
+        "Files of the packed dataset that are not as they were written",
+        "Copy them again, or pack the dataset again into a new folder.",
+    )
     findings += _broken(read, facts)
     findings += _contents(read, facts)
     findings += _classes(read, facts)
@@ -247,7 +255,7 @@ def _read(
 ) -> tuple[dict[str, Annotations], list[Finding]]:
     """The splits that can be read, and a finding for each that can't."""
     format = format or detect_format(root)
-    known = None if format == "manifest" else format
+    known = None if format in ("manifest", "packed") else format
     read: dict[str, Annotations] = {}
     errors: list[InputError] = []
     for split in splits or list_splits(root, known):

@@ -36,6 +36,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from gtdnet.data.packed import find_clips
+from gtdnet.data.shards import PackedClip, packed_clip
 from gtdnet.data.transforms import resize_frames
 from gtdnet.errors import DecodeError
 
@@ -77,6 +79,12 @@ def probe(path: str | Path) -> VideoInfo:
     less, which `read_frames` finds out.
     """
     path = Path(path)
+    if packed := _packed(path):
+        _, rgb = next(_packed_frames(packed, np.zeros(1, np.int64)))
+        entry = packed.entry
+        num_frames = entry.packets or entry.frames
+        height, width = rgb.shape[:2]
+        return VideoInfo(num_frames, height, width, entry.fps, entry.seconds, "mjpeg")
     if _is_folder(path):
         images = _image_sequence(path)
         _, rgb = next(_folder_frames(path, images, np.zeros(1, np.int64)))
@@ -107,6 +115,13 @@ def read_frames(path: str | Path, choose: Chooser) -> tuple[torch.Tensor, int]:
     was given. Raises `DecodeError`; IndexError for indices outside the clip.
     """
     path = Path(path)
+    if packed := _packed(path):
+        num_frames = packed.entry.packets or packed.entry.frames
+        indices = _chosen(choose, max(1, num_frames))
+        if packed.entry.packets and indices.max() >= packed.entry.frames > 0:
+            num_frames = packed.entry.frames
+            indices = _chosen(choose, num_frames)
+        return _gather(_packed_frames(packed, np.unique(indices)), indices), num_frames
     if _is_folder(path):
         images = _image_sequence(path)
         indices = _chosen(choose, len(images))
@@ -128,12 +143,39 @@ def iter_frames(path: str | Path) -> Iterator[np.ndarray]:
     A file that breaks off gives the frames before the break, then `DecodeError`.
     """
     path = Path(path)
-    if _is_folder(path):
+    if packed := _packed(path):
+        frames = _packed_frames(packed, None)
+    elif _is_folder(path):
         frames = _folder_frames(path, _image_sequence(path), None)
     else:
         frames = _video_frames(path, None, None)
     for _, rgb in frames:
         yield rgb
+
+
+def count_frames(path: str | Path) -> int:
+    """The number of frames that indices are first chosen from, not decoded; raises `DecodeError`.
+
+    For a video file this is the number of packets.
+    """
+    path = Path(path)
+    if packed := _packed(path):
+        return packed.entry.packets or packed.entry.frames
+    return len(_image_sequence(path)) if _is_folder(path) else _count_packets(path)
+
+
+def scan_frames(path: str | Path, broken: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
+    """(index, [H, W, 3]) of every frame that `read_frames` could give, in order.
+
+    Single frames that it could not are left out, and ``broken`` gets the reason of each. Raises
+    `DecodeError` where decoding breaks off, after the frames before the break.
+    """
+    path = Path(path)
+    if packed := _packed(path):
+        return _packed_frames(packed, None, broken)
+    if _is_folder(path):
+        return _folder_frames(path, _image_sequence(path), None, broken)
+    return _video_frames(path, None, _count_packets(path), broken)
 
 
 class _FewerFrames(Exception):
@@ -262,11 +304,15 @@ def _count_packets(path: Path) -> int:
 
 
 def _video_frames(
-    path: Path, wanted: np.ndarray | None, num_frames: int | None
+    path: Path,
+    wanted: np.ndarray | None,
+    num_frames: int | None,
+    broken: dict[int, str] | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(index, [H, W, 3]) of the wanted frames, given sorted, or of all where ``wanted`` is None.
 
-    Raises `_FewerFrames` if decoding ends before the last wanted frame.
+    Raises `_FewerFrames` if decoding ends before the last wanted frame. Where ``broken`` is given,
+    frames that are damaged by themselves are noted there instead of ending it all.
     """
     last = int(wanted[-1]) if wanted is not None else None
     pending = set(wanted.tolist()) if wanted is not None else None
@@ -278,9 +324,12 @@ def _video_frames(
             for frame in _decoded(packets, stream):
                 show = show or _Display(frame, stream.sample_aspect_ratio)
                 if pending is None or index in pending:
-                    if frame.is_corrupt:
+                    if not frame.is_corrupt:
+                        yield index, show(frame)
+                    elif broken is None:
                         raise DecodeError(path, f"frame {index} is damaged; {_REPLACE}")
-                    yield index, show(frame)
+                    else:
+                        broken[index] = f"frame {index} is damaged; {_REPLACE}"
                 if index == last:
                     return
                 index += 1
@@ -411,13 +460,22 @@ def _image_sequence(folder: Path) -> list[Path]:
 
 
 def _folder_frames(
-    folder: Path, images: list[Path], wanted: np.ndarray | None
+    folder: Path,
+    images: list[Path],
+    wanted: np.ndarray | None,
+    broken: dict[int, str] | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """As `_video_frames`, from pictures, which can be opened one by one."""
     shape: tuple[int, ...] | None = None
     for index in range(len(images)) if wanted is None else wanted.tolist():
-        rgb = _decode_image(images[index])
-        if shape not in (None, rgb.shape):
+        try:
+            rgb = _decode_image(images[index])
+        except DecodeError as error:
+            if broken is None:
+                raise
+            broken[index] = f"{images[index].name}: {error.reason}"
+            continue
+        if broken is None and shape not in (None, rgb.shape):
             reason = f"its pictures differ in size ({images[index].name}); extract its frames again"
             raise DecodeError(folder, reason)
         shape = rgb.shape
@@ -450,3 +508,48 @@ def _decode_image(path: Path) -> np.ndarray:
     if len(frames) != 1:
         raise DecodeError(path, "the picture can't be decoded; extract the frames again")
     return _Display(frames[0], None)(frames[0])
+
+
+# Packed clips
+
+
+def _packed(path: Path) -> PackedClip | None:
+    """The packed clip that a path names, its shard included or left out; None if it is no such."""
+    clip = packed_clip(path)
+    if clip is None and not os.path.lexists(path):
+        found = find_clips(path) or ()
+        clip = next((packed_clip(c) for c in found if c.name == path.name), None)
+    return clip
+
+
+def _packed_frames(
+    clip: PackedClip, wanted: np.ndarray | None, broken: dict[int, str] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """As `_video_frames`, from the JPEG pictures of a packed clip."""
+    entry = clip.entry
+    if not entry.frames:
+        raise DecodeError(clip.path, entry.why_broken(0) or "it holds no frames")
+    indices = range(entry.frames) if wanted is None else wanted.tolist()
+    if broken is not None:
+        broken.update(entry.broken or {})
+        indices = [index for index in indices if index not in broken]
+    decoder = VideoCodecContext.create("mjpeg", "r")
+    decoder.thread_count = 1
+    show: _Display | None = None
+    shape: tuple[int, ...] | None = None
+    for index, data in clip.read(indices):
+        try:
+            frames = decoder.decode(Packet(data))
+        except av.error.FFmpegError as error:
+            reason = f"frame {index} can't be decoded ({error.strerror}); pack the dataset again"
+            raise DecodeError(clip.path, reason) from None
+        if len(frames) != 1:
+            reason = f"frame {index} can't be decoded; pack the dataset again"
+            raise DecodeError(clip.path, reason)
+        size = (frames[0].height, frames[0].width)
+        if shape not in (None, size):
+            reason = f"its pictures differ in size (frame {index}); extract its frames again"
+            raise DecodeError(clip.path, reason)
+        shape = size
+        show = show or _Display(frames[0], None)
+        yield index, show(frames[0])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
+from gtdnet.data.packed import INDEX, find_clips
 from gtdnet.errors import InputError
 
 
@@ -16,7 +17,8 @@ def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
     """The videos that files, folders and patterns (``*``, ``?``, ``[ab]``, ``**``) name, once each.
 
     A file that is named counts whatever its suffix; in folders, at any depth, and in what a pattern
-    finds, videos are known by their suffix, and a folder of numbered pictures is one video. In the
+    finds, videos are known by their suffix, and a folder of numbered pictures is one video. Packed
+    datasets, their shards and the folders and clips in them are like folders and videos. In the
     order of ``patterns``, for each of them sorted as people count: clip2 before clip10.
 
     Raises:
@@ -25,14 +27,16 @@ def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for pattern in patterns:
         path = Path(pattern).expanduser()
-        if path.is_dir():
+        if packed := find_clips(path):
+            videos = packed
+        elif path.is_dir():
             videos = list(_videos_below(path))
         elif path.exists():
             videos = [path]
         else:
             # Path.glob takes no absolute patterns.
             matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-            videos = [v for m in matches for v in (_videos_below(m) if m.is_dir() else _known(m))]
+            videos = [v for m in matches for v in _videos_at(m)]
         if not videos:
             what = "holds no videos" if path.is_dir() else "is no file, folder or pattern of videos"
             raise InputError(f"{pattern} {what}; check the path")
@@ -41,8 +45,19 @@ def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
     return list(found.values())
 
 
+def _videos_at(path: Path) -> Iterable[Path]:
+    packed = find_clips(path)
+    if packed is None:
+        return _videos_below(path) if path.is_dir() else _known(path)
+    return packed
+
+
 def _videos_below(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
+        if INDEX in files and (packed := find_clips(Path(folder))) is not None:
+            folders.clear()
+            yield from packed
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         videos = [v for name in files for v in _known(Path(folder, name))]
         if not videos and any(NUMBERED_IMAGE.fullmatch(name) for name in files):
