@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from gtdnet.data.annotations import Annotations, VideoRecord, read_annotations
-from gtdnet.device import resolve_device, resolve_precision
 from gtdnet.errors import InputError
 from gtdnet.evaluate.diagnose import diagnose
 from gtdnet.evaluate.partial import PartialScores, Scored
@@ -34,10 +33,11 @@ from gtdnet.evaluate.results import (
     result_file,
     write_results,
 )
-from gtdnet.files import sha256
+from gtdnet.infer.engine import choose_for
+from gtdnet.infer.exported import ExportedFile, digest, open_model
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
-from gtdnet.models.model_file import ModelFile, load_model
+from gtdnet.models.model_file import ModelFile
 from gtdnet.progress import progress_bar, say
 
 PARTIAL_FILE = "scores.partial.npz"
@@ -50,7 +50,7 @@ class EvaluateOptions:
     """Evaluate a model file on one split of a dataset
 
     Args:
-        model: the model file (*.safetensors), or hf://user/name.
+        model: the model file (*.safetensors), an exported one (*.onnx, *.xml), or hf://user/name.
         data: dataset folder, list file or manifest of gtdnet check.
         format: something-v1, something-v2, kinetics, folder or list; default: recognised.
         split: train, validation or test.
@@ -67,7 +67,10 @@ class EvaluateOptions:
         num_workers: decoding processes; default: one per core, at most 8 (half of them when the
             model runs on the CPU).
         device: auto, cpu, cuda or mps.
-        precision: fp32, bf16, fp16 or auto (what is fast on the device).
+        engine: torch, compile, onnx, openvino or auto (openvino on a CPU where it is installed,
+            else torch); default: torch, of an exported model its own.
+        precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
+            exported model its own.
         seed: of shuffling alone; everything else is determined.
         output: folder of the results; default: a new one beside the model file, or for hf://
             models in runs/.
@@ -88,7 +91,8 @@ class EvaluateOptions:
     batch_size: int = 8
     num_workers: int | None = None
     device: str = "auto"
-    precision: str = "fp32"
+    engine: str | None = None
+    precision: str | None = None
     seed: int = 0
     output: str | None = None
     overwrite: bool = False
@@ -113,10 +117,14 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         )
     check_views(options.clips, options.crops)
     check_loading(options.batch_size, options.num_workers)
-    device = resolve_device(options.device)
-    precision = resolve_precision(options.precision, device)
-    model_file = load_model(options.model, num_segments=options.num_segments)
+    model_file = open_model(options.model, num_segments=options.num_segments)
+    choice = choose_for(model_file, options.engine, options.device, options.precision)
     spec = model_file.spec.with_options(short_side=options.short_side, crop_size=options.crop_size)
+    if isinstance(model_file, ExportedFile) and spec.crop_size != model_file.spec.crop_size:
+        raise InputError(
+            f"{options.model}: was exported for crop_size={model_file.spec.crop_size}; export the "
+            f"model again with --crop_size {spec.crop_size}"
+        )
     model_file = replace(model_file, spec=spec)
     if options.diagnose and spec.frames_per_clip == 1:
         raise InputError(
@@ -136,15 +144,16 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             "split": options.split,
             "frames": options.frames,
             "seed": options.seed if options.frames == "shuffled" else None,
-            "precision": precision,
-            "device": device.type,
+            "engine": choice.name,
+            "precision": choice.precision,
+            "device": choice.device.type,
             "spec": spec.to_dict(),
             "fingerprint": spec.fingerprint,
         },
         "model": {
             "path": options.model,
             "name": model_file.model.name,
-            "sha256": sha256(Path(model_file.path)),
+            "sha256": digest(model_file.path),
         },
         "data": {"path": options.data, "format": annotations.format, "classes": classes},
         "versions": {"gtdnet": version("gtdnet"), "torch": torch.__version__},
@@ -170,8 +179,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         crops=options.crops,
         batch_size=options.batch_size,
         num_workers=options.num_workers,
-        device=options.device,
-        precision=options.precision,
+        device=str(choice.device),
+        engine=choice.name,
+        precision=choice.precision,
         seed=options.seed,
         partial=partial,
     )
@@ -190,7 +200,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
 
 
 def evaluate_model(
-    model_file: ModelFile,
+    model_file: ModelFile | ExportedFile,
     annotations: Annotations,
     *,
     clips: int = 1,
@@ -199,7 +209,8 @@ def evaluate_model(
     batch_size: int = 8,
     num_workers: int | None = None,
     device: str = "auto",
-    precision: str = "fp32",
+    engine: str | None = None,
+    precision: str | None = None,
     seed: int = 0,
     partial: PartialScores | None = None,
     quiet: bool = False,
@@ -217,6 +228,7 @@ def evaluate_model(
         batch_size=batch_size,
         num_workers=num_workers,
         device=device,
+        engine=engine,
         precision=precision,
         seed=seed,
         partial=partial,
@@ -225,7 +237,7 @@ def evaluate_model(
 
 
 def evaluate_orders(
-    model_file: ModelFile,
+    model_file: ModelFile | ExportedFile,
     annotations: Annotations,
     orders: Sequence[str],
     *,
@@ -234,7 +246,8 @@ def evaluate_orders(
     batch_size: int = 8,
     num_workers: int | None = None,
     device: str = "auto",
-    precision: str = "fp32",
+    engine: str | None = None,
+    precision: str | None = None,
     seed: int = 0,
     partial: PartialScores | None = None,
     quiet: bool = False,
@@ -253,7 +266,7 @@ def evaluate_orders(
     for order in orders:
         check_frame_order(order)
     label_map = match_classes(model_file.spec.class_names, annotations.class_names)
-    recognizer = Recognizer(model_file, device, precision=precision)
+    recognizer = Recognizer(model_file, device, engine=engine, precision=precision)
     scored = (partial.read() if partial else None) or Scored()
     if partial and scored.num_batches:
         say(f"going on after {scored.num_records} clips that {partial.path} holds")

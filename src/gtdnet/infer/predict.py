@@ -12,11 +12,15 @@ from torch import Tensor
 
 from gtdnet.data.annotations import VideoRecord
 from gtdnet.errors import DecodeError
+from gtdnet.infer.exported import is_exported
 from gtdnet.infer.find import find_videos
 from gtdnet.infer.recognizer import ClassScore, Recognizer, check_topk, check_views, load
 from gtdnet.infer.scoring import check_loading, score_batches
 from gtdnet.infer.timeline import check_positive, read_windows
-from gtdnet.progress import progress_bar
+from gtdnet.progress import progress_bar, say
+
+_WORTHWHILE = 32
+"""Views from which OpenVINO's speed makes up for its preparation (a ResNet-50 on one core)."""
 
 
 @dataclass
@@ -24,7 +28,7 @@ class PredictOptions:
     """Recognise what happens in videos
 
     Args:
-        model: the model file (*.safetensors), or hf://user/name.
+        model: the model file (*.safetensors), an exported one (*.onnx, *.xml), or hf://user/name.
         videos: files, folders (with all videos below) and patterns such as "clips/**/*.mp4".
         topk: classes to give per video or window.
         clips: test clips per video or window, whose probabilities are averaged.
@@ -37,7 +41,11 @@ class PredictOptions:
         num_workers: decoding processes; default: one per core, at most 8 (half of them when the
             model runs on the CPU). Windows are decoded in one.
         device: auto, cpu, cuda or mps.
-        precision: fp32, bf16, fp16 or auto (what is fast on the device).
+        engine: torch, compile, onnx, openvino or auto: of an exported model its own; else openvino
+            on a CPU where it is installed and there are enough clips to make up for the seconds of
+            its preparation; else torch.
+        precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
+            exported model its own.
     """
 
     model: str
@@ -52,7 +60,8 @@ class PredictOptions:
     batch_size: int = 8
     num_workers: int | None = None
     device: str = "auto"
-    precision: str = "fp32"
+    engine: str = "auto"
+    precision: str | None = None
 
 
 class Window(NamedTuple):
@@ -156,12 +165,19 @@ def predict(options: PredictOptions) -> Report:
         if seconds is not None:
             check_positive(**{name: seconds})
     paths = find_videos(options.videos)
+    engine = options.engine
+    few = not options.window and len(paths) * options.clips * options.crops < _WORTHWHILE
+    if engine == "auto" and few and not is_exported(options.model):
+        engine = "torch"
     recognizer = load(
         options.model,
         options.device,
+        engine=engine,
         precision=options.precision,
         num_segments=options.num_segments,
     )
+    if options.engine == "auto" and recognizer.engine.name != "torch":
+        say(f"engine {recognizer.engine.name}, {recognizer.precision}, on {recognizer.device}")
     if options.window is None or stride is None:
         videos = _whole_videos(recognizer, paths, options)
         stride = None

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from gtdnet.data.dataset import read_views
 from gtdnet.data.sampling import eval_indices
-from gtdnet.data.transforms import eval_views, normalise
-from gtdnet.device import autocast, resolve_device, resolve_precision
+from gtdnet.data.transforms import eval_views
 from gtdnet.errors import InputError
-from gtdnet.models.model_file import ModelFile, load_model
+from gtdnet.infer.engine import build_engine, choose_for, open_engine
+from gtdnet.infer.exported import ExportedFile, open_model
+from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.model_file import ModelFile
 
 
 class ClassScore(NamedTuple):
@@ -30,27 +32,63 @@ class Recognizer:
     """A model on its device together with the spec that says how its input is made.
 
     Args:
-        model_file: its model is moved to the device and set to eval mode.
+        model_file: its model is moved to the device and set to eval mode. Or an exported file.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        precision: "fp32", "bf16", "fp16", or "auto".
+        engine: what computes: one of :data:`gtdnet.infer.engine.ENGINES` or "auto"; default:
+            torch, and of an exported file its own.
+        precision: "fp32", "bf16", "fp16", or "auto"; default: fp32, and of an exported file its
+            own.
 
     Attributes:
-        model, spec, metrics, provenance: the model file's.
-        device, precision: as resolved.
+        spec, metrics, provenance: the model file's.
+        engine: maps frames to logits (:class:`gtdnet.infer.engine.Engine`).
+        device, precision: the engine's.
 
     Raises:
-        ValueError: a device or precision that this machine does not have.
+        ValueError: an engine, device or precision that this machine does not have.
     """
 
     def __init__(
-        self, model_file: ModelFile, device: str = "auto", *, precision: str = "fp32"
+        self,
+        model_file: ModelFile | ExportedFile,
+        device: str = "auto",
+        *,
+        engine: str | None = None,
+        precision: str | None = None,
     ) -> None:
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
-        self.model = model_file.model.eval().to(self.device)
+        choice = choose_for(model_file, engine, device, precision)
+        if isinstance(model_file, ModelFile):
+            self._model = model_file.model.eval().to(choice.device)
+            self.engine = build_engine(
+                self._model,
+                model_file.spec,
+                choice.name,
+                device=str(choice.device),
+                precision=choice.precision,
+            )
+        else:
+            self._model = None
+            self.engine = open_engine(model_file, choice)
+        self.device = self.engine.device
+        self.precision = self.engine.precision
         self.spec = model_file.spec
         self.metrics = model_file.metrics
         self.provenance = model_file.provenance
+        self._path = model_file.path
+
+    @property
+    def model(self) -> VideoClassifier:
+        """The model file's network: normalised clips [N, T*f, 3, H, W] -> logits [N, K].
+
+        Raises:
+            ValueError: there is none in an exported file.
+        """
+        if self._model is None:
+            raise InputError(
+                f"{self._path}: an exported model holds no PyTorch network; give the model file "
+                f"(.safetensors) that it was made from"
+            )
+        return self._model
 
     def predict(
         self,
@@ -111,10 +149,7 @@ class Recognizer:
         probabilities = []
         try:
             for part in views.flatten(0, 1).split(batch_size):
-                clip = normalise(part.to(self.device, non_blocking=True), self.spec)
-                with autocast(self.device, self.precision):
-                    logits = self.model(clip)
-                probabilities.append(logits.float().softmax(dim=-1))
+                probabilities.append(self.engine(part).softmax(dim=-1))
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the memory of {self.device} does not hold batch_size={batch_size} views at once; "
@@ -144,21 +179,27 @@ def load(
     path: str | Path,
     device: str = "auto",
     *,
-    precision: str = "fp32",
+    engine: str | None = None,
+    precision: str | None = None,
     num_segments: int | None = None,
 ) -> Recognizer:
-    """Load a model file (``*.safetensors``) for recognition.
+    """Load a model file (``*.safetensors``) or an exported one (``*.onnx``, ``*.xml``).
 
     Args:
-        path: the model file, or hf://user/name[@revision][/file] for one on the hub.
+        path: the file, or hf://user/name[@revision][/file] for one on the hub.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        precision: "fp32", "bf16", "fp16", or "auto" (what is fast on the device).
+        engine: "torch", "compile", "onnx", "openvino", or "auto" (OpenVINO on a CPU where it is
+            installed, else torch); default: torch, and of an exported file its own.
+        precision: "fp32", "bf16", "fp16", or "auto" (what is fast on the device); default: fp32,
+            and of an exported file its own.
         num_segments: frames per clip, if others than the model was trained with.
 
     Raises:
-        ValueError: not a model file, or a device or precision that this machine does not have.
+        ValueError: not a model file, or an engine, device or precision that this machine does not
+            have.
     """
-    return Recognizer(load_model(path, num_segments=num_segments), device, precision=precision)
+    file = open_model(path, num_segments=num_segments)
+    return Recognizer(file, device, engine=engine, precision=precision)
 
 
 def check_topk(topk: int) -> None:

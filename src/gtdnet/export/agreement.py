@@ -1,0 +1,83 @@
+"""Whether an exported model gives the logits of the one that it was made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import cycle
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+TOLERANCES: Mapping[str, float] = MappingProxyType({"fp32": 1e-4, "bf16": 0.25, "int8": 1.0})
+"""Largest difference of any logit, by precision, in units of the logits' spread.
+
+fp32: runtimes add up in other orders, which moves the seventh digit. bf16 keeps 8 binary digits of
+every number, int8 256 steps of every range; a few per cent and some ten per cent of the spread are
+left after tens of layers. A graph that computes something else is off by more than the spread. What
+int8 does to the accuracy is measured by itself (:mod:`gtdnet.export.quantisation`).
+"""
+
+BATCHES = (1, 3)
+"""Clips that are given at a time, in turn: none is the number that the graph was made with."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two sets of logits of the same clips.
+
+    Attributes:
+        clips: how many.
+        difference: the largest of any logit.
+        spread: standard deviation of a clip's logits over the classes, root mean square over the
+            clips.
+        top1: share of the clips with the same best class.
+    """
+
+    clips: int
+    difference: float
+    spread: float
+    top1: float
+
+    @property
+    def relative(self) -> float:
+        """The largest difference in units of the spread."""
+        if self.spread == 0:
+            return math.inf if self.difference else 0.0
+        return self.difference / self.spread
+
+    def disagrees(self, precision: str) -> str | None:
+        """What is wrong for this precision; None: nothing."""
+        tolerance = TOLERANCES[precision]
+        if not self.relative <= tolerance:  # nor is NaN
+            return (
+                f"its logits differ by up to {self.relative:.2g} of their spread over "
+                f"{self.clips} clips, {precision} allows {tolerance:g}"
+            )
+        if precision == "fp32" and self.top1 < 1:
+            different = self.clips - round(self.top1 * self.clips)
+            return f"it gives {different} of {self.clips} clips another best class"
+        return None
+
+
+def compare(reference: Tensor, logits: Tensor) -> Agreement:
+    """How well logits [N, K] agree with those of the reference."""
+    return Agreement(
+        len(reference),
+        float((logits - reference).abs().max()),
+        float(reference.var(dim=1, correction=0).mean().sqrt()),
+        float((logits.argmax(1) == reference.argmax(1)).float().mean()),
+    )
+
+
+def in_batches(compute: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    """Logits [N, K] of clips [N, ...], computed in batches of :data:`BATCHES` in turn."""
+    sizes, logits, done = cycle(BATCHES), [], 0
+    with torch.inference_mode():
+        while done < len(clips):
+            batch = clips[done : done + next(sizes)]
+            logits.append(compute(batch).float().cpu())
+            done += len(batch)
+    return torch.cat(logits)

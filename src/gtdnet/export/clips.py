@@ -1,0 +1,76 @@
+"""Real clips to check and to calibrate with: the user's, or the built-in dataset's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gtdnet.data.annotations import VideoRecord
+from gtdnet.data.dataset import EvalClips, Failure
+from gtdnet.data.sampling import eval_indices
+from gtdnet.data.spec import ClipSpec
+from gtdnet.data.synthetic import EDITIONS, render_clip
+from gtdnet.data.transforms import eval_views
+from gtdnet.errors import InputError
+from gtdnet.progress import progress_bar, say
+
+EDITION = "easy"
+"""Of the built-in dataset."""
+
+
+def read_clips(records: Sequence[VideoRecord], spec: ClipSpec, what: str) -> Tensor:
+    """The centre view of one clip of each record: uint8 [N, T*f, 3, crop, crop].
+
+    Those that cannot be decoded are named and left out.
+
+    Raises:
+        ValueError: none can be decoded.
+    """
+    views, failures = [], []
+    dataset = EvalClips(records, spec)
+    with progress_bar(f"reading {what}", len(records)) as advance:
+        for index in range(len(records)):
+            sample = dataset[index]
+            if isinstance(sample, Failure):
+                failures.append(sample)
+                say(f"left out: {sample.path}: {sample.reason}")
+            else:
+                views.append(sample.views[0])
+            advance(1)
+    if not views:
+        first = failures[0]
+        raise InputError(f"none of the {len(records)} clips can be read, such as {first.path}")
+    return torch.stack(views)
+
+
+def built_in_clips(spec: ClipSpec) -> Tensor:
+    """A clip of each class of the built-in dataset: uint8 [N, T*f, 3, crop, crop]."""
+    clips = []
+    for label in range(len(EDITIONS[EDITION].class_names)):
+        frames = torch.from_numpy(render_clip(EDITION, label, 0, 0)).permute(0, 3, 1, 2)
+        indices = eval_indices(spec, len(frames), 1).reshape(-1)
+        clips.append(eval_views(frames[torch.from_numpy(indices)], spec)[0])
+    return torch.stack(clips)
+
+
+def spaced(records: Sequence[VideoRecord], count: int) -> list[VideoRecord]:
+    """At most ``count`` of the records, evenly spaced."""
+    chosen = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
+    return [records[i] for i in chosen]
+
+
+def balanced(records: Sequence[VideoRecord], count: int, seed: int) -> list[VideoRecord]:
+    """At most ``count`` records, of every class as many as there are or as of any other.
+
+    A pure function of its arguments; in the order of the records.
+    """
+    rng = np.random.default_rng(seed)
+    of_class: dict[int | None, list[int]] = {}
+    for i in rng.permutation(len(records)).tolist():
+        of_class.setdefault(records[i].label, []).append(i)
+    rounds = ((turn, i) for indices in of_class.values() for turn, i in enumerate(indices))
+    order = [i for _, i in sorted(rounds, key=lambda pair: pair[0])]  # one of each, then a second
+    return [records[i] for i in sorted(order[:count])]

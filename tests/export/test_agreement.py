@@ -1,0 +1,121 @@
+"""Comparing logits and choosing clips: tables."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gtdnet.data.annotations import VideoRecord
+from gtdnet.evaluate import Evaluation
+from gtdnet.export.agreement import Agreement, compare, in_batches
+from gtdnet.export.clips import balanced, spaced
+from gtdnet.export.quantisation import compare_top1
+
+
+def test_compare() -> None:
+    reference = torch.tensor([[0.0, 2.0], [1.0, 5.0], [3.0, 1.0]])  # spreads 1, 2 and 1
+    logits = reference + torch.tensor([[0.0, 0.1], [0.0, 0.0], [0.0, 2.5]])
+    found = compare(reference, logits)
+    assert found.clips == 3
+    assert found.difference == pytest.approx(2.5)
+    assert found.spread == pytest.approx(math.sqrt(2))
+    assert found.relative == pytest.approx(2.5 / math.sqrt(2))
+    assert found.top1 == pytest.approx(2 / 3)
+    assert compare(reference, reference).relative == 0
+
+
+@pytest.mark.parametrize(
+    ("difference", "top1", "precision", "message"),
+    [
+        (1e-4, 1.0, "fp32", None),
+        (3e-4, 1.0, "fp32", "its logits differ by up to 0.00015 of their spread over 8 clips"),
+        (1e-5, 0.75, "fp32", "it gives 2 of 8 clips another best class"),
+        (0.4, 0.75, "bf16", None),
+        (0.6, 1.0, "bf16", "differ by up to 0.3 of their spread over 8 clips, bf16 allows 0.25"),
+        (1.8, 0.5, "int8", None),
+        (2.2, 1.0, "int8", "int8 allows 1"),
+        (math.nan, 1.0, "int8", "differ by up to nan"),
+    ],
+)
+def test_disagreement(difference: float, top1: float, precision: str, message: str | None) -> None:
+    reason = Agreement(8, difference, 2.0, top1).disagrees(precision)
+    assert (reason is None) == (message is None)
+    assert message is None or message in (reason or "")
+
+
+def test_a_model_that_always_answers_the_same_agrees_with_itself() -> None:
+    assert compare(torch.ones(4, 3), torch.ones(4, 3)).disagrees("fp32") is None
+    assert compare(torch.ones(4, 3), torch.ones(4, 3) + 1e-3).disagrees("fp32") is not None
+
+
+def test_batches_of_other_sizes() -> None:
+    sizes = []
+
+    def compute(clips: Tensor) -> Tensor:
+        sizes.append(len(clips))
+        return clips.double()
+
+    clips = torch.arange(9.0)[:, None]
+    logits = in_batches(compute, clips)
+    assert sizes == [1, 3, 1, 3, 1]
+    assert logits.dtype == torch.float32
+    assert torch.equal(logits, clips)
+
+
+def records(labels: str) -> list[VideoRecord]:
+    return [
+        VideoRecord(str(i), f"{i}.mp4", None if label == "-" else int(label))
+        for i, label in enumerate(labels)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "shares"),
+    [
+        (3, {0: 1, 1: 1, 2: 1}),
+        (6, {0: 2, 1: 2, 2: 2}),
+        (9, {0: 4, 1: 3, 2: 2}),
+        (10, {0: 5, 1: 3, 2: 2}),
+        (99, {0: 6, 1: 3, 2: 2}),
+    ],
+)
+def test_balanced(count: int, shares: dict[int, int]) -> None:
+    listed = records("00000011122")
+    chosen = balanced(listed, count, seed=1)
+    assert {label: sum(r.label == label for r in chosen) for label in shares} == shares
+    assert chosen == [record for record in listed if record in chosen]  # in their order
+    assert balanced(listed, count, seed=1) == chosen
+
+
+def test_balanced_by_another_seed_and_without_labels() -> None:
+    listed = records("0" * 40)
+    assert balanced(listed, 10, seed=1) != balanced(listed, 10, seed=2)
+    assert len(balanced(records("----"), 3, seed=0)) == 3
+
+
+def test_spaced() -> None:
+    assert [r.id for r in spaced(records("0" * 10), 4)] == ["0", "3", "6", "9"]
+    assert [r.id for r in spaced(records("00"), 4)] == ["0", "1"]
+
+
+def test_top1_before_and_after() -> None:
+    labels = np.array([0] * 10 + [-1])
+
+    def evaluation(correct: int) -> Evaluation:
+        scores = np.zeros((11, 2), np.float32)
+        scores[:, 1] = 0.5
+        scores[:correct, 0] = 1
+        return Evaluation(("a", "b"), tuple(map(str, range(11))), scores, labels, ())
+
+    found = compare_top1(evaluation(9), evaluation(7))
+    assert found["clips"] == 10  # those with a label
+    assert found["top1_before"] == pytest.approx(0.9)
+    assert found["top1_after"] == pytest.approx(0.7)
+    assert found["top1_lost"] == pytest.approx(0.2)
+    low, high = found["top1_lost_interval"]
+    assert low < 0.2 < high
+    assert compare_top1(evaluation(7), evaluation(9))["top1_lost"] == pytest.approx(-0.2)
