@@ -59,6 +59,7 @@ def section(path: Path) -> str:
         sys.exit(f"{path} holds no mapping of names to results; write it anew by its command")
     title = results.get("title") or path.stem.replace("_", " ").capitalize()
     render = ablation if {"grid", "variants", "runs"} <= set(results) else plain
+    render = bench if "bench" in results else render
     title, render = SECTIONS.get(path.stem, (title, render))
     try:
         body = render(results)
@@ -175,6 +176,15 @@ def ablation(results: Results) -> str:
             for run in results["runs"]
             if run["status"] == "failed"
         ),
+    )
+
+
+def bench(results: Results) -> str:
+    from gtdnet.bench.result import blocks
+
+    return "\n\n".join(
+        "\n".join(map(parts, block.splitlines())) if isinstance(block, str) else table(*block)
+        for block in blocks(results)
     )
 
 

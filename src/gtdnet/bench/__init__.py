@@ -1,0 +1,1 @@
+"""How fast models, data and training steps are here, always beside what they are made of."""

@@ -1,0 +1,124 @@
+"""A case as a call: a model in an engine, or as the module that it is, on frames made at random."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.device import autocast, resolve_precision, to_channels_last
+from gtdnet.errors import InputError
+from gtdnet.infer.engine import build_engine, unavailable
+from gtdnet.nn import fast_path
+
+LAYOUTS = ("nchw", "channels_last")
+MODULES = ("eager", "plain", "eager-graph", "compile-graph")
+"""Ways to run the module itself, without an engine that prepares it for inference."""
+
+GRAPHS = ("eager-graph", "compile-graph")
+
+Call = Callable[[], Tensor]
+
+
+def why_not(engine: str, device: torch.device) -> str | None:
+    """Why an engine, or a way to run the module, cannot be used here; None: it can."""
+    if engine in GRAPHS and device.type != "cuda":
+        return f"{engine} needs a CUDA device, for it replays CUDA graphs"
+    if engine in MODULES or engine == "auto":
+        return None
+    return unavailable(engine, device)
+
+
+def make_call(
+    model: nn.Module,
+    spec: ClipSpec,
+    *,
+    engine: str,
+    precision: str,
+    layout: str | None,
+    batch_size: int,
+    threads: int,
+    device: torch.device,
+) -> tuple[Call, str, str]:
+    """A call of the model on clips that stay where it computes; engine and precision as resolved.
+
+    Raises:
+        ValueError: no such engine, precision or layout here.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (batch_size, spec.frames_per_clip, 3, spec.crop_size, spec.crop_size)
+    clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
+    if engine not in MODULES:
+        built = build_engine(
+            model,
+            spec,
+            engine,
+            device=str(device),
+            precision=precision,
+            threads=threads,
+            # Ranges of values change answers, not times.
+            calibration=clips if precision == "int8" else None,
+        )
+        clips = clips.to(built.device)
+        return lambda: built(clips), built.name, built.precision
+    if precision == "int8":
+        raise InputError(f"engine {engine} has no int8; use engine openvino")
+    precision = resolve_precision(precision, device)
+    module = _Frames(model, spec, precision, fast=engine != "plain").eval().to(device)
+    if layout == "channels_last":
+        to_channels_last(module)
+    if engine == "eager-graph":
+        return _replayed(module, clips), engine, precision
+    if engine == "compile-graph":
+        module.compile(mode="reduce-overhead")
+
+    def call() -> Tensor:
+        # torch.compile keeps away from inference_mode's tensors.
+        with torch.no_grad() if engine == "compile-graph" else torch.inference_mode():
+            return module(clips)
+
+    return call, engine, precision
+
+
+class _Frames(nn.Module):
+    """uint8 clips [N, T*f, 3, H, W] -> logits float32 [N, K], by the module as it is."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, spec: ClipSpec, precision: str, fast: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.precision = precision
+        self.fast = fast
+        # As buffers: CUDA graphs cannot hold gtdnet.data.transforms.normalise's copies to the GPU.
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        context = contextlib.nullcontext() if self.fast else fast_path(False)
+        with context, autocast(clips.device, self.precision):
+            return self.model((clips / 255 - self.mean) / self.std).float()
+
+
+def _replayed(module: nn.Module, clips: Tensor) -> Call:
+    """The module's kernels recorded once as a CUDA graph; a call replays it."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.inference_mode():
+        stream = torch.cuda.Stream(clips.device)
+        stream.wait_stream(torch.cuda.current_stream(clips.device))
+        with torch.cuda.stream(stream):  # libraries prepare themselves, which a graph cannot hold
+            for _ in range(3):
+                module(clips)
+        torch.cuda.current_stream(clips.device).wait_stream(stream)
+        with torch.cuda.graph(graph):
+            logits = module(clips)
+
+    def call() -> Tensor:
+        graph.replay()
+        return logits
+
+    return call

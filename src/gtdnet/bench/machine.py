@@ -1,0 +1,245 @@
+"""The machine that something is measured on: what it is, what else it does, what it could do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+import gtdnet
+from gtdnet.bench.timing import rounded
+from gtdnet.device import num_cores
+
+_FLAGS = (  # instructions that decide how fast products of matrices are
+    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16",
+    "amx_int8", "amx_fp16", "asimddp", "bf16", "i8mm", "sve",
+)  # fmt: skip
+_INT8_NEEDS = ("int8", "fp32")  # to be compared
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Processor, cores, memory, system, and the GPU if that is the device; JSON-ready."""
+    info = _read("/proc/cpuinfo")
+    name = _field(info, "model name") or platform.processor() or platform.machine()
+    present = set((_field(info, "flags") or _field(info, "Features") or "").split())
+    machine: dict[str, Any] = {
+        "processor": name,
+        "cores": num_cores(),
+        "flags": " ".join(flag for flag in _FLAGS if flag in present),
+        "memory_gib": _memory_gib(),
+        "system": platform.platform(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        machine["gpu"] = properties.name
+        machine["gpu_memory_gib"] = round(properties.total_memory / 2**30, 1)
+        machine["cuda"] = torch.version.cuda
+    return machine
+
+
+def versions(packages: Iterable[str] = ()) -> dict[str, str]:
+    """Of gtdnet, Python, PyTorch and those of the packages that are installed."""
+    found = {
+        "gtdnet": gtdnet.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class LoadWatch:
+    """What else the machine does while this context lasts.
+
+    Attributes:
+        child_cpu: CPU seconds of this process's own children; add to it what is known of them.
+    """
+
+    def __init__(self) -> None:
+        self.child_cpu = 0.0
+        self._average: float | None = None
+        self._start: tuple[float, float, _Ticks | None] = (0.0, 0.0, None)
+        self._end = self._start
+
+    def __enter__(self) -> LoadWatch:
+        if hasattr(os, "getloadavg"):
+            self._average = os.getloadavg()[0]
+        self._start = _now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end = _now()
+
+    def to_dict(self, waited: float | None = None) -> dict[str, Any]:
+        """JSON-ready.
+
+        ``load_average``: of the minute before. ``seconds``: how long was measured.
+        ``cores_used_by_others``: mean number of cores that other processes kept busy meanwhile,
+        and ``stolen``: share of the time that a host gave to other machines; both null where the
+        system does not tell (they are Linux's). ``waited``: the given share of their wall time that
+        single-threaded calls had no core.
+        """
+        wall, cpu = (end - start for start, end in zip(self._start[:2], self._end[:2], strict=True))
+        first, last = self._start[2], self._end[2]
+        others = stolen = None
+        if first and last and wall > 0:
+            others = max(0.0, (last.busy - first.busy - cpu - self.child_cpu) / wall)
+            stolen = (last.stolen - first.stolen) / max(last.all - first.all, 1e-9)
+        return {
+            "load_average": rounded(self._average, 3),
+            "seconds": rounded(wall),
+            "cores_used_by_others": rounded(others, 3),
+            "stolen": rounded(stolen, 3),
+            "waited": None if waited is None else rounded(max(0.0, waited), 3),
+        }
+
+
+def describe_load(load: dict[str, Any], cores: int) -> str:
+    """What :meth:`LoadWatch.to_dict` gave, in one line."""
+    others, stolen = load["cores_used_by_others"], load["stolen"] or 0.0
+    waited = load["waited"] or 0.0
+    average = load["load_average"]
+    facts = []
+    if others is not None:
+        facts.append(f"other processes kept {others:.2f} of {cores} cores busy")
+    if average is not None:
+        facts.append(f"load average {average:.2f} before")
+    if stolen > 0.01:
+        facts.append(f"the host took {100 * stolen:.0f} % of the time")
+    if waited > 0.05:
+        facts.append(f"calls waited {100 * waited:.0f} % of their time for a core")
+    busy = (others or 0.0) > 0.1 or stolen > 0.01 or waited > 0.05
+    if others is None:
+        busy = busy or (average or 0.0) > 0.5
+    verdict = "other load: wall times are too long" if busy else "quiet machine"
+    return f"{verdict} ({', '.join(facts)})" if facts else verdict
+
+
+def measured_peak(
+    precision: str, device: torch.device, clock: str, size: int | None = None, repeats: int = 5
+) -> float | None:
+    """GFLOP/s of the fastest of some products of two square matrices, by the clock.
+
+    On a CPU also of 3x3 convolutions: which of the two is faster depends on the libraries behind
+    them. (On a GPU a convolution may be computed with less arithmetic than it counts.) With as many
+    threads as PyTorch has now. None where PyTorch has no such product, or int8 ones no faster than
+    fp32's. Other than in :func:`gtdnet.bench.timing.ratio` it is the best, not the median: it
+    stands for what the processor can do.
+    """
+    size = size or (8192 if device.type == "cuda" else 2048)
+    if precision == "int8":
+        # Without instructions for it PyTorch falls back on a loop that takes minutes at full size.
+        try:
+            small = [_rate(_product(p, device, size // 8), device, clock, 3) for p in _INT8_NEEDS]
+        except (RuntimeError, AttributeError):
+            return None
+        if small[0] < small[1]:
+            return None
+    rates = [_rate(_product(precision, device, size), device, clock, repeats)]
+    if device.type == "cpu" and precision != "int8":
+        rates.append(_rate(_convolution(precision, size // 8), device, clock, repeats))
+    return max(rates)
+
+
+class _Work(NamedTuple):
+    """Something to compute, and how many floating point operations that is."""
+
+    call: Callable[[], torch.Tensor]
+    flops: int
+
+
+def _product(precision: str, device: torch.device, size: int) -> _Work:
+    if precision == "int8":
+        a, b = (torch.randint(-9, 9, (size, size), device=device).to(torch.int8) for _ in range(2))
+        multiply = torch._int_mm  # pyright: ignore[reportPrivateImportUsage]
+    else:
+        a, b = (torch.randn(size, size, device=device).to(_DTYPES[precision]) for _ in range(2))
+        multiply = torch.mm
+    return _Work(lambda: multiply(a, b), 2 * size**3)
+
+
+def _convolution(precision: str, channels: int, images: int = 8, side: int = 56) -> _Work:
+    layout = {"dtype": _DTYPES[precision], "memory_format": torch.channels_last}
+    x = torch.randn(images, channels, side, side).to(**layout)
+    weight = torch.randn(channels, channels, 3, 3).to(**layout)
+    flops = 2 * images * side**2 * 9 * channels**2
+    return _Work(lambda: F.conv2d(x, weight, padding=1), flops)
+
+
+@torch.inference_mode()
+def _rate(work: _Work, device: torch.device, clock: str, repeats: int) -> float:
+    """GFLOP/s of the fastest of several calls."""
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as convolutions
+        work.call()
+        best = min(_seconds(work.call, device, clock) for _ in range(repeats))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+    return work.flops / best / 1e9
+
+
+def _seconds(call: Callable[[], object], device: torch.device, clock: str) -> float:
+    calls = 1
+    if device.type == "cuda":
+        calls = 20  # starting and awaiting one takes time too
+        torch.cuda.synchronize(device)
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    start = now()
+    for _ in range(calls):
+        call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return max((now() - start) / calls, 1e-9)
+
+
+class _Ticks:
+    """CPU seconds of the whole machine since it started, of /proc/stat."""
+
+    def __init__(self, line: str) -> None:
+        ticks = [int(word) / os.sysconf("SC_CLK_TCK") for word in line.split()[1:9]]
+        user, nice, system, idle, waiting, interrupt, soft, self.stolen = ticks
+        self.busy = user + nice + system + interrupt + soft
+        self.all = self.busy + idle + waiting + self.stolen
+
+
+def _now() -> tuple[float, float, _Ticks | None]:
+    """Wall clock, CPU seconds of this process, CPU seconds of the machine."""
+    line = _read("/proc/stat").partition("\n")[0]
+    ticks = _Ticks(line) if len(line.split()) > 8 else None
+    return time.perf_counter(), time.process_time(), ticks
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _field(text: str, name: str) -> str:
+    """The value of the first "name : value" line; empty if there is none."""
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -1,0 +1,122 @@
+"""The networks that a bench is about, and the plain 2D ones that they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.errors import InputError
+from gtdnet.models.complexity import Complexity, complexity
+from gtdnet.models.model_file import load_model
+from gtdnet.models.zoo import create_model, frames_per_segment, model_options, parse_name
+
+_SUFFIX, _HUB = ".safetensors", "hf://"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A named model with the options that are given to it, or the one in a model file.
+
+    Attributes:
+        name: as ``gtdnet models`` lists it.
+        options: names and values, sorted.
+        path: the model file; None: weights are random, which changes no time.
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.path
+        given = ",".join(f"{key}={value}" for key, value in self.options)
+        return f"{self.name}({given})" if given else self.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; :meth:`from_dict` gives the same network back."""
+        return {"name": self.name, "options": dict(self.options), "path": self.path}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Network:
+        """The network that ``to_dict`` described."""
+        return cls(values["name"], _sorted(values["options"].items()), values["path"])
+
+    def floor(self) -> Network:
+        """The plain 2D ResNet of the same depth and width: nothing made of it can be faster."""
+        width = dict(self.options).get("width", 1.0)
+        options = () if width == 1 else (("width", width),)
+        return Network(f"tsn_resnet{parse_name(self.name)[1]}", options)
+
+    def build(
+        self, num_classes: int, num_segments: int, crop_size: int
+    ) -> tuple[nn.Module, ClipSpec]:
+        """The model, ready for inference, and the spec of its input; a file has its own classes.
+
+        Raises:
+            ValueError: an argument out of range.
+        """
+        if self.path:
+            file = load_model(self.path, num_segments=num_segments)
+            short_side = max(file.spec.short_side, crop_size)
+            return file.model, file.spec.with_options(crop_size=crop_size, short_side=short_side)
+        model = create_model(self.name, num_classes, num_segments, **dict(self.options))
+        return model.eval(), self.spec(num_classes, num_segments, crop_size)
+
+    def spec(self, num_classes: int, num_segments: int, crop_size: int) -> ClipSpec:
+        """The spec of a clip for the named model; classes are called by their numbers."""
+        return ClipSpec(
+            tuple(map(str, range(num_classes))),
+            num_segments=num_segments,
+            short_side=crop_size,
+            crop_size=crop_size,
+            frames_per_segment=frames_per_segment(self.name),
+        )
+
+    @cache  # noqa: B019 -- networks are few and small
+    def cost(self, num_classes: int, num_segments: int, crop_size: int) -> Complexity:
+        """What one clip costs, counted."""
+        return complexity(self.name, num_classes, num_segments, crop_size, **dict(self.options))
+
+
+def find_networks(models: Sequence[str], options: Mapping[str, Any]) -> list[Network]:
+    """Names and model files as networks; each named model gets those of the options it knows.
+
+    Raises:
+        ValueError: no models, no such model or file, or an option that none of them knows.
+    """
+    if not models:
+        raise InputError("no model given; name one or more, such as gtdnet_resnet50")
+    found: list[Network] = []
+    known: set[str] = set()
+    for model in models:
+        if model.endswith(_SUFFIX) or model.startswith(_HUB):
+            file = load_model(model)
+            found.append(Network(file.model.name, _sorted(file.model.options.items()), model))
+            continue
+        own = model_options(model)
+        known |= set(own)
+        found.append(Network(model, _sorted((k, v) for k, v in options.items() if k in own)))
+    if unknown := sorted(set(options) - known):
+        raise InputError(
+            f"none of the models {', '.join(models)} has an option {unknown[0]!r}; "
+            f"gtdnet models lists them"
+        )
+    return list(dict.fromkeys(found))
+
+
+def own_size(models: Sequence[str]) -> tuple[int, int]:
+    """num_segments and crop_size of the first model: those of its file, else 8 and 224."""
+    if models and (models[0].endswith(_SUFFIX) or models[0].startswith(_HUB)):
+        spec = load_model(models[0]).spec
+        return spec.num_segments, spec.crop_size
+    return 8, 224
+
+
+def _sorted(options: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in options))

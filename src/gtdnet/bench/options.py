@@ -1,0 +1,122 @@
+"""What all benches can be told, and lists that are written with commas between."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gtdnet.bench.timing import check_budget
+from gtdnet.errors import InputError
+
+
+@dataclass
+class MeasureOptions:
+    """Measuring
+
+    Args:
+        device: auto, cpu or cuda.
+        threads: of PyTorch and the engines, with commas between; default: PyTorch's own number.
+        clock: of ratios and shares: auto (cpu on a CPU, gpu on a GPU), cpu (CPU time of all threads
+            together), gpu or wall.
+        seconds: the budget of the timing itself, beside making and warming up what is timed.
+        tolerance: stop before that once half the 95 % interval of each ratio is at most this share
+            of it (0: never).
+        memory: measure memory too: on a CPU in a process of its own for each case.
+        output: YAML file for the results.
+        overwrite: replace that file if there is one.
+    """
+
+    device: str = "auto"
+    threads: str | None = None
+    clock: str = "auto"
+    seconds: float = 60.0
+    tolerance: float = 0.01
+    memory: bool = True
+    output: str | None = None
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Raise InputError for a value out of range."""
+        check_budget(self.seconds, self.tolerance)
+        check_output(self.output, self.overwrite)
+
+    def thread_counts(self) -> list[int]:
+        """The numbers of threads."""
+        if self.threads is None:
+            return [torch.get_num_threads()]
+        return numbers("threads", self.threads)
+
+
+def check_output(output: str | None, overwrite: bool) -> None:
+    """Raise InputError unless results can go to this file; before anything is measured."""
+    if output is None:
+        return
+    if Path(output).suffix not in (".yaml", ".yml"):
+        raise InputError(f"--output {output}: the results are YAML; give a name that ends in .yaml")
+    if Path(output).exists() and not overwrite:
+        raise InputError(f"{output}: exists already; give another --output, or --overwrite")
+
+
+def check_sizes(**values: tuple[int, int]) -> None:
+    """Raise InputError for the first of name=(value, least) that is below its least."""
+    for name, (value, least) in values.items():
+        if value < least:
+            raise InputError(f"{name} must be at least {least}, got {value}")
+
+
+def words(option: str, text: str, choices: Sequence[str] = ()) -> list[str]:
+    """The different words of "a,b".
+
+    Raises:
+        ValueError: none, or one that is not among the choices.
+    """
+    found = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not found:
+        raise InputError(f"--{option} is empty; give one or more, with commas between")
+    for word in found:
+        if choices and word not in choices:
+            raise InputError(f"--{option}: unknown {word!r}; choose of {', '.join(choices)}")
+    return found
+
+
+def numbers(option: str, text: str) -> list[int]:
+    """The different whole numbers, 1 or more, of "1,8".
+
+    Raises:
+        ValueError: none, or something else among them.
+    """
+    found = words(option, text)
+    if not all(word.isdecimal() and int(word) for word in found):
+        raise InputError(f"--{option}: expected whole numbers such as 1,8, got {text!r}")
+    return list(dict.fromkeys(map(int, found)))
+
+
+def command(program: str, options: Any, positional: str = "") -> str:
+    """The command line that gives these options: those that are not at their defaults.
+
+    Without --overwrite, which changes no result.
+
+    ``positional`` names the field that is given without its name.
+    """
+    line = [*program.split(), *map(str, getattr(options, positional) if positional else ())]
+    for option in fields(options):
+        value = getattr(options, option.name)
+        made = option.default_factory
+        default = option.default if made is MISSING else made()
+        if option.name in (positional, "overwrite") or value == default:
+            continue
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                line += [f"--{option.name}.{key}", _word(entry)]
+        else:
+            line += [f"--{option.name}", _word(value)]
+    return shlex.join(line)
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,360 @@
+"""What a bench found: the envelope it travels in, its file, and its tables."""
+
+from __future__ import annotations
+
+import datetime
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+
+from gtdnet.bench.machine import describe_load, describe_machine, versions
+from gtdnet.bench.memory import taken_mib
+from gtdnet.files import write_text
+
+Result = Mapping[str, Any]
+_Cell = Callable[[Mapping[str, Any]], str]
+_Columns = dict[str, _Cell]
+
+
+class Table(NamedTuple):
+    """Heads, and rows of text under them."""
+
+    heads: list[str]
+    rows: list[list[str]]
+
+
+def envelope(
+    kind: str, title: str, command: str, device: torch.device, packages: Iterable[str] = ()
+) -> dict[str, Any]:
+    """What every result begins with: what it is, the command, when, with and on what."""
+    return {
+        "title": title,
+        "bench": kind,
+        "command": command,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(packages),
+        "machine": describe_machine(device),
+    }
+
+
+def save(result: Result, output: str | None) -> None:
+    """Write a result as YAML, atomically; nothing without an output."""
+    if output:
+        write_text(output, yaml.safe_dump(dict(result), sort_keys=False, allow_unicode=True))
+
+
+def blocks(result: Result) -> list[str | Table]:
+    """A result as sentences and tables, for the terminal and for documents.
+
+    Raises:
+        KeyError: the result lacks something.
+    """
+    return _BLOCKS[result["bench"]](result)
+
+
+def text(result: Result) -> str:
+    """The blocks for a terminal."""
+    return "\n\n".join(_filled(b) if isinstance(b, str) else _aligned(b) for b in blocks(result))
+
+
+# ------------------------------------------------------------------------------------ models
+
+_CLOCKS = {"cpu": "CPU time", "gpu": "GPU time", "wall": "wall time"}
+_SECONDS = {"cpu": "CPU-second", "gpu": "GPU second", "wall": "second"}
+
+
+def _models(result: Result) -> list[str | Table]:
+    cases, clock = result["cases"], result["clock"]
+    fixed, varying = _settings(cases, _MODEL_SETTINGS)
+    columns: _Columns = {
+        "model": lambda c: c["model"],
+        **varying,
+        **_times("ms", clock),
+        "GMACs": lambda c: _number(c["gmacs"]),
+        "GFLOP/s": lambda c: _number(c["gflops"]),
+        "of peak": lambda c: _percent(c["share_of_peak"]),
+        **_memory_columns(cases),
+        "/ floor": lambda c: _ratio(c["vs_floor"]),
+    }
+    if result["reference"]:
+        columns["x reference"] = lambda c: _ratio(c["vs_reference"])
+    peaks = [
+        f"{_number(p['gflops'])} in {p['precision']}" + _threads(p["threads"], result)
+        for p in result["peak_gflops"]
+        if p["gflops"]
+    ]
+    reference = (
+        f" x reference: how many times as fast as {result['reference']}, plain, fp32 and NCHW."
+        if result["reference"]
+        else ""
+    )
+    legend = f"""ms, p95, clips/s: wall time. / floor: {_CLOCKS[clock]} as a multiple of that of
+        the plain 2D network in the same setting, median of {result["rounds"]} rounds and its 95 %
+        interval.{reference} GFLOP/s: 2 x MACs per {_SECONDS[clock]}; the most seen here:
+        {" and ".join(peaks) or "unknown"}. {_memory_legend(cases)}"""
+    return [
+        *([f"The same for all: {fixed}."] if fixed else []),
+        _table(columns, cases),
+        *_few_rounds(result),
+        _line(legend),
+        *_load(result),
+        *_left_out(result),
+        *_operators(cases),
+    ]
+
+
+def _threads(threads: int, result: Result) -> str:
+    several = len({p["threads"] for p in result["peak_gflops"]}) > 1
+    return f" with {_counted(threads, 'thread')}" if several else ""
+
+
+def _operators(cases: Sequence[Mapping[str, Any]]) -> list[str | Table]:
+    found: list[str | Table] = []
+    for case in cases:
+        if case.get("operators"):
+            rows = [
+                [o["name"], str(o["calls"]), _number(o["ms"]), _percent(o["share"])]
+                for o in case["operators"]
+            ]
+            parts = (case.get(k) for k in ("model", "engine", "setting", "precision", "layout"))
+            batch = f"batch {case['batch_size']}"
+            label = ", ".join(str(part) for part in [*parts, batch] if part)
+            found += [f"Operators of {label}, per call:"]
+            found += [Table(["operator", "calls", "ms", "share"], rows)]
+    return found
+
+
+# ------------------------------------------------------------------------------------- train
+
+
+def _train(result: Result) -> list[str | Table]:
+    cases, clock = result["cases"], result["clock"]
+    fixed, varying = _settings(cases, _TRAIN_SETTINGS)
+    columns: _Columns = {
+        "model": lambda c: c["model"],
+        "setting": lambda c: c["setting"],
+        **varying,
+        **_times("ms a step", clock),
+        **_memory_columns(cases),
+        "/ floor": lambda c: _ratio(c["vs_floor"]),
+        "x fp32-nchw": lambda c: _ratio(c["vs_fp32_nchw"]),
+    }
+    legend = f"""/ floor: {_CLOCKS[clock]} of a step as a multiple of the plain 2D network's in the
+        same setting, x fp32-nchw: how many times as fast as the same network in fp32 and NCHW;
+        medians of {result["rounds"]} rounds and their 95 % intervals. Settings:
+        {"; ".join(f"{k}: {v}" for k, v in result["settings"].items())}. {_memory_legend(cases)}"""
+    return [
+        *([f"The same for all: {fixed}."] if fixed else []),
+        _table(columns, cases),
+        *_few_rounds(result),
+        _line(legend),
+        *_load(result),
+        *_left_out(result),
+        *_operators(cases),
+    ]
+
+
+# -------------------------------------------------------------------------------------- data
+
+
+def _data(result: Result) -> list[str | Table]:
+    several = len(result["data"]) > 1
+    clock = result["clock"]
+    columns: _Columns = {
+        **({"data": lambda c: c["data"]} if several else {}),
+        "view": lambda c: c["view"],
+        "stage": lambda c: c["stage"],
+        "CPU ms": lambda c: _number(c["cpu_ms"]),
+        "wall ms": lambda c: _number(c["wall_ms"]),
+        "clips/CPU-s": lambda c: _number(c["clips_per_cpu_second"]),
+        "clips/s": lambda c: _number(c["clips_per_second"]),
+    }
+    if several:
+        columns["x first"] = lambda c: _ratio(c["vs_first"])
+    sets = [
+        f"{name}: {d['videos']} videos ({d['format']}, {d['split']}; mostly {d['pixels']} pixels, "
+        f"{d['median_frames']:g} frames in the median)"
+        + (f", {d['failed']} of them undecodable" if d["failed"] else "")
+        for name, d in result["data"].items()
+    ]
+    legend = f"""Per clip. open: opening the video and counting its frames; sample: choosing them;
+        decode: decoding up to the last chosen one and converting the chosen ones; transform: crops,
+        resizing, flips; collate: putting clips side by side; item: all of these; loader: the same
+        in {_counted(result["num_workers"], "further process", "es")}, CPU time of all together."""
+    if several:
+        legend += f""" x first: how many times as fast as with the first data, by {_CLOCKS[clock]},
+            median of {result["rounds"]} rounds and its 95 % interval."""
+    return [
+        _line(f"{result['spec']}. {'; '.join(sets)}."),
+        _table(columns, result["stages"]),
+        *_few_rounds(result),
+        _line(legend),
+        *_load(result),
+        *map(str, result["notes"]),
+    ]
+
+
+def _several(result: Result) -> list[str | Table]:
+    """Several benches that were run one after the other."""
+    found: list[str | Table] = []
+    for part in result["parts"]:
+        found += [f"### {part['title']}", f"`{part['command']}`", *blocks(part)]
+    failed = [f"- {title}: {reason}" for title, reason in result["failed"].items()]
+    return [*found, "\n".join(["Not measured:", *failed])] if failed else found
+
+
+_BLOCKS: dict[str, Callable[[Result], list[str | Table]]] = {
+    "models": _models,
+    "train": _train,
+    "data": _data,
+    "several": _several,
+}
+
+# ------------------------------------------------------------------------------------- parts
+
+_MODEL_SETTINGS: dict[str, Callable[[Any], str]] = {
+    "engine": lambda v: f"engine {v}",
+    "precision": str,
+    "layout": str,
+    "batch_size": lambda v: f"batch {v}",
+    "threads": lambda v: _counted(v, "thread"),
+    "num_segments": lambda v: f"{v} frames",
+    "crop_size": lambda v: f"{v}x{v} pixels",
+}
+_TRAIN_SETTINGS = {
+    key: _MODEL_SETTINGS[key] for key in ("batch_size", "threads", "num_segments", "crop_size")
+}
+_HEADS = {"batch_size": "batch", "num_segments": "frames", "crop_size": "pixels"}
+
+
+def _times(head: str, clock: str) -> _Columns:
+    """Of a call, by the wall clock and by that of the ratios."""
+    columns: _Columns = {
+        head: lambda c: _number(c["latency_ms"]["median"]),
+        "p95": lambda c: _number(c["latency_ms"]["p95"]),
+        "clips/s": lambda c: _number(c["clips_per_second"]),
+    }
+    if clock == "cpu":
+        columns["clips/CPU-s"] = lambda c: _number(c["clips_per_cpu_second"])
+    if clock == "gpu":
+        columns["GPU ms"] = lambda c: _number(c["gpu_ms"])
+    return columns
+
+
+def _settings(
+    cases: Sequence[Mapping[str, Any]], names: Mapping[str, Callable[[Any], str]]
+) -> tuple[str, _Columns]:
+    """Of the settings, those that are the same in all cases in words, and columns of the others."""
+    fixed, varying = [], {}
+    for name, told in names.items():
+        values = {case[name] for case in cases}
+        if len(values) > 1:
+            varying[_HEADS.get(name, name)] = _getter(name)
+        elif values != {None}:
+            fixed.append(told(values.pop()))
+    return ", ".join(fixed), varying
+
+
+def _getter(name: str) -> _Cell:
+    return lambda case: "-" if case[name] is None else str(case[name])
+
+
+def _table(columns: _Columns, rows: Iterable[Mapping[str, Any]]) -> Table:
+    return Table(list(columns), [[cell(row) for cell in columns.values()] for row in rows])
+
+
+def _few_rounds(result: Result) -> list[str | Table]:
+    if result["rounds"] >= 6:
+        return []
+    rounds = _counted(result["rounds"], "round")
+    return [f"Only {rounds}: too few for an interval, which takes 6; raise --seconds."]
+
+
+def _load(result: Result) -> list[str | Table]:
+    told = describe_load(result["load"], result["machine"]["cores"])
+    return [f"{told[0].upper()}{told[1:]}."]
+
+
+def _left_out(result: Result) -> list[str | Table]:
+    """By reason; a model is named where it alone is left out."""
+    reasons: dict[str, dict[str, set[str]]] = {}
+    for case in result["left_out"]:
+        keys = ("engine", "setting", "precision", "layout")
+        label = " ".join(str(case[key]) for key in keys if case.get(key))
+        reasons.setdefault(case["reason"], {}).setdefault(label, set()).add(case["model"])
+    lines = []
+    for reason, labels in reasons.items():
+        told = [
+            f"{label} of {models.pop()}" if len(models) == 1 else label
+            for label, models in labels.items()
+        ]
+        lines.append(f"- {', '.join(told)}: {reason}")
+    return ["\n".join(["Left out:", *lines])] if lines else []
+
+
+def _memory_columns(cases: Sequence[Mapping[str, Any]]) -> _Columns:
+    """None where no memory was measured."""
+    if all(taken_mib(case["memory"]) is None for case in cases):
+        return {}
+    return {
+        "MiB": lambda c: _number(taken_mib(c["memory"])),
+        "MiB / floor": lambda c: _number(c["memory_vs_floor"]),
+    }
+
+
+def _memory_legend(cases: Sequence[Mapping[str, Any]]) -> str:
+    if any("gpu_peak_mib" in case["memory"] for case in cases):
+        return "MiB: of the GPU's memory at most, weights included."
+    if any("process_peak_mib" in case["memory"] for case in cases):
+        return "MiB: what a process of its own takes at most beyond its imports, weights included."
+    failed = [c["memory"]["process_failed"] for c in cases if "process_failed" in c["memory"]]
+    return f"Memory could not be measured: {failed[0]}" if failed else ""
+
+
+def _ratio(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    if value["low"] is None or value["low"] == value["high"]:  # the latter of itself
+        return f"{value['ratio']:.3g}"
+    digits = 2 if value["ratio"] < 10 else 1
+    low, middle, high = (f"{value[key]:.{digits}f}" for key in ("low", "ratio", "high"))
+    return f"{middle} [{low}, {high}]"
+
+
+def _number(value: float | None) -> str:
+    """Three digits, and no more of a large number than its whole part."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def _filled(text: str) -> str:
+    """Each line of the text in lines of 100 columns."""
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(textwrap.fill(line, 100, **options) for line in text.splitlines())
+
+
+def _counted(number: int, thing: str, plural: str = "s") -> str:
+    return f"{number} {thing}{'' if number == 1 else plural}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _aligned(table: Table) -> str:
+    """The table in columns; the first, and others of words, stand to the left."""
+    columns = list(zip(table.heads, *table.rows, strict=True))
+    cells = []
+    for column in columns:
+        width = max(map(len, column))
+        left = column is columns[0] or not any(c[:1].isdigit() for c in column[1:])
+        cells.append([c.ljust(width) if left else c.rjust(width) for c in column])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*cells, strict=True))

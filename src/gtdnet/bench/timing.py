@@ -1,0 +1,298 @@
+"""Taking turns, and what the times of the turns tell.
+
+Processors change their clock and share it with others, so no two measurements made one after the
+other can be compared. Here every round holds one turn of every case, in an order drawn anew, and a
+ratio is taken between two turns of one round: what slows a whole round down leaves it as it is.
+Of the ratios of all rounds the median is given, with the interval in which the true median lies
+with 95 % confidence whatever the distribution.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from gtdnet.errors import InputError
+
+CLOCKS = ("auto", "cpu", "gpu", "wall")
+
+_TURN_SECONDS = 0.25  # short calls are repeated up to this
+_WARM_SECONDS = 0.25
+_SETTLE_SECONDS = 0.01  # threads that spin for more work after the case before have given up
+_MIN_ROUNDS = 6  # fewer have no 95 % interval of the median
+_ROUNDS_TO_STOP = 10  # an interval of fewer can be narrow by luck
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Some calls of one case in a row.
+
+    Attributes:
+        wall: seconds of each call.
+        cpu: CPU seconds of this process, all threads together, per call.
+        gpu: seconds between CUDA events around a call, mean; None without a GPU.
+    """
+
+    wall: tuple[float, ...]
+    cpu: float
+    gpu: float | None = None
+
+    def seconds(self, clock: str) -> float:
+        """Per call, by one of the clocks "cpu", "gpu" and "wall"."""
+        if clock == "wall":
+            return statistics.fmean(self.wall)
+        seconds = self.gpu if clock == "gpu" else self.cpu
+        if seconds is None:
+            raise ValueError("these turns were not timed on a GPU")
+        return seconds
+
+
+Rounds = Sequence[Mapping[K, Turn]]
+
+
+class Ratio(NamedTuple):
+    """Median over rounds, its 95 % interval (None: too few rounds) and the number of rounds."""
+
+    median: float
+    low: float | None
+    high: float | None
+    rounds: int
+
+    @property
+    def spread(self) -> float:
+        """Half the interval as a share of the median; infinite if there is no interval."""
+        if self.low is None or self.high is None:
+            return math.inf
+        return (self.high - self.low) / 2 / self.median
+
+
+def resolve_clock(clock: str, device: torch.device) -> str:
+    """ "auto" is CPU time on a CPU, for that counts others' work least, and GPU time on a GPU.
+
+    Raises:
+        ValueError: unknown clock, or "gpu" without one.
+    """
+    if clock not in CLOCKS:
+        raise InputError(f"unknown clock {clock!r}: choose one of {', '.join(CLOCKS)}")
+    if clock == "auto":
+        return {"cpu": "cpu", "cuda": "gpu"}.get(device.type, "wall")
+    if clock == "gpu" and device.type != "cuda":
+        raise InputError(f"clock 'gpu' needs a CUDA device, not {device}; use --clock cpu or wall")
+    return clock
+
+
+# ------------------------------------------------------------------------------------ turns
+
+
+def turns_of(
+    call: Callable[[], object], device: torch.device, threads: int | None = None
+) -> Callable[[], Turn]:
+    """Warm a call up; calling what comes back gives a turn of it.
+
+    A turn of a call shorter than a quarter of a second is as many as fill that, after one that is
+    not timed, as a stream of calls finds its weights in the caches. ``threads`` are PyTorch's own,
+    set again before each turn.
+    """
+    threads = torch.get_num_threads() if threads is None else threads
+    torch.set_num_threads(threads)
+    call()  # compiles, packs weights, fills caches of kernels
+    start, warmed = time.perf_counter(), 0
+    while not warmed or time.perf_counter() - start < _WARM_SECONDS:
+        call()
+        _synchronise(device)
+        warmed += 1
+    calls = max(1, round(_TURN_SECONDS * warmed / (time.perf_counter() - start)))
+
+    def turn() -> Turn:
+        torch.set_num_threads(threads)
+        time.sleep(_SETTLE_SECONDS)
+        if calls > 1:
+            call()
+        return _timed(call, calls, device)
+
+    return turn
+
+
+def _timed(call: Callable[[], object], calls: int, device: torch.device) -> Turn:
+    wall, events = [], []
+    _synchronise(device)
+    cpu = time.process_time()
+    for _ in range(calls):
+        start = time.perf_counter()
+        if device.type == "cuda":
+            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            stream = torch.cuda.current_stream(device)
+            first.record(stream)
+            call()
+            last.record(stream)
+            events.append((first, last))
+        else:
+            call()
+        _synchronise(device)
+        wall.append(time.perf_counter() - start)
+    cpu = (time.process_time() - cpu) / calls
+    gpu = [first.elapsed_time(last) / 1e3 for first, last in events]
+    return Turn(tuple(wall), cpu, statistics.fmean(gpu) if gpu else None)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def interleave(
+    turns: Mapping[K, Callable[[], V]],
+    seconds: float,
+    enough: Callable[[list[dict[K, V]]], bool] = lambda rounds: False,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[K, V]]:
+    """Rounds of one turn of every case, in an order drawn anew.
+
+    They go on until ``enough`` of them say so, and no new one is begun once ``seconds`` are spent;
+    there is always one. ``progress`` is called with (whole seconds spent, seconds in all).
+    """
+    rng = random.Random(seed)
+    rounds: list[dict[K, V]] = []
+    start = time.perf_counter()
+    while not rounds or (time.perf_counter() - start < seconds and not enough(rounds)):
+        order = list(turns)
+        rng.shuffle(order)
+        rounds.append({case: turns[case]() for case in order})
+        if progress:
+            spent = time.perf_counter() - start
+            progress(min(math.ceil(seconds), round(spent)), math.ceil(seconds))
+    return rounds
+
+
+def narrow(
+    pairs: Iterable[tuple[K, K]], clock: str, tolerance: float
+) -> Callable[[Rounds[K]], bool]:
+    """Whether half the interval of each pair's ratio is at most this share of the ratio.
+
+    Never with no pairs, or a tolerance of 0.
+    """
+    pairs = list(pairs) if tolerance else []
+
+    def enough(rounds: Rounds[K]) -> bool:
+        return (
+            bool(pairs)
+            and len(rounds) >= _ROUNDS_TO_STOP
+            and all(ratio(rounds, case, base, clock).spread <= tolerance for case, base in pairs)
+        )
+
+    return enough
+
+
+# ------------------------------------------------------------------------------- statistics
+
+
+def ratio(rounds: Rounds[K], case: K, base: K, clock: str) -> Ratio:
+    """Time of ``case`` as a multiple of that of ``base``: the median over rounds."""
+    values = [turns[case].seconds(clock) / turns[base].seconds(clock) for turns in rounds]
+    low, high = median_interval(values) or (None, None)
+    return Ratio(statistics.median(values), low, high, len(values))
+
+
+def median_interval(
+    values: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """The k-th value from below and from above that hold the distribution's median between them.
+
+    k is the largest with which a coin thrown once per value falls on fewer than k heads with at
+    most half of 1 - confidence (David and Nagaraja, "Order Statistics", 2003, 7.1). None where
+    there are too few values: 95 % take six.
+    """
+    n = len(values)
+    k, tail = 0, 0.0
+    while True:  # tail: probability of fewer than k + 1 heads
+        tail += math.comb(n, k) / 2**n
+        if tail > (1 - confidence) / 2:
+            break
+        k += 1
+    if not k:
+        return None
+    ordered = sorted(values)
+    return ordered[k - 1], ordered[n - k]
+
+
+def p95(values: Sequence[float]) -> float:
+    """The smallest value that at least 95 % of them do not exceed."""
+    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
+
+
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """A number to this many significant digits."""
+    return None if value is None else float(f"{value:.{digits}g}")
+
+
+def check_budget(seconds: float, tolerance: float) -> None:
+    """Raise InputError unless these can be a budget of seconds and a width of intervals."""
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise InputError(f"seconds must be positive, got {seconds}")
+    if not 0 <= tolerance < 1:
+        raise InputError(
+            f"tolerance must be from 0 (measure for all of --seconds) to below 1, got {tolerance}"
+        )
+
+
+# ------------------------------------------------------------------------------ what is told
+
+
+def times(rounds: Rounds[K], case: K, clips: int) -> dict[str, Any]:
+    """Latency and throughput of calls with this many clips each; JSON-ready.
+
+    ``latency_ms`` is over all calls by the wall clock, ``cpu_ms`` and ``gpu_ms`` the medians of the
+    rounds.
+    """
+    turns = [each[case] for each in rounds]
+    calls = [seconds for turn in turns for seconds in turn.wall]
+    latency = statistics.median(calls)
+    cpu = statistics.median(turn.cpu for turn in turns)
+    gpu = [turn.gpu for turn in turns if turn.gpu is not None]
+    return {
+        "calls": len(calls),
+        "latency_ms": {"median": rounded(1e3 * latency), "p95": rounded(1e3 * p95(calls))},
+        "cpu_ms": rounded(1e3 * cpu),
+        "gpu_ms": rounded(1e3 * statistics.median(gpu)) if gpu else None,
+        "clips_per_second": rounded(clips / latency),
+        "clips_per_cpu_second": rounded(clips / cpu) if cpu else None,
+    }
+
+
+def median_seconds(rounds: Rounds[K], case: K, clock: str) -> float:
+    """Per call: the median over rounds."""
+    return statistics.median(turns[case].seconds(clock) for turns in rounds)
+
+
+def compared(rounds: Rounds[K], case: K, base: K, clock: str) -> dict[str, Any] | None:
+    """:func:`ratio`, JSON-ready; None where one of the two was not timed."""
+    if case not in rounds[0] or base not in rounds[0]:
+        return None
+    found = ratio(rounds, case, base, clock)
+    return {
+        "ratio": rounded(found.median),
+        "low": rounded(found.low),
+        "high": rounded(found.high),
+        "clock": clock,
+    }
+
+
+def waited(rounds: Rounds[K], cases: Iterable[K]) -> float | None:
+    """Share of their wall time that calls of these single-threaded cases did not compute."""
+    turns = [turns[case] for case in cases for turns in rounds]
+    wall = sum(sum(turn.wall) for turn in turns)
+    return 1 - sum(turn.cpu * len(turn.wall) for turn in turns) / wall if wall else None
