@@ -290,6 +290,26 @@ def _check(args: Namespace) -> tuple[int, dict[str, Any], str]:
     return EXIT_DONE if report.ok else EXIT_FAILED, report.to_dict(), format_report(report)
 
 
+# ------------------------------------------------------------------------------------- pack
+
+
+def _pack_parser(parser: _Parser) -> None:
+    from gtdnet.data.pack import PackOptions
+
+    parser.add_argument("data", help="dataset folder, list file or manifest of gtdnet check")
+    parser.add_argument("output", help="folder to write; new, empty or an interrupted run's")
+    parser.add_class_arguments(PackOptions, None, skip={"data", "output"})
+
+
+def _pack(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.data.pack import PackOptions, pack, summary
+    from gtdnet.progress import progress_counter
+
+    with progress_counter("packing clips") as progress:
+        result = pack(_options(PackOptions, args), progress)
+    return EXIT_DONE, result, summary(result)
+
+
 # ------------------------------------------------------------------------------------ train
 
 
@@ -365,7 +385,9 @@ def _ablate(args: Namespace) -> tuple[int, dict[str, Any], str]:
 def _evaluate_parser(parser: _Parser) -> None:
     from gtdnet.evaluate import EvaluateOptions
 
-    parser.add_argument("model", help="model file (*.safetensors), or hf://user/name")
+    parser.add_argument(
+        "model", help="model file (*.safetensors), exported one (*.onnx, *.xml), or hf://user/name"
+    )
     parser.add_class_arguments(EvaluateOptions, None, skip={"model"})
 
 
@@ -421,7 +443,9 @@ def _ensemble(args: Namespace) -> tuple[int, dict[str, Any], str]:
 def _predict_parser(parser: _Parser) -> None:
     from gtdnet.infer.predict import PredictOptions
 
-    parser.add_argument("model", help="model file (*.safetensors), or hf://user/name")
+    parser.add_argument(
+        "model", help="model file (*.safetensors), exported one (*.onnx, *.xml), or hf://user/name"
+    )
     parser.add_argument(
         "videos", nargs="+", help="video files, folders, folders of frames, or globs in quotes"
     )
@@ -556,6 +580,94 @@ def _convert(args: Namespace) -> tuple[int, dict[str, Any], str]:
     return EXIT_DONE, result.to_dict(), "\n".join(lines)
 
 
+# ----------------------------------------------------------------------------------- export
+
+
+def _export_parser(parser: _Parser) -> None:
+    from gtdnet.export import ExportOptions
+
+    parser.add_argument("model", help="model file (*.safetensors), or hf://user/name")
+    parser.add_argument("output", help="folder to write; new or empty")
+    parser.add_class_arguments(ExportOptions, None, skip={"model", "output"})
+
+
+def _export(args: Namespace) -> tuple[int, dict[str, Any] | None, str]:
+    from gtdnet.export import ExportFailed, ExportOptions, export
+    from gtdnet.export.run import summary
+
+    try:
+        result = export(_options(ExportOptions, args))
+    except ExportFailed as error:
+        _complain("gtdnet export", str(error))
+        return EXIT_FAILED, None, ""
+    return EXIT_DONE, result, summary(result)
+
+
+# ------------------------------------------------------------------------------------ bench
+
+
+def _bench_parser(parser: _Parser) -> None:
+    from gtdnet.bench.models import ModelChoice
+    from gtdnet.bench.options import MeasureOptions
+
+    _bench_models(parser)
+    parser.add_class_arguments(ModelChoice, None, as_group=True, skip={"models"})
+    parser.add_class_arguments(MeasureOptions, None, as_group=True)
+
+
+def _bench_train_parser(parser: _Parser) -> None:
+    from gtdnet.bench.options import MeasureOptions
+    from gtdnet.bench.train import TrainChoice
+
+    _bench_models(parser)
+    parser.add_class_arguments(TrainChoice, None, as_group=True, skip={"models"})
+    parser.add_class_arguments(MeasureOptions, None, as_group=True)
+
+
+def _bench_models(parser: _Parser) -> None:
+    parser.add_argument(
+        "models",
+        nargs="*",
+        default=["gtdnet_resnet50"],
+        help="names, as gtdnet models lists them, or model files",
+    )
+
+
+def _bench_data_parser(parser: _Parser) -> None:
+    from gtdnet.bench.data import DataBenchOptions
+
+    parser.add_argument(
+        "data",
+        nargs="+",
+        help="dataset folders, list files or manifests; several are compared with the first",
+    )
+    parser.add_class_arguments(DataBenchOptions, None, skip={"data"})
+
+
+def _bench(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.bench.models import ModelBenchOptions, bench_models
+    from gtdnet.bench.result import text
+
+    result = bench_models(_options(ModelBenchOptions, args))
+    return EXIT_DONE, result, text(result)
+
+
+def _bench_train(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.bench.result import text
+    from gtdnet.bench.train import TrainBenchOptions, bench_train
+
+    result = bench_train(_options(TrainBenchOptions, args))
+    return EXIT_DONE, result, text(result)
+
+
+def _bench_data(args: Namespace) -> tuple[int, dict[str, Any], str]:
+    from gtdnet.bench.data import DataBenchOptions, bench_data
+    from gtdnet.bench.result import text
+
+    result = bench_data(_options(DataBenchOptions, args))
+    return EXIT_DONE, result, text(result)
+
+
 # ------------------------------------------------------------------------------------- demo
 
 
@@ -617,6 +729,13 @@ COMMANDS: dict[str, _Command] = {
         _check_parser,
         _check,
         ("data",),
+    ),
+    "pack": _Command(
+        "store a dataset so that 8 frames of a clip cost the decoding of 8, for fast training",
+        "gtdnet pack data/mine data/mine-packed",
+        _pack_parser,
+        _pack,
+        ("data", "output"),
     ),
     "train": _Command(
         "train a model on a dataset",
@@ -680,6 +799,34 @@ COMMANDS: dict[str, _Command] = {
         _push,
         ("model",),
     ),
+    "export": _Command(
+        "write a model as ONNX, OpenVINO and torch.export, checked against it; int8 too",
+        "gtdnet export runs/first/model.safetensors exported --precision bf16",
+        _export_parser,
+        _export,
+        ("model", "output"),
+    ),
+    "bench": _Command(
+        "time models by engine and precision beside the plain 2D network: latency, memory, ratios",
+        "gtdnet bench gtdnet_resnet50 --engines torch,openvino --precisions fp32,bf16",
+        _bench_parser,
+        _bench,
+        ("models",),
+    ),
+    "bench data": _Command(
+        "time the reading of clips, stage by stage; several datasets side by side",
+        "gtdnet bench data data/mine data/packed --num_workers 2",
+        _bench_data_parser,
+        _bench_data,
+        ("data",),
+    ),
+    "bench train": _Command(
+        "time training steps in several settings beside the plain 2D network",
+        "gtdnet bench train gtdnet_resnet50 --settings default,fp32-nchw,compile",
+        _bench_train_parser,
+        _bench_train,
+        ("models",),
+    ),
 }
 
 
@@ -693,6 +840,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gtdnet {__version__}")
         return EXIT_DONE
     name, words = words[0], words[1:]
+    if words and f"{name} {words[0]}" in COMMANDS:
+        name, words = f"{name} {words[0]}", words[1:]
     if name not in COMMANDS:
         _complain("gtdnet", f"no command {name!r}; choose one of {', '.join(COMMANDS)}")
         return EXIT_BAD_INPUT
@@ -758,10 +907,11 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def _normalised(
-    words: Sequence[str], positional: Collection[str], switches: Collection[str]
+    words: Sequence[str], positional: Sequence[str], switches: Collection[str]
 ) -> list[str]:
     """Accept --num-segments for --num_segments, --model X for X, --overwrite for its "true"."""
     result: list[str] = []
+    last: list[str] = []
     words = list(words)
     while words:
         word = words.pop(0)
@@ -772,12 +922,16 @@ def _normalised(
         option = option.replace("-", "_").replace("__", "--", 1)
         name = option.removeprefix("--")
         if name in positional and (equals or words):
-            result.insert(0, value if equals else words.pop(0))
+            value = value if equals else words.pop(0)
+            if name == positional[0]:
+                result.insert(0, value)
+            else:
+                last.append(value)
         elif name in switches and not equals and not _is_value(words[:1], positional):
             result.append(f"{option}=true")
         else:
             result.append(option + equals + value)
-    return result
+    return result + last
 
 
 def _is_value(following: Sequence[str], positional: Collection[str]) -> bool:
