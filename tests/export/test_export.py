@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +26,8 @@ from gtdnet.evaluate import EvaluateOptions, evaluate
 from gtdnet.export import ExportFailed, ExportOptions, export, run
 from gtdnet.infer.exported import open_model
 from gtdnet.infer.graph import example_clips
-from gtdnet.models import VideoClassifier, deploy, save_model
+from gtdnet.infer.openvino_engine import to_openvino
+from gtdnet.models import VideoClassifier, deploy, load_model, save_model
 from gtdnet.nn import TemporalConv2d
 
 for package in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"):
@@ -142,6 +146,60 @@ def test_evaluate_and_predict_read_it(
     assert "engine onnx, fp32, on cpu\n" in err
 
 
+def test_command(
+    model_path: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(model_path), str(tmp_path / "a"), "--formats=torch"]
+    assert main(words) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].startswith("format  file")
+    assert table[1].split()[:2] == ["torch", "model.pt2"]
+    assert main([*words, "--json"]) == 2  # what is there is not overwritten
+    words[2] = str(tmp_path / "b")
+    assert main([*words, "--clips", str(data), "--json"]) == 0
+    out, _ = capsys.readouterr()
+    assert json.loads(out)["clips"]["source"] == str(data)
+
+
+def test_predict_takes_openvino_for_many_videos(
+    model_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    words = ["predict", str(model_path), str(next(data.rglob("*.mp4"))), "--device=cpu", "--csv"]
+    assert main(words) == 0
+    few = capsys.readouterr()
+    assert few.err == ""
+    monkeypatch.setattr("gtdnet.infer.predict._WORTHWHILE", 1)
+    assert main([*words, "--num_workers=0"]) == 0
+    many = capsys.readouterr()
+    assert many.err == "engine openvino, fp32, on cpu\n"
+    answers = [
+        [row["class"] for row in csv.DictReader(io.StringIO(text))] for text in (few.out, many.out)
+    ]
+    assert answers[0] == answers[1]
+    assert len(answers[0]) == 5
+
+
+def test_nobody_is_told(model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's converter finds CI set, where it reports nothing; afterwards it is as before."""
+    import openvino
+
+    seen = []
+    convert = openvino.convert_model
+
+    def note(*args: Any) -> Any:
+        seen.append(os.environ.get("CI"))
+        return convert(*args)
+
+    monkeypatch.setattr(openvino, "convert_model", note)
+    for before in (None, "false"):
+        monkeypatch.delenv("CI", raising=False)
+        if before:
+            monkeypatch.setenv("CI", before)
+        to_openvino(load_model(model_path).model, load_model(model_path).spec)
+        assert os.environ.get("CI") == before
+    assert seen == ["true", "true"]
+
+
 def test_bf16(model_path: Path, tmp_path: Path) -> None:
     output = tmp_path / "half"
     result = export(ExportOptions(str(model_path), str(output), precision="bf16"))
@@ -153,10 +211,13 @@ def test_bf16(model_path: Path, tmp_path: Path) -> None:
     assert (output / "model.pt2").stat().st_size < 1.5e6  # weights of two bytes
 
 
-def test_int8(model_path: Path, data: Path, tmp_path: Path) -> None:
+def test_int8(
+    model_path: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "int8"
     options = {"data": str(data), "num_workers": 0, "precision": "int8", "calibration_clips": 4}
     result = export(ExportOptions(str(model_path), str(output), force=True, **options))
+    assert capfd.readouterr().out == ""  # NNCF's progress is not there, where results go
     assert [row["format"] for row in result["formats"]] == ["openvino"]
     assert set(result["left_out"]) == {"onnx", "torch"}
     report = yaml.safe_load((output / "quantization.yaml").read_text())

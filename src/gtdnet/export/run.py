@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import secrets
 import shutil
@@ -22,6 +23,7 @@ from torch import Tensor
 from gtdnet.bench.machine import describe_machine, versions
 from gtdnet.bench.options import command
 from gtdnet.data.annotations import Annotations, VideoRecord, read_annotations
+from gtdnet.data.transforms import normalise
 from gtdnet.errors import InputError
 from gtdnet.evaluate.protocol import match_classes
 from gtdnet.export.agreement import BATCHES, TOLERANCES, Agreement, compare, in_batches
@@ -334,9 +336,26 @@ class _Work:
         agreement = compare(self.reference, logits)
         if reason := agreement.disagrees(precision or self.precision):
             raise ExportFailed(
-                f"the exported {what} is not the model: {reason}; nothing was written"
+                f"the exported {what} is not the model: {reason}{self._sensitivity()}; nothing was "
+                f"written"
             )
         return agreement
+
+    def _sensitivity(self) -> str:
+        """A remark where rounding alone changes the model's logits by much."""
+        spec = self.model_file.spec
+        network = copy.deepcopy(self.model_file.model).double()
+
+        def exact(clips: Tensor) -> Tensor:
+            return network(normalise(clips, spec, torch.float64))
+
+        own = compare(in_batches(exact, self.clips), self.reference).relative
+        if own < TOLERANCES["fp32"] / 10:
+            return ""
+        return (
+            f" (PyTorch's own are off by {own:.2g} from those in double precision: this model is "
+            f"that sensitive to rounding, as one that has not been trained can be)"
+        )
 
 
 def _write_onnx(work: _Work, path: Path, header: str) -> list[Agreement]:

@@ -19,7 +19,7 @@ from gtdnet.infer.scoring import check_loading, score_batches
 from gtdnet.infer.timeline import check_positive, read_windows
 from gtdnet.progress import progress_bar, say
 
-_WORTHWHILE = 32
+_WORTHWHILE = 40
 """Views from which OpenVINO's speed makes up for its preparation (a ResNet-50 on one core)."""
 
 
