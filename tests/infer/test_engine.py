@@ -175,10 +175,10 @@ def test_auto_is_openvino_on_a_cpu_where_it_is_installed(monkeypatch: pytest.Mon
     [
         ("tensorrt", "fp32", "unknown engine 'tensorrt': choose one of auto, torch, compile"),
         ("torch", "fp8", "unknown precision 'fp8': choose one of auto, fp32, bf16, fp16, int8"),
-        ("torch", "int8", "engine torch does not compute in int8; choose one of fp32, bf16, fp16"),
+        ("torch", "int8", "engine torch computes in fp32 or bf16 or fp16, not in int8; choose"),
         ("torch", "fp16", "precision 'fp16' needs a GPU"),
-        ("onnx", "bf16", "engine onnx does not compute in bf16; choose one of fp32"),
-        ("openvino", "fp16", "engine openvino does not compute in fp16"),
+        ("onnx", "bf16", "engine onnx computes in fp32, not in bf16; choose one of these"),
+        ("openvino", "fp16", "engine openvino computes in fp32 or bf16 or int8, not in fp16"),
     ],
 )
 def test_what_cannot_be(

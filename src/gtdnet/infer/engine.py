@@ -147,6 +147,10 @@ def choose_for(
             f"{file.path} runs with --engine {file.engine} alone, not {engine}; give the model "
             f"file (.safetensors) that it was exported from"
         )
+    if precision == "int8" and file.precision != "int8":
+        raise InputError(
+            f"{file.path}: is no int8 model; make one with gtdnet export --precision int8"
+        )
     if precision in (None, "auto") or file.precision == "int8":
         precision = file.precision
     return choose(file.engine, device, precision)
@@ -176,8 +180,8 @@ def choose(engine: str, device: str, precision: str) -> Choice:
     known = _PRECISIONS_OF.get(engine, ("fp32", "bf16", "fp16"))
     if precision != "auto" and precision not in known:
         raise InputError(
-            f"engine {engine} does not compute in {precision}; choose one of {', '.join(known)}, "
-            f"or another engine"
+            f"engine {engine} computes in {' or '.join(known)}, not in {precision}; choose one of "
+            f"these, or another engine"
         )
     if precision != "int8":
         found = resolve_precision(precision, where)

@@ -33,17 +33,14 @@ def to_openvino(model: nn.Module, spec: ClipSpec) -> ov.Model:
     Raises:
         ValueError: packages of the extra "export" are missing.
     """
-    check_installed("openvino")
+    ov = _openvino()
     network = FromFrames(deployable(model, "openvino"), spec).eval()
-    with _no_telemetry():
-        import openvino as ov
-
-        # Much quicker than by way of torch.export; what tracing could get wrong (a number taken
-        # for a constant) is found by comparing logits, of other numbers of clips as well.
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            traced = torch.jit.trace(network, example_clips(spec), check_trace=False)
-            graph = ov.convert_model(traced)
+    # Much quicker than by way of torch.export; what tracing could get wrong (a number taken for a
+    # constant) is found by comparing logits, of other numbers of clips as well.
+    with torch.no_grad(), warnings.catch_warnings(), _no_telemetry():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(network, example_clips(spec), check_trace=False)
+        graph = ov.convert_model(traced)
     graph.reshape([-1, *example_clips(spec, 1).shape[1:]])
     graph.input(0).set_names({INPUT})
     graph.output(0).set_names({OUTPUT})
@@ -79,10 +76,8 @@ def quantise(graph: ov.Model, clips: Tensor) -> ov.Model:
 
 def save_openvino(graph: ov.Model, path: Path, header: str) -> None:
     """Write a model with gtdnet's header: ``path`` (.xml) and the ``.bin`` beside it."""
-    import openvino as ov
-
     graph.set_rt_info(header, [METADATA_KEY])
-    ov.save_model(graph, path, compress_to_fp16=False)
+    _openvino().save_model(graph, path, compress_to_fp16=False)
 
 
 def read_header(path: Path) -> str | None:
@@ -130,24 +125,26 @@ class OpenVinoEngine:
     def __init__(
         self, graph: ov.Model, precision: str, threads: int, *, batched: bool = False
     ) -> None:
-        import openvino as ov
-
         self.device = torch.device("cpu")
         self.precision = precision
         self._batched = batched
         if not batched:
             graph.reshape([1, *_shape(graph.input(0))[1:]])
         inner = resolve_precision("auto", self.device) if precision == "int8" else precision
-        compiled = ov.Core().compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": _TYPES[inner],
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_NUM_THREADS": threads,
-                # Two processes with a thread each would both be pinned to the first core.
-                "ENABLE_CPU_PINNING": False,
-            },
+        compiled = (
+            _openvino()
+            .Core()
+            .compile_model(
+                graph,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": _TYPES[inner],
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": threads,
+                    # Two processes with a thread each would both be pinned to the first core.
+                    "ENABLE_CPU_PINNING": False,
+                },
+            )
         )
         if precision != "int8":  # a processor without bf16 computes in fp32
             names = {name: ours for ours, name in _TYPES.items()}
@@ -166,10 +163,16 @@ _TYPES = {"fp32": "f32", "bf16": "bf16"}
 _NOT_INT8 = ["Add", "MatMul", "Multiply", "ReduceMean", "Sigmoid"]
 
 
-def _read(path: Path) -> ov.Model:
+def _openvino() -> Any:
+    """The package. Importing it, too, is reported."""
     check_installed("openvino")
-    import openvino as ov
+    with _no_telemetry():
+        import openvino
+    return openvino
 
+
+def _read(path: Path) -> ov.Model:
+    ov = _openvino()
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; an OpenVINO model is two, .xml and .bin")
@@ -189,7 +192,7 @@ def _shape(port: Any) -> list[int | None]:
 
 @contextmanager
 def _no_telemetry() -> Iterator[None]:
-    """OpenVINO's converter and NNCF report their use to a server, unless they run in CI."""
+    """OpenVINO and NNCF report their use to a server, unless they run in CI."""
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
     try:
