@@ -148,8 +148,8 @@ def test_int8_of_calibration_clips(tiny_model: TinyModel) -> None:
     assert 1e-3 < float(difference / logits_of(model, clips).std()) < 1
 
 
+@needs_openvino
 def test_recognizer_with_an_engine(tiny_model: TinyModel) -> None:
-    pytest.importorskip("openvino")
     model = tiny_model("gtdnet_resnet18")
     file = ModelFile(model, spec_of(model))
     views = example_clips(spec_of(model), 6).unflatten(0, (3, 2))
@@ -207,9 +207,9 @@ def test_another_device(name: str) -> None:
     assert reason.endswith("add --device cpu")
 
 
+@needs_openvino
 def test_int8_needs_clips(tiny_model: TinyModel) -> None:
     model = tiny_model("gtdnet_resnet18")
-    pytest.importorskip("openvino")
     with pytest.raises(InputError, match=r"int8 needs clips .*gtdnet export --precision int8"):
         build_engine(model, spec_of(model), "openvino", device="cpu", precision="int8")
 
