@@ -195,7 +195,27 @@ def test_hooks_get_the_plain_form() -> None:
         conv(x)
         assert seen == [module]
         handle.remove()
+    for register in (gtd.register_full_backward_hook, gtd.register_full_backward_pre_hook):
+        handle = register(lambda *_: None)
+        assert fast_forward(conv, x) is None
+        handle.remove()
     assert fast_forward(conv, x) is not None
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_torch_func_gets_the_plain_form() -> None:
+    conv = make_conv("shift and gtd", 2)
+    clips = torch.stack([frames(1, 2), frames(1, 2)])
+    weights: dict[str, Tensor] = dict(conv.named_parameters())
+
+    def loss(weights: dict[str, Tensor], clip: Tensor) -> Tensor:
+        return torch.func.functional_call(conv, weights, clip).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, clips)
+    for clip, weight in zip(clips, found["weight"], strict=True):
+        conv.zero_grad()
+        loss(weights, clip).backward()
+        torch.testing.assert_close(weight, conv.weight.grad)
 
 
 def test_other_modules_and_subclasses_get_their_own_forward() -> None:

@@ -19,12 +19,13 @@ from torch.utils._pytree import tree_leaves
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.forms import one_pass, two_convs
 from gtdnet.nn.gtd import GlobalTemporalDifference
 from gtdnet.nn.insert import TemporalConv2d, temporal_convs
 
 Form = Callable[[TemporalConv2d], nn.Module]
 
-FORMS: Mapping[str, Form] = MappingProxyType({})
+FORMS: Mapping[str, Form] = MappingProxyType({"compile": one_pass, "openvino": two_convs})
 """By engine: makes of a convolution with its temporal module (a norm behind it folded in) one that
 computes the same, [N*T, C, H, W] -> [N*T, C', H', W']. Engines without one run it as it is."""
 

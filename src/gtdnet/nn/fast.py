@@ -38,8 +38,8 @@ _ENABLED: ContextVar[bool] = ContextVar("gtdnet_fast_path", default=True)
 def fast_path(enabled: bool = True) -> Iterator[None]:
     """Within it, convolutions take the fast path where there is one, or never do.
 
-    The default is to take it. Hooks on the temporal modules, tracing, exporting and compiling get
-    the plain form in any case.
+    The default is to take it. Hooks on the temporal modules, tracing, exporting, compiling and
+    torch.func get the plain form in any case.
     """
     token = _ENABLED.set(enabled)
     try:
@@ -48,7 +48,7 @@ def fast_path(enabled: bool = True) -> Iterator[None]:
         _ENABLED.reset(token)
 
 
-class _Parts(NamedTuple):
+class Parts(NamedTuple):
     """What stands before the convolution; T and the channels that move each way."""
 
     gtd: GlobalTemporalDifference | None
@@ -60,11 +60,11 @@ def fast_forward(conv: TemporalConv2d, x: Tensor) -> Tensor | None:
     """``conv(x)`` by the fast path; None where there is none."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         return None
-    if not _ENABLED.get():
+    if not _ENABLED.get() or torch._C._are_functorch_transforms_active():
         return None
     if type(x) is not Tensor or x.is_meta or not x.is_floating_point():  # a tracer's stand-in
         return None
-    parts = _parts(conv)
+    parts = parts_of(conv)
     if parts is None:
         return None
     check_folded(x, parts.num_segments)
@@ -179,7 +179,10 @@ class _ShiftedConv(torch.autograd.Function):
         return grad_x, grad_gain, grad_weight, None, None, None
 
 
-def _parts(conv: TemporalConv2d) -> _Parts | None:
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def parts_of(conv: TemporalConv2d) -> Parts | None:
     """The shift and the block before ``conv``; None if there is anything else, or a hook."""
     temporal = conv.temporal
     modules = list(temporal.children()) if type(temporal) is nn.Sequential else [temporal]
@@ -191,13 +194,13 @@ def _parts(conv: TemporalConv2d) -> _Parts | None:
             gtd = module
         else:
             return None
-    if any(m._forward_hooks or m._forward_pre_hooks for m in (temporal, *modules)):
+    if any(getattr(m, hooks) for m in (temporal, *modules) for hooks in _HOOKS):
         return None
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         return None
     fold = 0 if shift is None else conv.in_channels // shift.fold_div
     num_segments = {m.num_segments for m in (shift, gtd) if m is not None}
-    return _Parts(gtd, num_segments.pop(), fold) if len(num_segments) == 1 else None
+    return Parts(gtd, num_segments.pop(), fold) if len(num_segments) == 1 else None
 
 
 def _pooled(x: Tensor) -> Tensor:

@@ -1,0 +1,135 @@
+"""A convolution behind shift and GTD, in the forms that compilers of graphs run fastest.
+
+They compute what :class:`gtdnet.nn.TemporalConv2d` does, up to rounding; docs/performance.md says
+how the forms were chosen. Like the fast path of the eager network (:mod:`gtdnet.nn.fast`) they
+take the gate from the pooled vectors of the unshifted features.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gtdnet.nn.fast import Parts, parts_of
+from gtdnet.nn.insert import TemporalConv2d
+
+
+def one_pass(conv: TemporalConv2d) -> nn.Module:
+    """For torch.compile, which writes the shifted and enhanced features in one loop."""
+    parts = parts_of(conv)
+    return conv if parts is None else _OnePass(conv, parts)
+
+
+def two_convs(conv: TemporalConv2d) -> nn.Module:
+    """For OpenVINO: its loops do not shift, so the channels that stay never pass through one.
+
+    They and those that move have a convolution each; the sum is part of the second one.
+    """
+    parts = parts_of(conv)
+    if parts is None or conv.groups != 1:
+        return conv
+    return _TwoConvs(conv, parts)
+
+
+class _Form(nn.Module):
+    """[N*T, C, H, W] -> [N*T, C', H', W'], as ``conv`` does."""
+
+    def __init__(self, conv: TemporalConv2d, parts: Parts) -> None:
+        super().__init__()
+        self.gtd, self.num_segments, self.fold = parts
+        self.stride, self.padding = conv.stride, conv.padding
+        self.dilation, self.groups = conv.dilation, conv.groups
+        self.bias = conv.bias
+        self.shift = _Moves(self.num_segments, conv.in_channels, self.fold)
+
+    def gain(self, u: Tensor) -> Tensor | None:
+        """What multiplies shift(x), from u = GAP(x): [N*T, C] -> [N*T, C]."""
+        return None if self.gtd is None else 1 + self.gtd.gate_of_pooled(self.shift(u))
+
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class _OnePass(_Form):
+    def __init__(self, conv: TemporalConv2d, parts: Parts) -> None:
+        super().__init__(conv, parts)
+        self.weight = conv.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips = x.unflatten(0, (-1, self.num_segments))  # [N, T, C, H, W]
+        # Pooling one axis at a time: torch.compile's loop over both is slower.
+        gain = self.gain(x.mean(3, dtype=torch.float32).mean(2))
+        if gain is not None:
+            gain = gain.to(x.dtype).unflatten(0, (-1, self.num_segments))[..., None, None]
+
+        def part(frames: slice, targets: slice, channels: slice) -> Tensor:
+            values = clips[:, frames, channels]
+            return values if gain is None else values * gain[:, targets, channels]
+
+        later, earlier, all_frames = slice(1, None), slice(None, -1), slice(None)
+        f = self.fold
+        moved = [  # pad: the frames are the fourth axis from the end
+            F.pad(part(later, earlier, slice(f)), (0, 0, 0, 0, 0, 0, 0, 1)),
+            F.pad(part(earlier, later, slice(f, 2 * f)), (0, 0, 0, 0, 0, 0, 1, 0)),
+            part(all_frames, all_frames, slice(2 * f, None)),
+        ]
+        return self.conv(torch.cat(moved, 2).flatten(0, 1), self.weight, self.bias)
+
+
+class _TwoConvs(_Form):
+    inside: Tensor
+
+    def __init__(self, conv: TemporalConv2d, parts: Parts) -> None:
+        super().__init__(conv, parts)
+        moved, still = conv.weight.split([2 * self.fold, conv.in_channels - 2 * self.fold], 1)
+        self.moved = nn.Parameter(moved.contiguous(), requires_grad=False)
+        self.still = nn.Parameter(still.contiguous(), requires_grad=False)
+        inside = self.shift.inside.view(self.num_segments, -1)[:, : 2 * self.fold]
+        self.register_buffer("inside", inside.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        # OpenVINO's average pooling takes half as long as its mean; its window is a constant.
+        size = [int(axis) for axis in x.shape[2:]]
+        gain = self.gain(F.avg_pool2d(x, size).flatten(1))
+        f = self.fold
+        still = x[:, 2 * f :]
+        if gain is not None:
+            gain = gain.to(x.dtype)[:, :, None, None]
+            still = still * gain[:, 2 * f :]
+        still = self.conv(still, self.still, self.bias)
+        if not f:
+            return still
+        # Around the end: what comes from no frame of the clip is multiplied by 0.
+        ahead = torch.cat([x[1:, :f], x[:1, :f]])
+        behind = torch.cat([x[-1:, f : 2 * f], x[:-1, f : 2 * f]])
+        inside = self.inside.repeat(x.shape[0] // self.num_segments, 1)[:, :, None, None]
+        factor = inside if gain is None else inside * gain[:, : 2 * f]
+        return still + self.conv(torch.cat([ahead, behind], 1) * factor, self.moved, None)
+
+
+class _Moves(nn.Module):
+    """The temporal shift of vectors by one lookup, [N*T, C] -> [N*T, C].
+
+    Args:
+        num_segments: T.
+        channels: C.
+        fold: the first ``fold`` channels of frame t come from t+1, the next ``fold`` from
+            t-1.
+    """
+
+    source: Tensor
+    inside: Tensor
+
+    def __init__(self, num_segments: int, channels: int, fold: int) -> None:
+        super().__init__()
+        frames = torch.arange(num_segments)[:, None].repeat(1, channels)
+        frames[:, :fold] += 1
+        frames[:, fold : 2 * fold] -= 1
+        source = frames % num_segments * channels + torch.arange(channels)
+        self.register_buffer("source", source.flatten())
+        self.register_buffer("inside", (frames == frames % num_segments).flatten().float())
+
+    def forward(self, u: Tensor) -> Tensor:
+        of_clips = u.reshape(-1, len(self.source)).index_select(1, self.source)
+        return (of_clips * self.inside.to(u.dtype)).reshape(u.shape)
