@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -353,6 +354,87 @@ def test_a_killed_run_goes_on(
     assert capsys.readouterr().err == ""
 
 
+def test_a_run_that_was_killed_anywhere_goes_on(
+    noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, output = tmp_path / "data", tmp_path / "packed"
+    for clip in (f"train/{'ab'[i % 2]}/{i}.avi" for i in range(4)):
+        (data / clip).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(noise / clip, data / clip)
+    states: list[Path] = []
+
+    def keep(change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(path: Path, *words: Any, **options: Any) -> Any:
+            if output.is_dir() and path.is_relative_to(output):
+                states.append(tmp_path / f"state-{len(states)}")
+                shutil.copytree(output, states[-1])
+            return change(path, *words, **options)
+
+        return changed
+
+    with monkeypatch.context() as patch:
+        for name in ("mkdir", "open", "replace", "unlink", "write_text"):
+            patch.setattr(Path, name, keep(getattr(Path, name)))
+        result = packed(data, output, quality=100, shard_size=1)
+    assert result["shards"] >= 2
+    assert len(states) > 20
+    for state in states:
+        packed(data, state, quality=100, shard_size=1)
+        assert content(state) == content(output), sorted(state.iterdir())
+
+
+def test_one_run_at_a_time(noise: Path, noise_packed: dict[str, bytes], tmp_path: Path) -> None:
+    output = tmp_path / "packed"
+    options = PackOptions(str(noise), str(output), quality=100, shard_size=1, workers=1)
+    refused: list[subprocess.CompletedProcess[str]] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if done == 5:
+            words = ["pack", str(noise), str(output), "--quality", "100", "--shard_size", "1"]
+            command = [sys.executable, "-m", "gtdnet", *words]
+            refused.append(subprocess.run(command, check=False, capture_output=True, text=True))
+
+    assert pack(options, meanwhile)["written"] == 10
+    assert [(done.returncode, done.stdout) for done in refused] == [(2, "")]
+    assert f"{output} is being written by another gtdnet pack; wait" in refused[0].stderr
+    assert refused[0].stderr.count("\n") == 1
+    assert content(output) == noise_packed
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_another_dataset_of_the_same_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_finished: bool
+) -> None:
+    data, copy, other = tmp_path / "data", tmp_path / "copy", tmp_path / "other"
+    for root, grey in ((data, 5), (other, 90)):
+        rng = np.random.default_rng(grey)
+        for clip in ("a/1.avi", "a/2.avi"):
+            encode(root / "train" / clip, [rng.integers(0, grey, (48, 64, 3), np.uint8)], "mjpeg")
+    shutil.copytree(data, copy, copy_function=shutil.copyfile)  # with new times
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 1 and not is_finished:
+            raise KeyboardInterrupt
+
+    with nullcontext() if is_finished else pytest.raises(KeyboardInterrupt):
+        pack(PackOptions(str(data), str(tmp_path / "packed"), workers=1), interrupt)
+    with pytest.raises(InputError, match="holds a dataset that was packed with other files; give"):
+        packed(other, tmp_path / "packed")
+    assert packed(copy, tmp_path / "packed")["written"] == (0 if is_finished else 2)
+
+
+def test_frame_folders_of_other_pictures_are_other_files(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_dataset(data, format="something-v1", edition="easy", train=1, validation=1, size=32,
+                  workers=1)  # fmt: skip
+    packed(data, tmp_path / "packed")
+    assert packed(data, tmp_path / "packed")["written"] == 0
+    picture = next(data.rglob("00002.jpg"))
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    with pytest.raises(InputError, match="packed with other files"):
+        packed(data, tmp_path / "packed")
+
+
 def test_interrupted_and_going_on_after_a_damaged_shard(
     noise: Path, noise_packed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -435,6 +517,11 @@ def test_names_are_harmless_and_differ(tmp_path: Path) -> None:
     ]
     for path in found:
         read_frames(path, lambda n: np.arange(n))
+
+
+def test_splits_may_be_told_with_blanks(grey_clips: tuple[Path, Path], tmp_path: Path) -> None:
+    packed(grey_clips[0], tmp_path / "packed", splits="train, validation")
+    assert list_splits(tmp_path / "packed") == ("train", "validation")
 
 
 def test_packing_a_packed_dataset_again(grey_clips: tuple[Path, Path], tmp_path: Path) -> None:

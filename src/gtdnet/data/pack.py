@@ -3,8 +3,8 @@
 Every frame of every clip becomes a JPEG picture, reduced to a given short side, in shards
 (:mod:`gtdnet.data.shards`). Frame i of a packed clip is frame i of the original, so sampling
 chooses the same frames. Processes decode and encode; this one writes shard after shard, each whole
-or not at all, in the order of the annotations: any number of workers gives the same bytes, and an
-interrupted run goes on after its last shard.
+or not at all, in the order of the annotations: any number of workers gives the same bytes, and what
+was stopped or killed, at any point, goes on after its last shard.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
@@ -68,7 +68,9 @@ from gtdnet.progress import say
 
 T = TypeVar("T")
 
-_PARTS = ".parts"
+_PARTS, _LOCK = ".parts", "lock"
+_BEFORE_PLAN = (_PARTS, ".pack-unfinished-")  # what a run may leave that is killed at once
+_TEMPORARY = (".pack-*.json", ".SHA256SUMS-*")  # names that gtdnet.files gives to half a file
 _PER_PROCESS = 8  # clips that take about as long as starting a process does
 _MEMBER = 200  # bytes that a picture takes of a shard, at most, beside itself and its clip's name
 _SHOWN_FAILURES = 20
@@ -111,7 +113,7 @@ def pack(
 
     Raises:
         InputError: bad options, a dataset that cannot be read, an output folder that holds anything
-            else, or no clip that can be decoded.
+            else or that another run is writing to, or no clip that can be decoded.
     """
     began = time.perf_counter()
     _check(options)
@@ -126,8 +128,15 @@ def pack(
         )
     written = 0
     if not _is_done(output, arguments):
-        written = _write_shards(output, jobs, options, progress or (lambda done, total: None))
-        _write_index(output, options, arguments, read, jobs)
+        with _alone(output) as parts:
+            if not _is_done(output, arguments):  # another run may just have ended
+                write_text(output / UNFINISHED, json.dumps(arguments, indent=1) + "\n")
+                written = _write_shards(
+                    output, parts, jobs, options, progress or (lambda done, total: None)
+                )
+                _write_index(output, options, arguments, read, jobs)
+    if (output / UNFINISHED).is_file():
+        _tidy(output)
     index = read_index(output)
     shards = index["shards"]
     return {
@@ -210,7 +219,8 @@ def _read(options: PackOptions, root: Path) -> dict[str, Annotations]:
     """The annotations of each split, in the order of :data:`SPLITS`."""
     format = options.format or detect_format(root)
     known = format if format in FORMATS or options.format else None
-    splits = options.splits.split(",") if options.splits else list_splits(root, known)
+    given = [word.strip() for word in options.splits.split(",")] if options.splits else None
+    splits = given or list_splits(root, known)
     splits = sorted(splits, key=lambda split: SPLITS.index(split) if split in SPLITS else -1)
     read = {split: read_annotations(root, split, known, allow_missing=True) for split in splits}
     if not any(found.records for found in read.values()):
@@ -255,8 +265,14 @@ def _name(path: str, base: Path) -> str:
 def _arguments(
     options: PackOptions, read: dict[str, Annotations], jobs: Sequence[_Job]
 ) -> dict[str, Any]:
-    """What must be the same for a run to be taken up again."""
+    """What must be the same for a run to be taken up again.
+
+    Of the files it is names and sizes. Not times: copying a dataset changes them.
+    """
     name_of = {job.path: job.name for job in jobs}
+    files = hashlib.sha256()
+    for job in jobs:
+        files.update(json.dumps([job.name, _size(job.path)]).encode())
     digest = hashlib.sha256()
     for split, found in read.items():
         records = [(r.id, r.label, name_of[r.path]) for r in found.records]
@@ -269,7 +285,20 @@ def _arguments(
         "quality": options.quality,
         "shard_size": options.shard_size,
         "annotations": digest.hexdigest(),
+        "files": files.hexdigest(),
     }
+
+
+def _size(path: str) -> int | list[tuple[str, int]]:
+    """Bytes of a file, of each picture in a folder, or of the shard in which a packed clip lies."""
+    packed = packed_clip(Path(path))
+    clip = packed.shard if packed else Path(path)
+    try:
+        if clip.is_dir():
+            return sorted((entry.name, entry.stat().st_size) for entry in os.scandir(clip))
+        return clip.stat().st_size
+    except OSError:  # decoding it will say why
+        return 0
 
 
 def _is_done(output: Path, arguments: dict[str, Any]) -> bool:
@@ -284,20 +313,60 @@ def _is_done(output: Path, arguments: dict[str, Any]) -> bool:
             theirs = json.loads(plan.read_text(encoding="utf-8"))
         except ValueError:
             theirs = None
-    elif output.is_dir() and any(output.iterdir()):
-        raise InputError(f"{output} is not empty; give a new or empty folder, or delete that one")
     else:
-        write_text(plan, json.dumps(arguments, indent=1) + "\n")
-        return False
+        there = output.iterdir() if output.is_dir() else ()
+        if all(path.name.startswith(_BEFORE_PLAN) for path in there):
+            return False
+        raise InputError(f"{output} is not empty; give a new or empty folder, or delete that one")
     theirs = theirs if isinstance(theirs, dict) else {}
     if differing := ", ".join(k for k, v in arguments.items() if theirs.get(k) != v):
         raise InputError(
             f"{output} holds a dataset that was packed with other {differing}; give another "
             f"folder, or delete that one"
         )
-    if is_done:
-        plan.unlink(missing_ok=True)
     return is_done
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[Path]:
+    """Yield the folder for unfinished files, which only one run has at a time.
+
+    The system releases the lock when the process ends, even if it is killed.
+    """
+    parts = output / _PARTS
+    parts.mkdir(parents=True, exist_ok=True)
+    with (parts / _LOCK).open("ab") as lock:
+        if not _lock(lock):
+            raise InputError(
+                f"{output} is being written by another gtdnet pack; wait until that has ended, or "
+                f"give another folder"
+            )
+        try:
+            yield parts
+        finally:
+            shutil.rmtree(parts, ignore_errors=True)
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Lock an open file; False if another process has it. Where there are no locks, always True."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems
+        return True
+    return os.fstat(file.fileno()).st_nlink > 0  # else its holder has removed it and is ending
+
+
+def _tidy(output: Path) -> None:
+    """Leave nothing but the dataset, whose index is there."""
+    shutil.rmtree(output / _PARTS, ignore_errors=True)
+    for path in itertools.chain(*map(output.glob, _TEMPORARY), [output / UNFINISHED]):
+        path.unlink(missing_ok=True)
 
 
 # Decoding and encoding, in the workers
@@ -405,17 +474,22 @@ def _start_worker() -> None:
 
 
 def _write_shards(
-    output: Path, jobs: Sequence[_Job], options: PackOptions, progress: Callable[[int, int], None]
+    output: Path,
+    parts: Path,
+    jobs: Sequence[_Job],
+    options: PackOptions,
+    progress: Callable[[int, int], None],
 ) -> int:
-    """Write the shards that are not there yet; the number of clips in them."""
+    """Write the shards that are not there yet; the number of clips in them.
+
+    In the end SHA256SUMS lists all of them, and nothing else.
+    """
     number, kept, sums = _whole_shards(output, jobs)
+    write_sums(output, sums)  # a run may have been killed before it did, or after it listed more
     rest, done = jobs[kept:], kept
     workers = options.workers or num_cores()
     workers = max(1, min(workers, len(rest) if options.workers else len(rest) // _PER_PROCESS))
     limit = min(options.shard_size * 1_000_000, MAX_BYTES)
-    parts = output / _PARTS
-    shutil.rmtree(parts, ignore_errors=True)  # what a killed run may have left
-    parts.mkdir()
     progress(done, len(jobs))
 
     def counted(clips: Iterable[tuple[int, NewClip]]) -> Iterator[NewClip]:
@@ -437,8 +511,6 @@ def _write_shards(
     except BaseException:  # Ctrl-C above all
         say(f"stopped after {done} of {len(jobs)} clips; the same command goes on")
         raise
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
     return len(rest)
 
 
@@ -517,4 +589,3 @@ def _write_index(
     text = json.dumps(index, indent=1) + "\n"
     write_sums(output, {**sums, INDEX: hashlib.sha256(text.encode()).hexdigest()})
     write_text(output / INDEX, text)
-    (output / UNFINISHED).unlink()

@@ -52,7 +52,10 @@ def read_index(root: Path) -> dict[str, Any]:
         index = json.loads(path.read_text(encoding="utf-8"))
         version = index["gtdnet_pack"]
         shards = [(s["name"], s["bytes"], s["first"]) for s in index["shards"]]
-        is_good = all(_SHARD.fullmatch(name) for name, _, _ in shards) and index["splits"]
+        names = index["class_names"]
+        is_good = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        is_good = is_good and isinstance(index["splits"], dict) and bool(index["splits"])
+        is_good = is_good and all(_SHARD.fullmatch(name) for name, _, _ in shards)
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}); {AGAIN}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -102,8 +105,6 @@ def list_clips(
             raise _damaged(root)
         if label is not None and not (isinstance(label, int) and 0 <= label < len(names)):
             raise _damaged(root)
-    if not all(isinstance(name, str) for name in names):
-        raise _damaged(root)
     return names, rows
 
 
