@@ -11,9 +11,9 @@ from torch import Tensor
 
 from gtdnet.data.annotations import VideoRecord
 from gtdnet.evaluate import Evaluation
-from gtdnet.export.agreement import Agreement, compare, in_batches
-from gtdnet.export.clips import balanced, spaced
-from gtdnet.export.quantisation import compare_top1
+from gtdnet.export.agreement import BATCHES, Agreement, compare, in_batches
+from gtdnet.export.clips import at_least, balanced, spaced
+from gtdnet.export.quantisation import MOST_LOST, compare_top1, loses_too_much
 
 
 def test_compare() -> None:
@@ -64,6 +64,24 @@ def test_batches_of_other_sizes() -> None:
     assert sizes == [1, 3, 1, 3, 1]
     assert logits.dtype == torch.float32
     assert torch.equal(logits, clips)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_few_clips_make_a_batch_of_three_that_differ(number: int) -> None:
+    """Also for networks that know no order of frames, and where the picture is of one colour."""
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randint(0, 256, (number, 4, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    made = at_least(clips, sum(BATCHES))
+    assert (made.shape, made.dtype) == ((4, 4, 3, 8, 8), torch.uint8)
+    assert torch.equal(made[:number], clips)
+    assert len({tuple(picture.flatten().tolist()) for picture in made.float().mean(dim=1)}) == 4
+    plain = at_least(torch.zeros_like(clips), sum(BATCHES))
+    assert len(set(plain[1:].float().mean(dim=(1, 2, 3, 4)).tolist())) > 1
+
+
+def test_enough_clips_stay_as_they_are() -> None:
+    clips = torch.zeros(5, 4, 3, 8, 8, dtype=torch.uint8)
+    assert torch.equal(at_least(clips, sum(BATCHES)), clips)
 
 
 def records(labels: str) -> list[VideoRecord]:
@@ -119,3 +137,27 @@ def test_top1_before_and_after() -> None:
     low, high = found["top1_lost_interval"]
     assert low < 0.2 < high
     assert compare_top1(evaluation(7), evaluation(9))["top1_lost"] == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "clips", "too_much"),
+    [
+        (200, 199, 200, False),  # 0.0050000000000000044 by floats
+        (200, 198, 200, True),
+        (199, 198, 199, True),
+        (900, 895, 1000, False),
+        (900, 894, 1000, True),
+        (50, 60, 200, False),
+    ],
+)
+def test_half_a_point_may_be_lost(before: int, after: int, clips: int, too_much: bool) -> None:
+    loss = {"top1_lost": before / clips - after / clips, "clips": clips}
+    assert loses_too_much(loss) is too_much
+
+
+def test_exactly_half_a_point_of_any_number_of_clips() -> None:
+    assert MOST_LOST == 0.005
+    for lost in range(1, 2000):
+        clips = 200 * lost
+        assert not loses_too_much({"top1_lost": 0.7 - 0.695, "clips": clips})
+        assert loses_too_much({"top1_lost": (lost + 1) / clips, "clips": clips})

@@ -27,7 +27,10 @@ from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate
 from gtdnet.export import ExportFailed, ExportOptions, export, run
-from gtdnet.infer.exported import open_model
+from gtdnet.export.agreement import Agreement
+from gtdnet.infer import exported as exported_module
+from gtdnet.infer import graph
+from gtdnet.infer.exported import ExportedFile, open_model
 from gtdnet.infer.graph import example_clips
 from gtdnet.models import VideoClassifier, deploy, save_model
 from gtdnet.nn import TemporalConv2d
@@ -93,7 +96,7 @@ def test_all_formats(result: dict[str, Any], exported: Path) -> None:
         size = sum((exported / name).stat().st_size for name in row["files"])
         assert row["megabytes"] == size / 1e6
     assert result["left_out"] == {}
-    assert result["clips"] == {"source": "the built-in easy edition", "number": 12}
+    assert result["clips"] == {"source": "the built-in easy edition", "number": 12, "variants": 0}
     json.dumps(result)
 
 
@@ -249,6 +252,18 @@ class Leaks(nn.Module):
         return self.conv(x) + (before - right).mean()
 
 
+class Repeats(nn.Module):
+    """Gives every clip of the batch what it computes for the first."""
+
+    def __init__(self, conv: TemporalConv2d) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        of_clip = self.conv(x).unflatten(0, (-1, 4))
+        return of_clip[:1].expand_as(of_clip).flatten(0, 1)
+
+
 class Constant(nn.Module):
     """Takes the number of clips that it is traced with for a constant."""
 
@@ -287,6 +302,22 @@ def test_a_wrong_graph_is_found_and_nothing_is_left(
     assert err.splitlines()[-1].startswith("gtdnet export: the exported model.xml ")
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_few_clips_find_a_wrong_graph(
+    number: int, model_path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for i in range(number):  # the same one: as hard as it can be
+        shutil.copy(next(data.rglob("*.mp4")), clips / f"{i}.mp4")
+    monkeypatch.setattr(deploy, "FORMS", {"openvino": Repeats})
+    options = ExportOptions(str(model_path), str(tmp_path / "wrong"), formats="openvino")
+    options.clips = str(clips)
+    with pytest.raises(ExportFailed, match=r"model\.xml is not the model"):
+        export(options)
+    assert nothing_is_left(tmp_path / "wrong")
+
+
 def test_a_loss_of_accuracy_is_refused_unless_forced(
     model_path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,7 +352,8 @@ def test_clips_of_the_user(
     options = ExportOptions(str(model_path), str(tmp_path / "a"), formats="openvino")
     options.clips = str(clips)
     result = export(options)
-    assert result["clips"] == {"source": str(clips), "number": 3}
+    assert result["clips"] == {"source": str(clips), "number": 3, "variants": 1}
+    assert f"on 3 clips of {clips} and 1 made of them" in run.summary(result)
     assert "left out: " in capsys.readouterr().err
     options.clips, options.output = str(clips / "broken.mp4"), str(tmp_path / "b")
     with pytest.raises(InputError, match="none of the 1 clips can be read"):
@@ -338,6 +370,12 @@ def test_clips_of_the_user(
         ({"data": "somewhere"}, "--data is for --precision int8; leave it out for fp32"),
         ({"precision": "bf16", "formats": "onnx"}, "format onnx: ONNX Runtime has no convolutions"),
         ({"calibration_clips": 0}, "calibration_clips must be at least 1, got 0"),
+        ({"calibration_clips": 300}, "--calibration_clips is for --precision int8; leave it out"),
+        ({"validation_clips": 9, "precision": "bf16"}, "leave it out for bf16"),
+        (
+            {"precision": "int8", "data": "somewhere", "num_workers": -3},
+            "num_workers must not be negative, got -3",
+        ),
         ({"validation_clips": 0}, "validation_clips must be at least 1, got 0"),
         ({"model": "model.onnx"}, r"model\.onnx: is exported already"),
     ],
@@ -359,10 +397,50 @@ def test_what_is_there_is_not_overwritten(model_path: Path, tmp_path: Path) -> N
         export(ExportOptions(str(model_path), str(tmp_path / "mine.txt")))
 
 
+@pytest.mark.parametrize("place", [".", "link"])
+def test_a_folder_that_is_there_and_empty_gets_the_files(
+    place: str, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not replaced: it may be a mount, a link, or where somebody works."""
+    folder, beside = tmp_path / "here", tmp_path / "elsewhere"
+    folder.mkdir()
+    beside.mkdir()
+    (beside / "link").symlink_to(folder)
+    monkeypatch.chdir(folder if place == "." else beside)
+    before = folder.stat().st_ino
+    options = ExportOptions(str(model_path), place, formats="torch")
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "compare", lambda *logits: Agreement(12, math.nan, 1.0, 1.0))
+        with pytest.raises(ExportFailed):
+            export(options)
+    assert list(folder.iterdir()) == []
+    assert export(options)["output"] == place
+    assert [p.name for p in folder.iterdir()] == ["model.pt2"]
+    assert folder.stat().st_ino == before
+    assert {p.name for p in tmp_path.iterdir()} == {"here", "elsewhere"}
+    assert (beside / "link").is_symlink()
+
+
+def test_what_appears_meanwhile_is_not_overwritten(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+
+    def provenance(*args: Any) -> dict[str, Any]:
+        (output / "model.pt2").write_text("mine")
+        return {}
+
+    monkeypatch.setattr(run, "_provenance", provenance)
+    with pytest.raises(InputError, match="holds files already"):
+        export(ExportOptions(str(model_path), str(output), formats="torch"))
+    assert [p.read_text() for p in output.iterdir()] == ["mine"]
+
+
 def test_formats_that_are_not_installed(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "find_spec", lambda name: None)
+    monkeypatch.setattr(graph, "find_spec", lambda name: None)
     output = tmp_path / "out"
     result = export(ExportOptions(str(model_path), str(output)))
     assert [p.name for p in output.iterdir()] == ["model.pt2"]
@@ -453,6 +531,52 @@ def test_damaged_files(exported: Path, tmp_path: Path) -> None:
         gtdnet.load(folder / "model.bin")
     with pytest.raises(InputError, match=r"gtdnet does not read torch\.export programs"):
         gtdnet.load(folder / "model.pt2")
+
+
+def test_weights_that_are_not_the_graphs(exported: Path, tmp_path: Path) -> None:
+    """As long as its own: another model's, or partly lost."""
+    folder = copied(exported, tmp_path)
+    path = folder / "model.bin"
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + bytes(4096) + content[half + 4096 :])
+    with pytest.raises(
+        InputError, match=r"model\.bin: is not the file that model\.xml was written"
+    ):
+        gtdnet.load(folder / "model.xml")
+    path.write_bytes(content)
+    assert gtdnet.load(folder / "model.xml").engine.name == "openvino"
+    text = (folder / "model.xml").read_text()
+    (folder / "model.xml").write_text(text.replace("<gtdnet_bin_sha256 ", "<other "))
+    with pytest.raises(
+        InputError, match=r"model\.bin: is not the file that model\.xml was written"
+    ):
+        gtdnet.load(folder / "model.xml")
+
+
+def test_a_graph_that_openvino_cannot_compile(exported: Path) -> None:
+    from gtdnet.infer.openvino_engine import OpenVinoEngine
+
+    file = open_model(exported / "model.xml")
+    assert isinstance(file, ExportedFile)
+    with pytest.raises(InputError, match=r"model\.xml: OpenVINO cannot run it \("):
+        OpenVinoEngine.open(file, "fp32", threads=-7)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
+def test_exported_files_of_the_hub(
+    name: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which gives the files that it is asked for, and no other."""
+
+    def download(source: str | Path) -> Path:
+        repository, _, wanted = str(source).rpartition("/")
+        assert repository == "hf://user/name@v1"
+        return Path(shutil.copy(exported / wanted, tmp_path / wanted))
+
+    monkeypatch.setattr(exported_module, "find_file", download)
+    recognizer = gtdnet.load(f"hf://user/name@v1/{name}")
+    assert recognizer.spec.class_names == NAMES
 
 
 @pytest.mark.parametrize(

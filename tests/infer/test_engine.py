@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
 from gtdnet.errors import InputError
-from gtdnet.infer import Recognizer, engine
+from gtdnet.infer import Recognizer, engine, graph
 from gtdnet.infer.engine import build_engine, choose, unavailable
 from gtdnet.infer.graph import example_clips
 from gtdnet.models import ModelFile, VideoClassifier
@@ -116,6 +117,27 @@ def test_compile(tiny_model: TinyModel) -> None:
     wanted = logits_of(model, clips).softmax(dim=1)
     torch.testing.assert_close(recognizer.scores(clips[:, None], 3), wanted, rtol=0, atol=1e-5)
     torch.testing.assert_close(recognizer.scores(clips[:2, None]), wanted[:2], rtol=0, atol=1e-5)
+    with ThreadPoolExecutor(2) as pool:
+        pairs = list(pool.map(recognizer.engine, [clips[:2], clips[1:]] * 3))
+    for i, pair in enumerate(pairs):
+        assert_same(pair, logits_of(model, clips)[i % 2 :][:2])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch",
+        pytest.param("onnx", marks=needs_onnx),
+        pytest.param("openvino", marks=needs_openvino),
+    ],
+)
+def test_called_by_several_threads(name: str, tiny_model: TinyModel) -> None:
+    model = tiny_model("gtdnet_resnet18", shallow=True)
+    clips = example_clips(spec_of(model), 8)
+    built = build_engine(model, spec_of(model), name, device="cpu", precision="fp32")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(built, [*clips[:, None]] * 10))
+    assert_same(torch.cat(found), logits_of(model, clips).repeat(10, 1))
 
 
 @needs_openvino
@@ -164,10 +186,56 @@ def test_recognizer_with_an_engine(tiny_model: TinyModel) -> None:
 
 
 def test_auto_is_openvino_on_a_cpu_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "find_spec", lambda name: object())
+    monkeypatch.setattr(graph, "find_spec", lambda name: object())
     assert choose("auto", "cpu", "fp32").name == "openvino"
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    monkeypatch.setattr(graph, "find_spec", lambda name: None)
     assert choose("auto", "cpu", "fp32").name == "torch"
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """What "auto" finds."""
+    cuda = torch.device("cuda:0")
+    monkeypatch.setattr(engine, "resolve_device", lambda name: cuda)
+    return cuda
+
+
+def test_compile_without_triton_is_torch_on_the_gpu(
+    gpu: torch.device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    choice = choose("compile", "auto", "fp32")
+    assert (choice.name, choice.device) == ("torch", gpu)
+    assert capsys.readouterr().err == (
+        "engine compile needs Triton on a GPU; install a CUDA build of PyTorch for Linux; engine "
+        "torch is used in its place\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param(
+            "onnx",
+            "engine onnx computes on the CPU: this ONNX Runtime has no CUDA; add --device cpu, or "
+            "put onnxruntime-gpu in the place of onnxruntime\n",
+            marks=needs_onnx,
+        ),
+        pytest.param("openvino", "", marks=needs_openvino),
+    ],
+)
+def test_what_runs_on_the_cpu_beside_a_gpu(
+    name: str,
+    message: str,
+    gpu: torch.device,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if name == "onnx":
+        monkeypatch.setattr("onnxruntime.get_available_providers", list)
+    choice = choose(name, "auto", "fp32")
+    assert (choice.name, choice.device) == (name, CPU)
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.parametrize(
@@ -184,7 +252,7 @@ def test_auto_is_openvino_on_a_cpu_where_it_is_installed(monkeypatch: pytest.Mon
 def test_what_cannot_be(
     name: str, precision: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "find_spec", lambda name: object())
+    monkeypatch.setattr(graph, "find_spec", lambda name: object())
     with pytest.raises(InputError, match=message):
         choose(name, "cpu", precision)
 
@@ -193,8 +261,8 @@ def test_what_cannot_be(
 def test_packages_that_are_missing(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch, tiny_model: TinyModel
 ) -> None:
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
-    reason = f'engine {name} needs {package}, which is not installed.*pip install "gtdnet'
+    monkeypatch.setattr(graph, "find_spec", lambda name: None)
+    reason = f'engine {name}: {package} is not installed; get it with: pip install "gtdnet'
     with pytest.raises(InputError, match=reason):
         model = tiny_model("gtdnet_resnet18")
         build_engine(model, spec_of(model), name, device="cpu")

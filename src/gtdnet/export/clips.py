@@ -56,6 +56,18 @@ def built_in_clips(spec: ClipSpec) -> Tensor:
     return torch.stack(clips)
 
 
+def at_least(clips: Tensor, count: int) -> Tensor:
+    """The clips [N, T*f, 3, H, W], made up to ``count`` by variants of them where they are fewer.
+
+    Repeated clips would hide a graph that confuses the clips of a batch, so the variants differ
+    from their clips even in the eyes of networks that know no order of frames.
+    """
+    changes = (lambda c: c // 2 + 64, lambda c: c.flip(-1), lambda c: c.roll(c.shape[-1] // 3, -1))
+    added = range(max(0, count - len(clips)))
+    variants = [changes[i % len(changes)](clips[i % len(clips)]) for i in added]
+    return torch.cat([clips, *(variant[None] for variant in variants)])
+
+
 def spaced(records: Sequence[VideoRecord], count: int) -> list[VideoRecord]:
     """At most ``count`` of the records, evenly spaced."""
     chosen = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)

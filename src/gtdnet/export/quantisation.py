@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gtdnet.data.annotations import Annotations
@@ -47,3 +48,8 @@ def compare_top1(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         "clips": total,
         "failed_clips": len(before.failures),
     }
+
+
+def loses_too_much(loss: Mapping[str, Any]) -> bool:
+    """Whether more than :data:`MOST_LOST`, in whole clips: exactly as much is not more."""
+    return round(loss["top1_lost"] * loss["clips"]) > MOST_LOST * loss["clips"]

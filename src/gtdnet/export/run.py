@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,12 +26,14 @@ from gtdnet.data.transforms import normalise
 from gtdnet.errors import InputError
 from gtdnet.evaluate.protocol import match_classes
 from gtdnet.export.agreement import BATCHES, TOLERANCES, Agreement, compare, in_batches
-from gtdnet.export.clips import EDITION, balanced, built_in_clips, read_clips, spaced
-from gtdnet.export.quantisation import MOST_LOST, measure_loss
+from gtdnet.export.clips import EDITION, at_least, balanced, built_in_clips, read_clips, spaced
+from gtdnet.export.quantisation import MOST_LOST, loses_too_much, measure_loss
 from gtdnet.files import sha256, write_text
 from gtdnet.infer.engine import TorchEngine
 from gtdnet.infer.exported import PRECISIONS, ExportedFile, is_exported, make_header, open_model
 from gtdnet.infer.find import find_videos
+from gtdnet.infer.graph import missing
+from gtdnet.infer.scoring import check_loading
 from gtdnet.models.deploy import FromFrames, deployable
 from gtdnet.models.model_file import METADATA_KEY, ModelFile, load_model
 from gtdnet.progress import say
@@ -53,6 +54,7 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch": ()}
 )
 _CHECKED = 32  # of the user's clips
+_CALIBRATION_CLIPS = 300
 _CPU = torch.device("cpu")
 
 
@@ -71,9 +73,10 @@ class ExportOptions:
         data: dataset for int8: ranges of values are taken from its train split, the accuracy is
             measured on its validation split.
         format: of data: something-v1, something-v2, kinetics, folder or list; default: recognised.
-        calibration_clips: training clips that the ranges are taken from, of every class as many.
-        validation_clips: clips that the accuracy is measured on, of every class as many; default:
-            all.
+        calibration_clips: training clips that int8's ranges are taken from, of every class as many;
+            default: 300.
+        validation_clips: clips that int8's accuracy is measured on, of every class as many;
+            default: all.
         num_segments: frames per clip; default: as in training.
         short_side: the shorter side in pixels before the crops; default: as in the model file.
         crop_size: side in pixels of the square the model sees; default: as in the model file.
@@ -90,7 +93,7 @@ class ExportOptions:
     clips: str | None = None
     data: str | None = None
     format: str | None = None
-    calibration_clips: int = 300
+    calibration_clips: int | None = None
     validation_clips: int | None = None
     num_segments: int | None = None
     short_side: int | None = None
@@ -107,7 +110,8 @@ class ExportFailed(RuntimeError):
 def export(options: ExportOptions) -> dict[str, Any]:
     """Write a model in other formats, each read again from disk and compared before it is kept.
 
-    Returns, JSON-ready: ``output``, ``model``, ``precision``, ``clips`` (what was compared),
+    Returns, JSON-ready: ``output``, ``model``, ``precision``, ``clips`` (what was compared:
+    ``source``, ``number`` and ``variants``, those that had to be made of them),
     ``formats`` (of each ``format``, ``files``, ``megabytes`` and the agreement), ``left_out``
     (reasons by format) and ``quantization`` (what :data:`REPORT` holds, or None).
 
@@ -121,7 +125,8 @@ def export(options: ExportOptions) -> dict[str, Any]:
     spec = model_file.spec.with_options(short_side=options.short_side, crop_size=options.crop_size)
     model_file = replace(model_file, spec=spec)
     dataset = _Dataset.read(options, model_file) if options.data else None
-    clips, source = _clips(options, model_file, dataset)
+    given, source = _clips(options, model_file, dataset)
+    clips = at_least(given, sum(BATCHES))  # each of BATCHES once
     reference = in_batches(TorchEngine(model_file.model, spec, _CPU, "fp32"), clips)
     if not reference.isfinite().all():
         raise InputError(
@@ -148,7 +153,11 @@ def export(options: ExportOptions) -> dict[str, Any]:
         "output": options.output,
         "model": {"path": options.model, "name": model_file.model.name},
         "precision": options.precision,
-        "clips": {"source": source, "number": len(clips)},
+        "clips": {
+            "source": source,
+            "number": len(given),
+            "variants": len(clips) - len(given),
+        },
         "formats": rows,
         "left_out": left_out,
         "quantization": quantization,
@@ -181,6 +190,7 @@ def summary(result: Mapping[str, Any]) -> str:
     lines.append(
         f"differences of logits in units of their spread, in {result['precision']}, on "
         f"{clips['number']} clips of {clips['source']}"
+        + (f" and {clips['variants']} made of them" if clips["variants"] else "")
     )
     lines += [f"left out: {name}: {reason}" for name, reason in result["left_out"].items()]
     if quantization := result["quantization"]:
@@ -219,10 +229,20 @@ def _check(options: ExportOptions) -> None:
         number = getattr(options, name)
         if number is not None and number < 1:
             raise InputError(f"{name} must be at least 1, got {number}")
-    folder = Path(options.output)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "holds files" if folder.is_dir() else "is a file"
-        raise InputError(f"{folder}: {what} already; choose another folder")
+        if number is not None and options.precision != "int8":
+            raise InputError(
+                f"--{name} is for --precision int8; leave it out for {options.precision}"
+            )
+    check_loading(1, options.num_workers)
+    _check_free(Path(options.output))
+
+
+def _check_free(folder: Path, *ours: Path) -> None:
+    """Raise InputError unless a folder is new, or holds nothing but ``ours``."""
+    if folder.is_dir() and any(path not in ours for path in folder.iterdir()):
+        raise InputError(f"{folder}: holds files already; choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file already; choose another folder")
 
 
 def _formats(options: ExportOptions) -> tuple[list[str], dict[str, str]]:
@@ -251,11 +271,7 @@ def _impossible(name: str, precision: str) -> str | None:
         return "int8 is made for openvino alone"
     if precision == "bf16" and name == "onnx":
         return "ONNX Runtime has no convolutions in bf16 on CPUs"
-    packages = [*_PACKAGES[name], *(["nncf"] if precision == "int8" else [])]
-    for package in packages:
-        if find_spec(package) is None:
-            return f'{package} is not installed; get it with: pip install "gtdnet[export]"'
-    return None
+    return missing(*_PACKAGES[name], *(["nncf"] if precision == "int8" else []))
 
 
 @dataclass(frozen=True)
@@ -278,7 +294,8 @@ class _Dataset:
         if options.validation_clips is not None:
             chosen = balanced(validation.records, options.validation_clips, options.seed)
             validation = replace(validation, records=tuple(chosen), missing=())
-        calibration = balanced(train.records, options.calibration_clips, options.seed)
+        count = options.calibration_clips or _CALIBRATION_CLIPS
+        calibration = balanced(train.records, count, options.seed)
         return cls(calibration, validation)
 
 
@@ -447,8 +464,8 @@ def _quantization(
     say("measuring the accuracy")
     quantised = _written(folder / FORMATS["openvino"][0])
     loss = measure_loss(model_file, quantised, dataset.validation, options.num_workers)
-    lost = loss["top1_lost"]
-    if lost > MOST_LOST and not options.force:
+    too_much = loses_too_much(loss)
+    if too_much and not options.force:
         raise ExportFailed(
             f"{_loss_line(loss)}, more than the {100 * MOST_LOST:g} points that are allowed; "
             f"nothing was written; give more --calibration_clips, or more validation clips if the "
@@ -456,7 +473,7 @@ def _quantization(
         )
     return {
         **loss,
-        "forced": lost > MOST_LOST,
+        "forced": too_much,
         "model": Path(options.model).name,
         "views": model_file.spec.views(1, 1),
         "data": Path(dataset.validation.root).name,
@@ -478,8 +495,14 @@ def _loss_line(loss: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; on success it takes that name, else it goes."""
-    temporary = path.absolute().parent / f".{path.name}-{secrets.token_hex(4)}"
+    """Yield a temporary folder; on success ``path`` holds its files, else it goes.
+
+    A new ``path`` is that folder with another name. One that is there (empty: a mount, or where
+    somebody works) stays what it is and gets the files.
+    """
+    final = path.resolve()
+    is_there = final.is_dir()
+    temporary = (final if is_there else final.parent) / f".{final.name}-{secrets.token_hex(4)}"
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
@@ -488,9 +511,12 @@ def _new_folder(path: Path) -> Iterator[Path]:
         ) from error
     try:
         yield temporary
-        if path.exists():
-            path.rmdir()  # it is empty
-        temporary.replace(path)
+        _check_free(final, temporary)
+        if is_there:
+            for file in list(temporary.iterdir()):
+                file.replace(final / file.name)
+        else:
+            temporary.replace(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -10,6 +10,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -20,6 +21,7 @@ from gtdnet.data.transforms import normalise
 from gtdnet.device import autocast, resolve_device, resolve_precision
 from gtdnet.errors import InputError
 from gtdnet.infer.exported import ExportedFile
+from gtdnet.infer.graph import missing
 from gtdnet.models.deploy import FromFrames, deployable
 from gtdnet.models.model_file import ModelFile
 
@@ -31,6 +33,9 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 class Engine(Protocol):
     """Computes a model's logits.
+
+    Several threads may call it at once: each gets the answers to its own clips, if need be after
+    those of another.
 
     Attributes:
         name: one of :data:`ENGINES`.
@@ -164,18 +169,19 @@ def choose(engine: str, device: str, precision: str) -> Choice:
         raise InputError(
             f"unknown precision {precision!r}: choose one of auto, {', '.join(PRECISIONS)}"
         )
-    where = resolve_device(device)
-    if device == "auto" and engine != "auto" and unavailable(engine, where):
-        where = torch.device("cpu")  # OpenVINO beside a GPU
+    where, note = resolve_device(device), None
+    runs_beside_gpus = device == "auto" and engine in ("onnx", "openvino")
+    if runs_beside_gpus and (reason := unavailable(engine, where)):
+        where = torch.device("cpu")
+        if engine == "onnx":
+            note = f"engine onnx computes on the CPU: {reason}"
     if engine == "auto":
         is_fast = where.type == "cpu" and unavailable("openvino", where) is None
         engine = "openvino" if is_fast else "torch"
     if reason := unavailable(engine, where):
         if engine != "compile":
             raise InputError(reason)
-        from gtdnet.progress import say  # rich is slow to import
-
-        say(f"{reason}; engine torch is used in its place")
+        note = f"{reason}; engine torch is used in its place"
         engine = "torch"
     known = _PRECISIONS_OF.get(engine, ("fp32", "bf16", "fp16"))
     if precision != "auto" and precision not in known:
@@ -186,6 +192,10 @@ def choose(engine: str, device: str, precision: str) -> Choice:
     if precision != "int8":
         found = resolve_precision(precision, where)
         precision = found if found in known else "fp32"
+    if note:
+        from gtdnet.progress import say  # rich is slow to import
+
+        say(note)
     return Choice(engine, where, precision)
 
 
@@ -206,12 +216,8 @@ def unavailable(engine: str, device: torch.device) -> str | None:
         packages = ("onnx", "onnxruntime", "onnxscript")
         if device.type not in ("cpu", "cuda"):
             return f"engine onnx does not compute on {device}; add --device cpu"
-    for package in packages:
-        if find_spec(package) is None:
-            return (
-                f"engine {engine} needs {package}, which is not installed; get it with: "
-                f'pip install "gtdnet[export]"'
-            )
+    if reason := missing(*packages):
+        return f"engine {engine}: {reason}"
     if engine == "onnx" and device.type == "cuda":
         import onnxruntime
 
@@ -259,14 +265,21 @@ class CompiledEngine:
         self.device = device
         self.precision = precision
         network = FromFrames(deployable(model, "compile"), spec, _DTYPES[precision])
-        self._network = torch.compile(network.eval().to(device), fullgraph=True)
+        self._network = torch.compile(
+            network.eval().to(device),
+            fullgraph=True,
+            # Weights become constants, which convolutions need not bring into oneDNN's order again.
+            options={"freezing": device.type == "cpu"},
+        )
+        self._lock = Lock()
 
     @torch.no_grad()  # torch.compile keeps away from inference_mode's tensors
     def __call__(self, clips: Tensor) -> Tensor:
         clips = clips.to(self.device, non_blocking=True)
         if len(clips) > 1:
             torch._dynamo.mark_dynamic(clips, 0)
-        return self._network(clips)
+        with self._lock:  # threads that come first together would each compile
+            return self._network(clips)
 
 
 def _no_compiler(device: torch.device) -> str | None:

@@ -8,7 +8,6 @@ reading one unpickles nothing and opens no other file than an OpenVINO model's o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
+from gtdnet.files import sha256
 from gtdnet.models.model_file import FORMAT_VERSION, METADATA_KEY, ModelFile, load_model
 from gtdnet.models.pretrained import find_file
 
@@ -103,6 +103,8 @@ def open_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
         from gtdnet.infer.onnx_engine import read_header
     else:
         from gtdnet.infer.openvino_engine import read_header
+
+        find_file(f"{str(path)[: -len(suffix)]}.bin")  # the hub gives one file at a time
     exported = _parse(found, ENGINE_OF[suffix], read_header(found))
     if num_segments not in (None, exported.spec.num_segments):
         raise InputError(
@@ -113,15 +115,8 @@ def open_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
 
 
 def digest(path: str | Path) -> str:
-    """SHA-256 of a model file or exported file; of an OpenVINO model, of its two files together."""
-    path = Path(path)
-    parts = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else [path]
-    total = hashlib.sha256()
-    for part in parts:
-        with part.open("rb") as file:
-            while block := file.read(1 << 20):
-                total.update(block)
-    return total.hexdigest()
+    """SHA-256 of a model file or exported file: of an .xml, which holds that of its ``.bin``."""
+    return sha256(Path(path))
 
 
 def check_graph(path: str, spec: ClipSpec, clips: list[Any], logits: list[Any]) -> None:

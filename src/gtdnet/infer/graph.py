@@ -35,10 +35,15 @@ def to_program(network: nn.Module, spec: ClipSpec) -> ExportedProgram:
         )
 
 
-def check_installed(*packages: str) -> None:
-    """Raise InputError for a package that is not there, with the remedy."""
+def missing(*packages: str) -> str | None:
+    """The first of them that is not there, with the remedy; None: all are."""
     for package in packages:
         if find_spec(package) is None:
-            raise InputError(
-                f'{package} is not installed; get it with: pip install "gtdnet[export]"'
-            )
+            return f'{package} is not installed; get it with: pip install "gtdnet[export]"'
+    return None
+
+
+def check_installed(*packages: str) -> None:
+    """Raise InputError for a package that is not there, with the remedy."""
+    if reason := missing(*packages):
+        raise InputError(reason)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import resolve_precision
 from gtdnet.errors import InputError
+from gtdnet.files import sha256
 from gtdnet.infer.exported import ExportedFile, check_graph
 from gtdnet.infer.graph import INPUT, OUTPUT, check_installed, example_clips
 from gtdnet.models.deploy import FromFrames, deployable
@@ -76,18 +78,20 @@ def quantise(graph: ov.Model, clips: Tensor) -> ov.Model:
 
 def save_openvino(graph: ov.Model, path: Path, header: str) -> None:
     """Write a model with gtdnet's header: ``path`` (.xml) and the ``.bin`` beside it."""
+    ov = _openvino()
     graph.set_rt_info(header, [METADATA_KEY])
-    _openvino().save_model(graph, path, compress_to_fp16=False)
+    ov.save_model(graph, path, compress_to_fp16=False)
+    graph.set_rt_info(sha256(path.with_suffix(".bin")), [_BIN_KEY])
+    ov.save_model(graph, path, compress_to_fp16=False)  # the same .bin, now bound to its .xml
 
 
 def read_header(path: Path) -> str | None:
     """The header of an OpenVINO model; None if it has none.
 
     Raises:
-        ValueError: not an OpenVINO model, or its ``.bin`` is missing.
+        ValueError: not an OpenVINO model, or its ``.bin`` is missing or another's.
     """
-    graph, key = _read(path), [METADATA_KEY]
-    return graph.get_rt_info(key).astype(str) if graph.has_rt_info(key) else None
+    return _info(_read(path), METADATA_KEY)
 
 
 class OpenVinoEngine:
@@ -120,7 +124,12 @@ class OpenVinoEngine:
         shapes = ([_shape(port) for port in ports] for ports in (graph.inputs, graph.outputs))
         (clips,), (logits,) = shapes
         check_graph(file.path, file.spec, clips, logits)
-        return cls(graph, precision, threads, batched=batched)
+        try:
+            return cls(graph, precision, threads, batched=batched)
+        except RuntimeError as error:
+            raise InputError(
+                f"{file.path}: OpenVINO cannot run it ({_last_line(error)})"
+            ) from error
 
     def __init__(
         self, graph: ov.Model, precision: str, threads: int, *, batched: bool = False
@@ -150,17 +159,19 @@ class OpenVinoEngine:
             names = {name: ours for ours, name in _TYPES.items()}
             used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
             self.precision = names.get(used, precision)
-        self._request = compiled.create_infer_request()
+        self._request, self._lock = compiled.create_infer_request(), Lock()
 
     def __call__(self, clips: Tensor) -> Tensor:
         frames = np.ascontiguousarray(clips.cpu().numpy())
         parts = [frames] if self._batched else np.split(frames, len(frames))
-        logits = [self._request.infer([part], share_inputs=True)[0] for part in parts]
+        with self._lock:  # a request holds one clip's answer at a time
+            logits = [self._request.infer([part], share_inputs=True)[0] for part in parts]
         return torch.from_numpy(np.concatenate(logits))
 
 
+_BIN_KEY = "gtdnet_bin_sha256"
 _TYPES = {"fp32": "f32", "bf16": "bf16"}
-_NOT_INT8 = ["Add", "MatMul", "Multiply", "ReduceMean", "Sigmoid"]
+_NOT_INT8 = ["Add", "AvgPool", "MatMul", "Multiply", "ReduceMean", "Sigmoid"]
 
 
 def _openvino() -> Any:
@@ -177,13 +188,26 @@ def _read(path: Path) -> ov.Model:
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; an OpenVINO model is two, .xml and .bin")
     try:
-        return ov.Core().read_model(path, weights)
+        graph = ov.Core().read_model(path, weights)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
         raise InputError(
             f"{path}: is no OpenVINO model, or a damaged one, or {weights.name} is of another "
-            f"({reason})"
+            f"({_last_line(error)})"
         ) from error
+    if _info(graph, METADATA_KEY) is not None and _info(graph, _BIN_KEY) != sha256(weights):
+        raise InputError(
+            f"{weights}: is not the file that {path.name} was written with, or a damaged one; take "
+            f"both files of one export"
+        )
+    return graph
+
+
+def _info(graph: ov.Model, key: str) -> str | None:
+    return graph.get_rt_info([key]).astype(str) if graph.has_rt_info([key]) else None
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 def _shape(port: Any) -> list[int | None]:
