@@ -33,7 +33,11 @@ def two_convs(conv: TemporalConv2d) -> nn.Module:
 
 
 class _Form(nn.Module):
-    """[N*T, C, H, W] -> [N*T, C', H', W'], as ``conv`` does."""
+    """[N*T, C, H, W] -> [N*T, C', H', W'], as ``conv`` does. Clips stay folded into frames.
+
+    A frame takes what moves from its neighbour in memory; what that is of another clip's frame is
+    multiplied by 0. (Loops over a clip axis of its own are slower.)
+    """
 
     def __init__(self, conv: TemporalConv2d, parts: Parts) -> None:
         super().__init__()
@@ -43,9 +47,24 @@ class _Form(nn.Module):
         self.bias = conv.bias
         self.shift = _Moves(self.num_segments, conv.in_channels, self.fold)
 
-    def gain(self, u: Tensor) -> Tensor | None:
-        """What multiplies shift(x), from u = GAP(x): [N*T, C] -> [N*T, C]."""
-        return None if self.gtd is None else 1 + self.gtd.gate_of_pooled(self.shift(u))
+    def factors(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What multiplies the channels that moved, and the others (None: nothing does).
+
+        Args:
+            x: the features.
+            u: GAP(x), [N*T, C].
+
+        Returns:
+            [N*T, 2*fold, 1, 1] and [N*T, C - 2*fold, 1, 1], by the frame that they move to.
+        """
+        inside = self.shift.inside.view(self.num_segments, -1)[:, : 2 * self.fold]
+        moved = inside.repeat(x.shape[0] // self.num_segments, 1)
+        still = None
+        if self.gtd is not None:
+            gain = 1 + self.gtd.gate_of_pooled(self.shift(u))
+            moved = moved * gain[:, : 2 * self.fold]
+            still = gain[:, 2 * self.fold :].to(x.dtype)[:, :, None, None]
+        return moved.to(x.dtype)[:, :, None, None], still
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
@@ -57,66 +76,40 @@ class _OnePass(_Form):
         self.weight = conv.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        clips = x.unflatten(0, (-1, self.num_segments))  # [N, T, C, H, W]
         # Pooling one axis at a time: torch.compile's loop over both is slower.
-        gain = self.gain(x.mean(3, dtype=torch.float32).mean(2))
-        if gain is not None:
-            gain = gain.to(x.dtype).unflatten(0, (-1, self.num_segments))[..., None, None]
-
-        def part(frames: slice, targets: slice, channels: slice) -> Tensor:
-            values = clips[:, frames, channels]
-            return values if gain is None else values * gain[:, targets, channels]
-
-        later, earlier, all_frames = slice(1, None), slice(None, -1), slice(None)
+        moved, still = self.factors(x, x.mean(3, dtype=torch.float32).mean(2))
         f = self.fold
-        moved = [  # pad: the frames are the fourth axis from the end
-            F.pad(part(later, earlier, slice(f)), (0, 0, 0, 0, 0, 0, 0, 1)),
-            F.pad(part(earlier, later, slice(f, 2 * f)), (0, 0, 0, 0, 0, 0, 1, 0)),
-            part(all_frames, all_frames, slice(2 * f, None)),
-        ]
-        return self.conv(torch.cat(moved, 2).flatten(0, 1), self.weight, self.bias)
+        parts = [x[:, 2 * f :] if still is None else x[:, 2 * f :] * still]
+        if f:  # pad: the frames are the third axis before the last
+            ahead, behind = x[1:, :f] * moved[:-1, :f], x[:-1, f : 2 * f] * moved[1:, f:]
+            parts = [F.pad(ahead, (0,) * 7 + (1,)), F.pad(behind, (0,) * 6 + (1, 0)), *parts]
+        return self.conv(torch.cat(parts, 1), self.weight, self.bias)
 
 
 class _TwoConvs(_Form):
-    inside: Tensor
-
     def __init__(self, conv: TemporalConv2d, parts: Parts) -> None:
         super().__init__(conv, parts)
         moved, still = conv.weight.split([2 * self.fold, conv.in_channels - 2 * self.fold], 1)
         self.moved = nn.Parameter(moved.contiguous(), requires_grad=False)
         self.still = nn.Parameter(still.contiguous(), requires_grad=False)
-        inside = self.shift.inside.view(self.num_segments, -1)[:, : 2 * self.fold]
-        self.register_buffer("inside", inside.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         # OpenVINO's average pooling takes half as long as its mean; its window is a constant.
         size = [int(axis) for axis in x.shape[2:]]
-        gain = self.gain(F.avg_pool2d(x, size).flatten(1))
+        moved, still = self.factors(x, F.avg_pool2d(x, size).flatten(1))
         f = self.fold
-        still = x[:, 2 * f :]
-        if gain is not None:
-            gain = gain.to(x.dtype)[:, :, None, None]
-            still = still * gain[:, 2 * f :]
-        still = self.conv(still, self.still, self.bias)
+        y = self.conv(
+            x[:, 2 * f :] if still is None else x[:, 2 * f :] * still, self.still, self.bias
+        )
         if not f:
-            return still
-        # Around the end: what comes from no frame of the clip is multiplied by 0.
+            return y
         ahead = torch.cat([x[1:, :f], x[:1, :f]])
         behind = torch.cat([x[-1:, f : 2 * f], x[:-1, f : 2 * f]])
-        inside = self.inside.repeat(x.shape[0] // self.num_segments, 1)[:, :, None, None]
-        factor = inside if gain is None else inside * gain[:, : 2 * f]
-        return still + self.conv(torch.cat([ahead, behind], 1) * factor, self.moved, None)
+        return y + self.conv(torch.cat([ahead, behind], 1) * moved, self.moved, None)
 
 
 class _Moves(nn.Module):
-    """The temporal shift of vectors by one lookup, [N*T, C] -> [N*T, C].
-
-    Args:
-        num_segments: T.
-        channels: C.
-        fold: the first ``fold`` channels of frame t come from t+1, the next ``fold`` from
-            t-1.
-    """
+    """The temporal shift of vectors by one lookup, [N*T, C] -> [N*T, C]."""
 
     source: Tensor
     inside: Tensor
