@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from gtdnet.bench.models import ModelBenchOptions, bench_models
+from gtdnet.bench.options import check_output
 from gtdnet.bench.result import envelope, save
 from gtdnet.bench.train import TrainBenchOptions, bench_train
 from gtdnet.device import resolve_device
@@ -108,6 +109,7 @@ def measure(
     What cannot be made in its share of the minutes is left out, and that is said in the results.
     """
     device = resolve_device(plan[0].options.device)
+    check_output(str(output), overwrite=True)
     result = {**envelope("several", "On a GPU", command, device), "parts": [], "failed": {}}
     start = time.monotonic()
     for part in plan:
@@ -119,7 +121,7 @@ def measure(
             else:
                 found = bench_models(part.options, deadline=deadline, title=part.title)
             result["parts"].append(found)
-        except InputError as error:
+        except (InputError, RuntimeError) as error:
             result["failed"][part.title] = str(error)
         save(result, str(output))
         gc.collect()
@@ -144,7 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     minutes = QUICK_MINUTES if args.quick and args.minutes is None else args.minutes
     words = ["python benchmarks/gpu.py", *(["--quick"] if args.quick else [])]
     words += [f"--minutes {args.minutes:g}"] if args.minutes else []
-    result = measure(parts(args.quick), args.output, " ".join(words), minutes)
+    try:
+        result = measure(parts(args.quick), args.output, " ".join(words), minutes)
+    except InputError as error:
+        print(f"benchmarks/gpu.py: {error}", file=sys.stderr)
+        return 2
     for title, reason in result["failed"].items():
         print(f"{title}: {reason}", file=sys.stderr)
     print(f"{args.output}; next: python benchmarks/results.py")

@@ -56,7 +56,7 @@ def test_options_on_the_command_line(seen: dict[str, Any]) -> None:
     assert main(["bench", "--engines", "torch", "--memory", "false", "tsm_resnet18"]) == 0
     assert seen["models"] == ModelBenchOptions(["tsm_resnet18"], engines="torch", memory=False)
     assert main(["bench", "data", "--views", "train", "one", "two", "--num-workers", "2"]) == 0
-    assert seen["data"] == DataBenchOptions(["one", "two"], views="train", num_workers=2)
+    assert seen["data"] == DataBenchOptions(data=["one", "two"], views="train", num_workers=2)
     assert (
         main(["bench", "train", "tsm_resnet18", "--settings", "compile", "--batch_sizes", "2,4"])
         == 0

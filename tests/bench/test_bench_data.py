@@ -90,6 +90,52 @@ def test_the_same_videos_of_each(clips: Path, tmp_path: Path) -> None:
     result = bench_data(small(clips, fewer, views="test"))
     assert [about["videos"] for about in result["data"].values()] == [3, 1]
     assert result["notes"][0] in text(result).replace("\n", " ")
+    assert all(stage["vs_first"] is None for stage in result["stages"])
+    assert "x first" not in text(result)
+
+
+def test_the_split_is_one_that_all_have(clips: Path, tmp_path: Path) -> None:
+    both, other, third = (tmp_path / name for name in ("both", "other", "third"))
+    for folder in (both / "train", both / "val", other / "val", third / "train"):
+        shutil.copytree(clips / "train", folder)
+    result = bench_data(small(both, other, views="test", seconds=0.01))
+    assert {about["split"] for about in result["data"].values()} == {"validation"}
+    with pytest.raises(InputError, match="there is no split to read in all of the data"):
+        bench_data(small(other, third))
+
+
+def test_a_video_that_one_dataset_cannot_decode_is_left_out_of_all(
+    clips: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(clips, broken)
+    videos = sorted((broken / "train").rglob("*.mp4"))
+    videos[0].write_bytes(b"no video")
+    result = bench_data(small(clips, broken, views="test", num_videos=6, seconds=0.01))
+    assert [(d["videos"], d["failed"]) for d in result["data"].values()] == [(5, 0), (5, 1)]
+    assert result["notes"] == [
+        "Videos that cannot be decoded in one of the datasets are left out of all."
+    ]
+    assert all(s["vs_first"] for s in result["stages"] if s["data"] == str(broken))
+    other = tmp_path / "other"
+    shutil.copytree(clips, other)
+    for video in sorted((other / "train").rglob("*.mp4"))[1:]:
+        video.write_bytes(b"no video")
+    with pytest.raises(InputError, match="no video can be decoded in all of"):
+        bench_data(small(broken, other, num_videos=6))
+
+
+def test_what_is_counted_is_videos_however_many_views(clips: Path, six_rounds: None) -> None:
+    """Ten clips with three crops each take longer, which must show in the numbers of one video."""
+    speed = {}
+    for views in (1, 10):
+        result = bench_data(
+            small(clips, views="test", num_videos=1, clips=views, crops=3 if views > 1 else 1)
+        )
+        (item,) = (s for s in result["stages"] if s["stage"] == "item")
+        speed[views] = item["videos_per_second"]
+        assert "videos/s" in text(result)
+    assert speed[10] < speed[1]
 
 
 def test_videos_that_cannot_be_decoded_are_left_out_and_counted(
@@ -100,9 +146,9 @@ def test_videos_that_cannot_be_decoded_are_left_out_and_counted(
     videos = sorted((broken / "train").rglob("*.mp4"))
     videos[0].write_bytes(b"no video")
     result = bench_data(small(broken, views="test", num_videos=6))
-    assert result["data"][str(broken)]["videos"] == 6
+    assert result["data"][str(broken)]["videos"] == 5
     assert result["data"][str(broken)]["failed"] == 1
-    assert "1 of them undecodable" in text(result)
+    assert "1 more undecodable" in text(result)
     for video in videos:
         video.write_bytes(b"no video")
     with pytest.raises(InputError, match="none of 3 videos can be decoded; gtdnet check says"):

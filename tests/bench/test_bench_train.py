@@ -125,7 +125,10 @@ def test_a_bench_of_training_steps(tmp_path: Path, six_rounds: None) -> None:
         )
         assert case["memory"]["activations_mib"] > 0
     told = text(result)
-    assert told.startswith("The same for all: batch 2, 1 thread, 4 frames, 32x32 pixels.\n\nmodel ")
+    assert told.startswith(
+        "The same for all: batch 2, 1 thread, 4 frames, 32x32 pixels. ms a step, p95 and clips/s "
+        "are wall\ntime, / floor and x fp32-nchw CPU time.\n\nmodel "
+    )
     assert "x fp32-nchw" in told
     assert "plain: fp32, NCHW, no fast path" in told.replace("\n", " ")
 

@@ -13,7 +13,7 @@ from gtdnet.bench.machine import (
     measured_peak,
     versions,
 )
-from gtdnet.bench.memory import process_mib
+from gtdnet.bench.memory import alone
 
 CPU = torch.device("cpu")
 QUIET = {
@@ -84,6 +84,8 @@ def test_load_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) ->
         "quiet machine (load average 0.10 before)"
     )
     assert describe_load({**load, "load_average": 3.0}, 2).startswith("other load")
+    unknown = describe_load({**load, "load_average": None}, 2)
+    assert unknown == "what else the machine did is unknown"
 
 
 def test_describe_load() -> None:
@@ -96,6 +98,17 @@ def test_describe_load() -> None:
         "average 0.02 before, the host took 20 % of the time, calls waited 40 % of their time for "
         "a core)"
     )
+    in_a_container = describe_load({**QUIET, "cores_used_by_others": 20.3}, 2)
+    assert "other processes kept more than all 2 cores busy" in in_a_container
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_the_peak_is_that_of_finished_work(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(machine, "synchronise", lambda device: seen.append(device.type))
+    machine._seconds(lambda: seen.append("call"), torch.device(device), "wall")
+    calls = 1 if device == "cpu" else 20
+    assert seen == [device, *["call"] * calls, device]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -130,5 +143,5 @@ def test_no_peak_where_int8_is_slow_or_missing(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs Unix's resident memory")
 def test_memory_of_a_process_that_fails_is_its_last_line() -> None:
-    found = process_mib("no_such_module:call", {})
-    assert found == {"process_failed": "ModuleNotFoundError: No module named 'no_such_module'"}
+    with pytest.raises(RuntimeError, match="ModuleNotFoundError: No module named"):
+        alone("no_such_module:call", {})

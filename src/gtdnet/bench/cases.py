@@ -1,36 +1,90 @@
-"""What the benches of models and of training steps have in common."""
+"""One bench for models and for training steps: cases are made, take turns, and are told."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from gtdnet.bench.machine import LoadWatch
-from gtdnet.bench.memory import process_mib, taken_mib
-from gtdnet.bench.options import MeasureOptions
-from gtdnet.bench.timing import Turn, interleave, narrow, rounded, turns_of, waited
+from gtdnet.bench.memory import taken_mib
+from gtdnet.bench.networks import Network, find_networks, own_size
+from gtdnet.bench.options import Choice, MeasureOptions, check_sizes, command, numbers
+from gtdnet.bench.result import envelope, save
+from gtdnet.bench.timing import (
+    Rounds,
+    Turn,
+    compared,
+    interleave,
+    narrow,
+    resolve_clock,
+    rounded,
+    times,
+    turns_of,
+    waited,
+)
+from gtdnet.device import resolve_device
 from gtdnet.errors import InputError
 from gtdnet.progress import progress_bar, progress_counter
 
+C = TypeVar("C", bound="Case")
 
-class Case(Hashable, Protocol):
-    """One thing in one setting."""
 
-    @property
-    def threads(self) -> int: ...
+@dataclass(frozen=True)
+class Case:
+    """One network in one setting, which subclasses add to."""
+
+    network: Network
+    batch_size: int
+    threads: int
+    num_segments: int
+    crop_size: int
+
+    def floor(self: C) -> C:
+        """The plain network in the same setting."""
+        return replace(self, network=self.network.floor())
+
+    def values(self) -> dict[str, Any]:
+        """All but the network; JSON-ready."""
+        return {key: value for key, value in vars(self).items() if key != "network"}
 
     def to_dict(self) -> dict[str, Any]:
-        """For people; JSON-ready."""
-        ...
+        """The network by its label, and the setting; for people, JSON-ready."""
+        return {"model": str(self.network), **self.values()}
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready; :meth:`from_json` gives the same case back."""
+        return {**vars(self), "network": self.network.to_dict()}
+
+    @classmethod
+    def from_json(cls: type[C], values: Mapping[str, Any]) -> C:
+        """The case that ``to_json`` described."""
+        return cls(**{**values, "network": Network.from_dict(values["network"])})
 
 
-C = TypeVar("C", bound=Case)
+def asked(
+    choice: Choice, threads: Sequence[int]
+) -> tuple[list[Network], list[tuple[int, int, int, int]]]:
+    """Networks, and for each of them batch, threads, frames and side of the clips.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+    frames, side, classes = own_size(choice.models)
+    side = side if choice.crop_size is None else choice.crop_size
+    classes = classes if choice.num_classes is None else choice.num_classes
+    check_sizes(crop_size=(side, 32), num_classes=(classes, 1), profile=(choice.profile, 0))
+    networks = find_networks(choice.models, choice.model_options, classes)
+    batches = numbers("batch_sizes", choice.batch_sizes)
+    segments = numbers("num_segments", choice.num_segments or str(frames))
+    return networks, list(itertools.product(batches, threads, segments, [side]))
 
 
 @dataclass
@@ -56,10 +110,12 @@ def make_all(
         deadline: as of ``time.monotonic()``: later than that nothing more is made.
 
     Raises:
-        ValueError: there is none that can be run.
+        ValueError: there is none that can be run here.
+        RuntimeError: there is none, and one of them failed.
     """
     made: dict[C, Run] = {}
     left_out: list[dict[str, Any]] = []
+    refusal: type[Exception] = InputError
     with progress_bar("preparing", len(planned)) as advance:
         for case in planned:
             reason = None
@@ -73,11 +129,12 @@ def make_all(
                     reason = _one_line(error)
                 except Exception as error:  # one that fails must not take the others with it
                     reason = f"failed: {type(error).__name__}: {_one_line(error)}"
+                    refusal = RuntimeError
             if reason is not None:
                 left_out.append({**case.to_dict(), "reason": reason})
             advance(1)
     if not made:
-        raise InputError(f"nothing can be timed here: {left_out[0]['reason']}")
+        raise refusal(f"nothing can be timed here: {left_out[0]['reason']}")
     return made, left_out
 
 
@@ -121,46 +178,113 @@ def gpu_bytes(device: torch.device) -> int:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Rounds of all cases, and what else the machine did meanwhile."""
+class Bench(Generic[C]):
+    """What was measured: the cases that could be made, their rounds, and what else was going on.
 
-    rounds: list[dict[Any, Turn]]
+    Attributes:
+        ratios: by its name in the results, of a case: whose time as a multiple of whose.
+    """
+
+    options: MeasureOptions
+    device: torch.device
+    clock: str
+    made: dict[C, Run]
+    left_out: list[dict[str, Any]]
+    rounds: Rounds[C]
     load: dict[str, Any]
+    ratios: Mapping[str, Callable[[C], tuple[C, C]]]
+
+    def result(
+        self,
+        kind: str,
+        title: str,
+        program: str,
+        packages: Sequence[str] = (),
+        about: Mapping[str, Any] = MappingProxyType({}),
+        of_case: Callable[[C], Mapping[str, Any]] = lambda case: {},
+    ) -> dict[str, Any]:
+        """JSON-ready; saved where the options say. ``of_case`` is what else is told of a case."""
+        line = command(program, self.options, "models")
+        result = {
+            **envelope(kind, title, line, self.device, packages),
+            "clock": self.clock,
+            "rounds": len(self.rounds),
+            "load": self.load,
+            **about,
+            "cases": [
+                {
+                    **case.to_dict(),
+                    **times(self.rounds, case, case.batch_size),
+                    **of_case(case),
+                    "memory": run.memory,
+                    "memory_vs_floor": self._memory_ratio(case, case.floor()),
+                    **{
+                        name: compared(self.rounds, *pair(case), self.clock)
+                        for name, pair in self.ratios.items()
+                    },
+                    **({"operators": run.operators} if run.operators else {}),
+                }
+                for case, run in self.made.items()
+            ],
+            "left_out": self.left_out,
+        }
+        save(result, self.options.output)
+        return result
+
+    def _memory_ratio(self, case: C, base: C) -> float | None:
+        if base not in self.made:
+            return None
+        own, other = taken_mib(self.made[case].memory), taken_mib(self.made[base].memory)
+        return rounded(own / other) if own and other else None
 
 
-def measure(
-    made: Mapping[C, Run],
-    pairs: Iterable[tuple[C, C]],
+def run_bench(
     options: MeasureOptions,
-    device: torch.device,
-    clock: str,
-) -> Measured:
-    """Take turns until the ratios of the pairs are known well enough or the time is spent."""
-    known = [(case, base) for case, base in pairs if case in made and base in made]
-    enough = narrow([(a, b) for a, b in known if a != b], clock, options.tolerance)
-    turns = {case: run.turn for case, run in made.items()}
-    with progress_counter("measuring (seconds)") as progress, LoadWatch() as watch:
-        rounds = interleave(turns, options.seconds, enough, progress=progress)
+    planned: Sequence[C],
+    make: Callable[[C, Mapping[C, Run], torch.device], tuple[C, Run] | None],
+    memory_of: Callable[[C], Mapping[str, int] | None],
+    ratios: Mapping[str, Callable[[C], tuple[C, C]]],
+    deadline: float | None,
+) -> Bench[C]:
+    """Make the cases and let them take turns until the ratios are known or the time is spent.
+
+    Args:
+        options: how to measure.
+        planned, deadline: see :func:`make_all`.
+        make: the same, and for which device.
+        memory_of: of a case on the CPU what :func:`gtdnet.bench.memory.resident_mib` gives; None
+            where that would say nothing.
+        ratios: see :class:`Bench`.
+
+    Raises:
+        ValueError: a device or clock that is not here, or none of the cases can be run.
+    """
+    device = resolve_device(options.device)
+    clock = resolve_clock(options.clock, device)
+    with own_settings():
+        made, left_out = make_all(planned, lambda c, there: make(c, there, device), deadline)
+        pairs = [pair(case) for case in made for pair in ratios.values()]
+        known: list[tuple[C, C]] = [(a, b) for a, b in pairs if a != b and a in made and b in made]
+        enough = narrow(known, clock, options.tolerance)
+        turns = {case: run.turn for case, run in made.items()}
+        with progress_counter("measuring (seconds)") as progress, LoadWatch() as watch:
+            rounds = interleave(turns, options.seconds, enough, progress=progress)
+    if options.memory and device.type == "cpu":
+        _add_memory(made, memory_of)
     single = [case for case in made if case.threads == 1 and device.type == "cpu"]
-    return Measured(rounds, watch.to_dict(waited(rounds, single)))
+    load = watch.to_dict(waited(rounds, single))
+    return Bench(options, device, clock, made, left_out, rounds, load, ratios)
 
 
-def add_process_memory(
-    made: Mapping[C, Run], function: str, arguments: Callable[[C], Mapping[str, Any]]
-) -> None:
-    """Measure each case's memory in a process of its own, which calls ``function(**arguments)``."""
+def _add_memory(made: Mapping[C, Run], memory_of: Callable[[C], Mapping[str, int] | None]) -> None:
+    none = {"process_start_mib": None, "process_peak_mib": None}
     with progress_bar("memory", len(made)) as advance:
         for case, run in made.items():
-            run.memory |= process_mib(function, arguments(case))
+            try:
+                run.memory |= memory_of(case) or none
+            except RuntimeError as error:
+                run.memory |= {**none, "process_failed": _one_line(error)}
             advance(1)
-
-
-def memory_ratio(made: Mapping[C, Run], case: C, base: C) -> float | None:
-    """What a case takes of memory as a multiple of what another one takes, both as measured."""
-    if base not in made:
-        return None
-    own, other = taken_mib(made[case].memory), taken_mib(made[base].memory)
-    return rounded(own / other) if own and other else None
 
 
 def top_operators(call: Callable[[], Any], device: torch.device, rows: int) -> list[dict[str, Any]]:

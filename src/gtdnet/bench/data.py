@@ -1,4 +1,4 @@
-"""Clips per CPU-second and per second on the way from a file to a batch, stage by stage.
+"""Videos per CPU-second and per second on the way from a file to a batch, stage by stage.
 
 Several datasets, such as an original and what ``gtdnet pack`` made of it, are read by turns, the
 same videos of each. All files are read once before anything is timed, so they come from the
@@ -25,11 +25,10 @@ from torch.utils.data import DataLoader
 
 from gtdnet.bench.cases import own_threads
 from gtdnet.bench.machine import LoadWatch
-from gtdnet.bench.options import check_output, check_sizes, command, words
+from gtdnet.bench.options import TimingOptions, check_sizes, command, words
 from gtdnet.bench.result import envelope, save
 from gtdnet.bench.timing import (
     Turn,
-    check_budget,
     compared,
     interleave,
     narrow,
@@ -50,6 +49,7 @@ from gtdnet.data.dataset import (
 from gtdnet.data.decode import Chooser
 from gtdnet.device import default_workers
 from gtdnet.errors import InputError
+from gtdnet.export.clips import spaced
 from gtdnet.infer.recognizer import check_views
 from gtdnet.progress import progress_bar, progress_counter
 from gtdnet.train.config import TrainConfig
@@ -57,20 +57,20 @@ from gtdnet.train.data import ClipLoaders
 
 VIEWS = ("train", "test")
 STAGES = ("open", "sample", "decode", "transform", "collate", "item")
-"""What a clip goes through in one process; the last is all of it."""
+"""What a video goes through in one process; the last is all of it."""
 
 _BATCHES_PER_WORKER = 3  # of one pass of a loader: fewer would mostly be its start and end
 _CPU = torch.device("cpu")
 
 
 @dataclass
-class DataBenchOptions:
-    """Time the reading of clips, stage by stage
+class DataBenchOptions(TimingOptions):
+    """Time the reading of videos, stage by stage
 
     Args:
         data: dataset folders, list files or manifests; several are compared with the first.
         format: something-v1, something-v2, kinetics, folder or list; default: recognised.
-        split: train, validation or test; default: the first there is.
+        split: train, validation or test; default: the first that all datasets have.
         views: train (random frames, crops and flips), test, or both with a comma between.
         clips: test clips per video.
         crops: test crops per clip: 1 or 3.
@@ -79,14 +79,10 @@ class DataBenchOptions:
         short_side: the shorter side in pixels before test crops.
         crop_size: side of the square the model sees.
         num_videos: how many are read, spread evenly over the split.
-        batch_size: clips per batch.
+        batch_size: videos per batch.
         num_workers: decoding processes of the loader; default: as gtdnet train on a CPU.
-        clock: of ratios: auto (cpu), cpu (CPU time of all processes) or wall.
-        seconds: the budget of the timing itself, beside a first pass over the videos.
-        tolerance: stop before that once half the 95 % interval of each ratio of whole items is at
-            most this share of it (0: never).
-        output: YAML file for the results.
-        overwrite: replace that file if there is one.
+        tolerance: stop before the time is spent once half the 95 % interval of each ratio of whole
+            items is at most this share of it (0: never).
     """
 
     data: list[str] = field(default_factory=list)
@@ -102,11 +98,7 @@ class DataBenchOptions:
     num_videos: int = 16
     batch_size: int = 8
     num_workers: int | None = None
-    clock: str = "auto"
-    seconds: float = 60.0
     tolerance: float = 0.02
-    output: str | None = None
-    overwrite: bool = False
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
@@ -118,8 +110,7 @@ class DataBenchOptions:
         check_views(self.clips, self.crops)
         check_sizes(num_videos=(self.num_videos, 1), batch_size=(self.batch_size, 1))
         check_sizes(num_workers=(self.num_workers or 0, 0))
-        check_budget(self.seconds, self.tolerance)
-        check_output(self.output, self.overwrite)
+        super().check()
 
 
 @dataclass(frozen=True)
@@ -140,14 +131,16 @@ def bench_data(options: DataBenchOptions) -> dict[str, Any]:
     options.check()
     clock = resolve_clock(options.clock, _CPU)
     workers = default_workers(_CPU) if options.num_workers is None else options.num_workers
-    chosen, notes = _choose(options)
+    found, same = _choose(options)
     views = words("views", options.views, VIEWS)
     first = options.data[0]
-    items = [Place(data, view, "item") for data in options.data[1:] for view in views]
+    items = [Place(data, view, "item") for data in options.data[1:] for view in views if same]
     enough = narrow([(i, replace(i, data=first)) for i in items], clock, options.tolerance)
     with own_threads():
         torch.set_num_threads(1)  # as in a worker
-        sources = [_Source(name, found, options, workers) for name, found in chosen.items()]
+        decoded = {name: _Decoded(name, part, options) for name, part in found.items()}
+        good, notes = _good(decoded, same)
+        sources = [_Source(decoded[name], good[name], options, workers) for name in decoded]
         runs = {(s.name, kind): run for s in sources for kind, run in s.runs(views).items()}
         before = sum(source.worker_cpu for source in sources)
         with progress_counter("measuring (seconds)") as progress, LoadWatch() as watch:
@@ -158,7 +151,7 @@ def bench_data(options: DataBenchOptions) -> dict[str, Any]:
     places = _flat(rounds)
     result = {
         **envelope(
-            "data", "Reading clips", command("gtdnet bench data", options, "data"), _CPU, ("av",)
+            "data", "Reading videos", command("gtdnet bench data", options, "data"), _CPU, ("av",)
         ),
         "clock": clock,
         "rounds": len(rounds),
@@ -171,7 +164,7 @@ def bench_data(options: DataBenchOptions) -> dict[str, Any]:
             {
                 **vars(place),
                 **_times(places, place),
-                "vs_first": _speedup(places, place, first, clock),
+                "vs_first": _speedup(places, place, first, clock) if same else None,
             }
             for place in sorted(places[0], key=lambda p: _order(p, options))
         ],
@@ -192,7 +185,7 @@ def _order(place: Place, options: DataBenchOptions) -> tuple[int, ...]:
 
 
 def _times(rounds: Sequence[Mapping[Place, Turn]], place: Place) -> dict[str, Any]:
-    """Medians of the rounds, per clip; JSON-ready."""
+    """Medians of the rounds, per video; JSON-ready."""
     wall, cpu = (
         statistics.median(turns[place].seconds(clock) for turns in rounds)
         for clock in ("wall", "cpu")
@@ -200,8 +193,8 @@ def _times(rounds: Sequence[Mapping[Place, Turn]], place: Place) -> dict[str, An
     return {
         "cpu_ms": rounded(1e3 * cpu),
         "wall_ms": rounded(1e3 * wall),
-        "clips_per_cpu_second": rounded(1 / cpu) if cpu else None,
-        "clips_per_second": rounded(1 / wall) if wall else None,
+        "videos_per_cpu_second": rounded(1 / cpu) if cpu else None,
+        "videos_per_second": rounded(1 / wall) if wall else None,
     }
 
 
@@ -215,45 +208,41 @@ def _speedup(
 # ---------------------------------------------------------------------------------- what is read
 
 
-def _choose(options: DataBenchOptions) -> tuple[dict[str, Annotations], list[str]]:
-    """Of each dataset the split with the chosen records alone; and what is to be said of that."""
-    found: dict[str, Annotations] = {}
-    for data in options.data:
-        split = options.split or list_splits(data, options.format)[0]
-        found[data] = read_annotations(data, split, options.format)
-    common = set.intersection(*({r.id for r in a.records} for a in found.values()))
-    notes = []
-    if not common:
-        notes.append("The datasets have no ids of videos in common: each is read on its own.")
-    chosen = {}
+def _choose(options: DataBenchOptions) -> tuple[dict[str, Annotations], bool]:
+    """Of each dataset the split with the chosen records alone; whether they are the same videos.
+
+    Raises:
+        ValueError: no such dataset, or no split that all of them have.
+    """
+    split = options.split
+    if split is None:
+        splits = {data: list_splits(data, options.format) for data in options.data}
+        shared = [s for s in splits[options.data[0]] if all(s in own for own in splits.values())]
+        if not shared:
+            told = "; ".join(f"{data}: {', '.join(own) or 'none'}" for data, own in splits.items())
+            raise InputError(f"there is no split to read in all of the data ({told}); give other")
+        split = shared[0]
+    found = {data: read_annotations(data, split, options.format) for data in options.data}
+    common = set.intersection(*({r.id for r in part.records} for part in found.values()))
     for data, part in found.items():
-        records = [r for r in part.records if r.id in common or not common]
-        records = _spread(sorted(records, key=lambda r: r.id), options.num_videos)
-        chosen[data] = replace(part, records=tuple(records))
-    return chosen, notes
+        records = sorted(
+            (r for r in part.records if r.id in common or not common), key=lambda r: r.id
+        )
+        found[data] = replace(part, records=tuple(spaced(records, options.num_videos)))
+    return found, bool(common)
 
 
-def _spread(records: Sequence[VideoRecord], number: int) -> list[VideoRecord]:
-    """This many of them, evenly spaced; all if there are no more."""
-    step = max(1.0, len(records) / number)
-    return [records[int(i * step)] for i in range(min(number, len(records)))]
+class _Decoded:
+    """One dataset, every video of which has been read once.
 
-
-class _Source:
-    """One dataset, read in the two ways that are timed: in this process, and by workers.
-
-    Making one reads every video once; those that cannot be decoded are left out.
+    Attributes:
+        frames, pixels: of each video that can be decoded, by its id.
     """
 
-    def __init__(
-        self, name: str, annotations: Annotations, options: DataBenchOptions, workers: int
-    ) -> None:
+    def __init__(self, name: str, annotations: Annotations, options: DataBenchOptions) -> None:
         self.name = name
-        self.worker_cpu = 0.0
-        self._batch_size = options.batch_size
-        self._told: dict[int, float] = {}  # CPU seconds of each worker so far
-        self._passes: Counter[Any] = Counter()
-        config = TrainConfig(
+        self.annotations = annotations
+        self.config = TrainConfig(
             data=name,
             batch_size=options.batch_size,
             num_segments=options.num_segments,
@@ -261,28 +250,80 @@ class _Source:
             short_side=options.short_side,
             crop_size=options.crop_size,
         )
-        self.spec = config.clip_spec(annotations.class_names)
+        self.spec = self.config.clip_spec(annotations.class_names)
+        self.frames: dict[str, int] = {}
+        self.pixels: dict[str, str] = {}
         watch = _Stopwatch()
         with watch.on_reading(), progress_bar(name, len(annotations.records)) as advance:
             clips = EvalClips(annotations.records, self.spec)
-            good = []
             for index, record in enumerate(annotations.records):
-                failed = isinstance(clips[index], Failure)
-                good += [] if failed else [record]
+                if not isinstance(clips[index], Failure):
+                    self.frames[record.id] = watch.frames[-1]
+                    self.pixels[record.id] = watch.pixels[-1]
                 advance(1)
-        self.about = {
-            "format": annotations.format,
-            "split": annotations.split,
-            "videos": len(annotations.records),
-            "failed": len(annotations.records) - len(good),
-        }
-        if not good:
+        if not self.frames:
             raise InputError(
                 f"{name}: none of {len(annotations.records)} videos can be decoded; "
                 f"gtdnet check says what is wrong with them"
             )
-        self.about["median_frames"] = statistics.median(watch.frames)
-        self.about["pixels"] = Counter(watch.pixels).most_common(1)[0][0]
+
+    def about(self, good: Sequence[VideoRecord]) -> dict[str, Any]:
+        """What is read of it; JSON-ready."""
+        return {
+            "format": self.annotations.format,
+            "split": self.annotations.split,
+            "videos": len(good),
+            "failed": len(self.annotations.records) - len(self.frames),
+            "median_frames": statistics.median(self.frames[record.id] for record in good),
+            "pixels": Counter(self.pixels[record.id] for record in good).most_common(1)[0][0],
+        }
+
+
+def _good(
+    decoded: Mapping[str, _Decoded], same: bool
+) -> tuple[dict[str, list[VideoRecord]], list[str]]:
+    """Of each dataset the records that are timed; and what is to be said of that.
+
+    Raises:
+        ValueError: there are none that can be decoded in all of the datasets.
+    """
+    notes = []
+    common = set.intersection(*(set(one.frames) for one in decoded.values()))
+    if not same:
+        notes.append(
+            "The datasets have no ids of videos in common: each is read on its own, and they are "
+            "not compared."
+        )
+    elif not common:
+        raise InputError(
+            f"no video can be decoded in all of {', '.join(decoded)}; gtdnet check says what is "
+            f"wrong with them"
+        )
+    elif any(len(one.frames) > len(common) for one in decoded.values()):
+        notes.append("Videos that cannot be decoded in one of the datasets are left out of all.")
+    return {
+        name: [r for r in one.annotations.records if r.id in (common if same else one.frames)]
+        for name, one in decoded.items()
+    }, notes
+
+
+class _Source:
+    """One dataset, read in the two ways that are timed: in this process, and by workers."""
+
+    def __init__(
+        self,
+        decoded: _Decoded,
+        good: Sequence[VideoRecord],
+        options: DataBenchOptions,
+        workers: int,
+    ) -> None:
+        self.name, self.spec = decoded.name, decoded.spec
+        self.about = decoded.about(good)
+        self.worker_cpu = 0.0
+        self._batch_size = options.batch_size
+        self._told: dict[int, float] = {}  # CPU seconds of each worker so far
+        self._passes: Counter[Any] = Counter()
+        config = decoded.config
         augmentation = Augmentation(config.multiscale, config.flip, config.brightness)
         self._clips = {
             "train": TrainClips(good, self.spec, augmentation, config.seed),
@@ -290,7 +331,7 @@ class _Source:
         }
         # Each pass of a loader has enough batches for its workers to run at their pace.
         times = -(-max(1, workers) * _BATCHES_PER_WORKER * options.batch_size // len(good))
-        longer = replace(annotations, records=tuple(good) * max(1, times))
+        longer = replace(decoded.annotations, records=tuple(good) * max(1, times))
         test = EvalClips(longer.records, self.spec, options.clips, options.crops)
         self._loaders: dict[str, DataLoader[Any]] = {
             "train": ClipLoaders(config, self.spec, longer, None, workers).train_dataloader(),
@@ -334,16 +375,16 @@ class _Source:
         self._passes[view, "loader"] += 1
         if view == "train":
             loader.batch_sampler.set_epoch(self._passes[view, "loader"])  # type: ignore[union-attr]
-        clips, start, before = 0, _now(), sum(self._told.values())
+        videos, start, before = 0, _now(), sum(self._told.values())
         for batch, process, cpu in loader:
-            clips += len(batch.labels) + len(batch.failures)
+            videos += len(batch.labels) + len(batch.failures)
             if process != os.getpid():
                 self._told[process] = cpu
         spent = _now() - start
         by_workers = sum(self._told.values()) - before
         self.worker_cpu += by_workers
         spent[1] += by_workers
-        return {Place(self.name, view, "loader"): _turn(spent / clips)}
+        return {Place(self.name, view, "loader"): _turn(spent / videos)}
 
 
 class _Stopwatch:

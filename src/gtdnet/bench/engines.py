@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import autocast, resolve_precision, to_channels_last
 from gtdnet.errors import InputError
-from gtdnet.infer.engine import build_engine, unavailable
+from gtdnet.infer.engine import Choice, build_engine, open_engine, unavailable
+from gtdnet.infer.exported import ExportedFile, ExportedModel
+from gtdnet.infer.graph import example_clips
 from gtdnet.nn import fast_path
 
 LAYOUTS = ("nchw", "channels_last")
@@ -19,6 +22,9 @@ MODULES = ("eager", "plain", "eager-graph", "compile-graph")
 """Ways to run the module itself, without an engine that prepares it for inference."""
 
 GRAPHS = ("eager-graph", "compile-graph")
+
+FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
+"""What engines that run files call them; the others run modules."""
 
 Call = Callable[[], Tensor]
 
@@ -48,9 +54,7 @@ def make_call(
     Raises:
         ValueError: no such engine, precision or layout here.
     """
-    generator = torch.Generator().manual_seed(0)
-    shape = (batch_size, spec.frames_per_clip, 3, spec.crop_size, spec.crop_size)
-    clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
+    clips = example_clips(spec, batch_size).to(device)
     if engine not in MODULES:
         built = build_engine(
             model,
@@ -59,8 +63,7 @@ def make_call(
             device=str(device),
             precision=precision,
             threads=threads,
-            # Ranges of values change answers, not times.
-            calibration=clips if precision == "int8" else None,
+            calibration=_calibration(clips, precision),
         )
         clips = clips.to(built.device)
         return lambda: built(clips), built.name, built.precision
@@ -81,6 +84,45 @@ def make_call(
             return module(clips)
 
     return call, engine, precision
+
+
+def _calibration(clips: Tensor, precision: str) -> Tensor | None:
+    return clips if precision == "int8" else None  # ranges of values change answers, not times
+
+
+def save_file(model: nn.Module, spec: ClipSpec, path: Path, precision: str, clips: int) -> None:
+    """Write a model as the file that an engine of :data:`FILES` runs, without gtdnet's header."""
+    if path.suffix == ".onnx":
+        from gtdnet.infer.onnx_engine import to_onnx
+
+        path.write_bytes(to_onnx(model, spec))
+        return
+    from gtdnet.infer.openvino_engine import quantise, save_openvino, to_openvino
+
+    graph = to_openvino(model, spec)
+    if (ranges := _calibration(example_clips(spec, clips), precision)) is not None:
+        graph = quantise(graph, ranges)
+    save_openvino(graph, path, "")
+
+
+def open_file(
+    path: Path, spec: ClipSpec, engine: str, precision: str, batch_size: int, threads: int
+) -> Call:
+    """The call of a file that :func:`save_file` wrote, on the CPU."""
+    file = ExportedFile(str(path), engine, precision, ExportedModel("", {}), spec)
+    opened = open_engine(file, Choice(engine, torch.device("cpu"), precision), threads=threads)
+    clips = example_clips(spec, batch_size)
+    return lambda: opened(clips)
+
+
+def load_runtime(engine: str) -> None:
+    """Import what runs an engine's files."""
+    if engine == "onnx":
+        import onnxruntime  # noqa: F401
+    else:
+        from gtdnet.infer.openvino_engine import _openvino
+
+        _openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")  # loads its part for CPUs
 
 
 class _Frames(nn.Module):

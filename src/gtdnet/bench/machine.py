@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 import gtdnet
-from gtdnet.bench.timing import rounded
+from gtdnet.bench.timing import rounded, synchronise
 from gtdnet.device import num_cores
 
 _FLAGS = (  # instructions that decide how fast products of matrices are
@@ -113,7 +113,8 @@ def describe_load(load: dict[str, Any], cores: int) -> str:
     average = load["load_average"]
     facts = []
     if others is not None:
-        facts.append(f"other processes kept {others:.2f} of {cores} cores busy")
+        kept = f"{others:.2f} of" if others <= cores else "more than all"  # of a container's host
+        facts.append(f"other processes kept {kept} {cores} cores busy")
     if average is not None:
         facts.append(f"load average {average:.2f} before")
     if stolen > 0.01:
@@ -123,8 +124,10 @@ def describe_load(load: dict[str, Any], cores: int) -> str:
     busy = (others or 0.0) > 0.1 or stolen > 0.01 or waited > 0.05
     if others is None:
         busy = busy or (average or 0.0) > 0.5
+    if not facts:
+        return "what else the machine did is unknown"
     verdict = "other load: wall times are too long" if busy else "quiet machine"
-    return f"{verdict} ({', '.join(facts)})" if facts else verdict
+    return f"{verdict} ({', '.join(facts)})"
 
 
 def measured_peak(
@@ -192,16 +195,13 @@ def _rate(work: _Work, device: torch.device, clock: str, repeats: int) -> float:
 
 
 def _seconds(call: Callable[[], object], device: torch.device, clock: str) -> float:
-    calls = 1
-    if device.type == "cuda":
-        calls = 20  # starting and awaiting one takes time too
-        torch.cuda.synchronize(device)
+    calls = 1 if device.type == "cpu" else 20  # starting and awaiting one takes time too
+    synchronise(device)
     now = time.process_time if clock == "cpu" else time.perf_counter
     start = now()
     for _ in range(calls):
         call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronise(device)
     return max((now() - start) / calls, 1e-9)
 
 

@@ -1,8 +1,8 @@
 """The memory of a process that does one thing alone, measured by running such a process.
 
 In a process that takes turns between several models nobody can tell whose memory is whose. So this
-module is also a program: it reads from stdin which function makes the call, makes it, calls it, and
-prints how much memory the process had.
+module is also a program: it reads from stdin which function to call, calls it, and prints as JSON
+what that returns.
 """
 
 from __future__ import annotations
@@ -12,23 +12,16 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 
-class ProcessMemory(NamedTuple):
-    """Resident memory in MiB: once everything is imported, and the most during later calls."""
-
-    start: float
-    peak: float
-
-
-def process_memory(function: str, arguments: Mapping[str, Any]) -> ProcessMemory:
-    """Memory of a new process that calls what ``function(**arguments)`` returns.
+def alone(function: str, arguments: Mapping[str, Any]) -> Any:
+    """What ``function(**arguments)`` returns in a process of its own.
 
     Args:
-        function: "module:name".
+        function: "module:name"; returns something JSON-ready.
         arguments: JSON-ready.
 
     Raises:
@@ -44,23 +37,31 @@ def process_memory(function: str, arguments: Mapping[str, Any]) -> ProcessMemory
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise RuntimeError(lines[-1])
-    return ProcessMemory(*json.loads(done.stdout.splitlines()[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def process_mib(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """:func:`process_memory`, JSON-ready; where the process fails, why."""
-    try:
-        memory = process_memory(function, arguments)
-    except RuntimeError as error:
-        return {"process_failed": str(error)}
-    return {"process_start_mib": round(memory.start), "process_peak_mib": round(memory.peak)}
+def resident_mib(make: Callable[[], Callable[[], object]]) -> dict[str, int]:
+    """Resident memory of this process: now, and the most while it calls what ``make`` makes.
+
+    Everything that is imported for it should be by now; JSON-ready.
+    """
+    start = _resident("VmRSS")
+    call = make()
+    for _ in range(2):  # pack weights
+        call()
+    # Making and converting may take more than computing does.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    for _ in range(2):
+        call()
+    return {"process_start_mib": round(start), "process_peak_mib": round(_resident("VmHWM"))}
 
 
 def taken_mib(memory: Mapping[str, Any]) -> int | None:
     """Of what was measured: what a case itself takes; None where nothing was."""
     if "gpu_peak_mib" in memory:
         return memory["gpu_peak_mib"]
-    if "process_peak_mib" in memory:
+    if memory.get("process_peak_mib") is not None:
         return memory["process_peak_mib"] - memory["process_start_mib"]
     return None
 
@@ -68,17 +69,8 @@ def taken_mib(memory: Mapping[str, Any]) -> int | None:
 def _main() -> None:
     request = json.loads(sys.stdin.read())
     module, _, name = request["function"].partition(":")
-    function = getattr(importlib.import_module(module), name)
-    start = _resident("VmRSS")
-    call = function(**request["arguments"])
-    for _ in range(2):  # compile, pack weights
-        call()
-    # Compiling and converting may take more than computing does.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    for _ in range(2):
-        call()
-    print(json.dumps([start, _resident("VmHWM")]))
+    found = getattr(importlib.import_module(module), name)(**request["arguments"])
+    print(json.dumps(found))
 
 
 def _resident(field: str) -> float:

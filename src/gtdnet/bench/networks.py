@@ -15,6 +15,7 @@ from gtdnet.models.complexity import Complexity, complexity
 from gtdnet.models.model_file import load_model
 from gtdnet.models.zoo import create_model, frames_per_segment, model_options, parse_name
 
+CLASSES = 174
 _SUFFIX, _HUB = ".safetensors", "hf://"
 
 
@@ -26,37 +27,41 @@ class Network:
         name: as ``gtdnet models`` lists it.
         options: names and values, sorted.
         path: the model file; None: weights are random, which changes no time.
+        num_classes: a file's own, or those asked for.
     """
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()
     path: str | None = None
+    num_classes: int = CLASSES
 
     def __str__(self) -> str:
         if self.path:
             return self.path
-        given = ",".join(f"{key}={value}" for key, value in self.options)
-        return f"{self.name}({given})" if given else self.name
+        given = dict(self.options)
+        if self.num_classes != CLASSES:
+            given["num_classes"] = self.num_classes
+        told = ",".join(f"{key}={value}" for key, value in given.items())
+        return f"{self.name}({told})" if told else self.name
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :meth:`from_dict` gives the same network back."""
-        return {"name": self.name, "options": dict(self.options), "path": self.path}
+        return {**vars(self), "options": dict(self.options)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Network:
         """The network that ``to_dict`` described."""
-        return cls(values["name"], _sorted(values["options"].items()), values["path"])
+        return cls(**{**values, "options": _sorted(values["options"].items())})
 
     def floor(self) -> Network:
         """The plain 2D ResNet of the same depth and width: nothing made of it can be faster."""
         width = dict(self.options).get("width", 1.0)
         options = () if width == 1 else (("width", width),)
-        return Network(f"tsn_resnet{parse_name(self.name)[1]}", options)
+        name = f"tsn_resnet{parse_name(self.name)[1]}"
+        return Network(name, options, num_classes=self.num_classes)
 
-    def build(
-        self, num_classes: int, num_segments: int, crop_size: int
-    ) -> tuple[nn.Module, ClipSpec]:
-        """The model, ready for inference, and the spec of its input; a file has its own classes.
+    def build(self, num_segments: int, crop_size: int) -> tuple[nn.Module, ClipSpec]:
+        """The model, ready for inference, and the spec of its input.
 
         Raises:
             ValueError: an argument out of range.
@@ -65,13 +70,13 @@ class Network:
             file = load_model(self.path, num_segments=num_segments)
             short_side = max(file.spec.short_side, crop_size)
             return file.model, file.spec.with_options(crop_size=crop_size, short_side=short_side)
-        model = create_model(self.name, num_classes, num_segments, **dict(self.options))
-        return model.eval(), self.spec(num_classes, num_segments, crop_size)
+        model = create_model(self.name, self.num_classes, num_segments, **dict(self.options))
+        return model.eval(), self.spec(num_segments, crop_size)
 
-    def spec(self, num_classes: int, num_segments: int, crop_size: int) -> ClipSpec:
+    def spec(self, num_segments: int, crop_size: int) -> ClipSpec:
         """The spec of a clip for the named model; classes are called by their numbers."""
         return ClipSpec(
-            tuple(map(str, range(num_classes))),
+            tuple(map(str, range(self.num_classes))),
             num_segments=num_segments,
             short_side=crop_size,
             crop_size=crop_size,
@@ -79,13 +84,18 @@ class Network:
         )
 
     @cache  # noqa: B019 -- networks are few and small
-    def cost(self, num_classes: int, num_segments: int, crop_size: int) -> Complexity:
+    def cost(self, num_segments: int, crop_size: int) -> Complexity:
         """What one clip costs, counted."""
-        return complexity(self.name, num_classes, num_segments, crop_size, **dict(self.options))
+        options = dict(self.options)
+        return complexity(self.name, self.num_classes, num_segments, crop_size, **options)
 
 
-def find_networks(models: Sequence[str], options: Mapping[str, Any]) -> list[Network]:
+def find_networks(
+    models: Sequence[str], options: Mapping[str, Any], num_classes: int
+) -> list[Network]:
     """Names and model files as networks; each named model gets those of the options it knows.
+
+    A file has its own number of classes.
 
     Raises:
         ValueError: no models, no such model or file, or an option that none of them knows.
@@ -97,11 +107,13 @@ def find_networks(models: Sequence[str], options: Mapping[str, Any]) -> list[Net
     for model in models:
         if model.endswith(_SUFFIX) or model.startswith(_HUB):
             file = load_model(model)
-            found.append(Network(file.model.name, _sorted(file.model.options.items()), model))
+            own = _sorted(file.model.options.items())
+            found.append(Network(file.model.name, own, model, file.spec.num_classes))
             continue
-        own = model_options(model)
-        known |= set(own)
-        found.append(Network(model, _sorted((k, v) for k, v in options.items() if k in own)))
+        allowed = set(model_options(model))
+        known |= allowed
+        given = _sorted((k, v) for k, v in options.items() if k in allowed)
+        found.append(Network(model, given, num_classes=num_classes))
     if unknown := sorted(set(options) - known):
         raise InputError(
             f"none of the models {', '.join(models)} has an option {unknown[0]!r}; "
@@ -110,12 +122,12 @@ def find_networks(models: Sequence[str], options: Mapping[str, Any]) -> list[Net
     return list(dict.fromkeys(found))
 
 
-def own_size(models: Sequence[str]) -> tuple[int, int]:
-    """num_segments and crop_size of the first model: those of its file, else 8 and 224."""
+def own_size(models: Sequence[str]) -> tuple[int, int, int]:
+    """num_segments, crop_size and classes of the first model: its file's, else 8, 224 and 174."""
     if models and (models[0].endswith(_SUFFIX) or models[0].startswith(_HUB)):
         spec = load_model(models[0]).spec
-        return spec.num_segments, spec.crop_size
-    return 8, 224
+        return spec.num_segments, spec.crop_size, spec.num_classes
+    return 8, 224, CLASSES
 
 
 def _sorted(options: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:

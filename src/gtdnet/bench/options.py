@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +14,26 @@ import torch
 
 from gtdnet.bench.timing import check_budget
 from gtdnet.errors import InputError
+from gtdnet.files import atomic_path
 
 
 @dataclass
-class MeasureOptions:
-    """Measuring
+class TimingOptions:
+    """Timing
 
     Args:
-        device: auto, cpu or cuda.
-        threads: of PyTorch and the engines, with commas between; default: PyTorch's own number.
         clock: of ratios and shares: auto (cpu on a CPU, gpu on a GPU), cpu (CPU time of all threads
-            together), gpu or wall.
+            and processes together), gpu or wall.
         seconds: the budget of the timing itself, beside making and warming up what is timed.
         tolerance: stop before that once half the 95 % interval of each ratio is at most this share
             of it (0: never).
-        memory: measure memory too: on a CPU in a process of its own for each case.
         output: YAML file for the results.
         overwrite: replace that file if there is one.
     """
 
-    device: str = "auto"
-    threads: str | None = None
     clock: str = "auto"
     seconds: float = 60.0
     tolerance: float = 0.01
-    memory: bool = True
     output: str | None = None
     overwrite: bool = False
 
@@ -45,21 +42,77 @@ class MeasureOptions:
         check_budget(self.seconds, self.tolerance)
         check_output(self.output, self.overwrite)
 
+
+@dataclass
+class MeasureOptions(TimingOptions):
+    """Measuring
+
+    Args:
+        device: auto, cpu or cuda.
+        threads: of PyTorch and the engines, with commas between; default: PyTorch's own number.
+        memory: measure memory too: on a CPU in a process of its own for each case.
+    """
+
+    device: str = "auto"
+    threads: str | None = None
+    memory: bool = True
+
     def thread_counts(self) -> list[int]:
         """The numbers of threads."""
         if self.threads is None:
             return [torch.get_num_threads()]
-        return numbers("threads", self.threads)
+        counts, cores = numbers("threads", self.threads), os.cpu_count() or 1
+        if max(counts) > cores:
+            raise InputError(f"--threads {self.threads}: this machine has {cores} cores, no more")
+        return counts
+
+
+@dataclass
+class Choice:
+    """What is timed
+
+    Args:
+        models: names, as gtdnet models lists them, or model files.
+        model_options: the models' own options, e.g. --model_options.width 0.5.
+        num_classes: classes of named models; default: 174, or the model file's.
+        num_segments: frames of a clip, with commas between; default: 8, or the model file's.
+        crop_size: side of the frames in pixels; default: 224, or the model file's.
+        batch_sizes: clips at a time, with commas between.
+        profile: rows of PyTorch's table of the costliest operators, for each case that runs in
+            PyTorch; 0: none.
+    """
+
+    models: list[str] = field(default_factory=lambda: ["gtdnet_resnet50"])
+    model_options: dict[str, Any] = field(default_factory=dict)
+    num_classes: int | None = None
+    num_segments: str | None = None
+    crop_size: int | None = None
+    batch_sizes: str = "1"
+    profile: int = 0
 
 
 def check_output(output: str | None, overwrite: bool) -> None:
-    """Raise InputError unless results can go to this file; before anything is measured."""
+    """Raise InputError unless results can go to this file; before anything is measured.
+
+    Its folder is made.
+    """
     if output is None:
         return
     if Path(output).suffix not in (".yaml", ".yml"):
         raise InputError(f"--output {output}: the results are YAML; give a name that ends in .yaml")
-    if Path(output).exists() and not overwrite:
+    if Path(output).is_file() and not overwrite:
         raise InputError(f"{output}: exists already; give another --output, or --overwrite")
+    try:
+        with suppress(_Writable), atomic_path(output):
+            raise _Writable
+    except OSError as error:
+        raise InputError(
+            f"{output}: cannot be written ({error.strerror}); give another --output"
+        ) from error
+
+
+class _Writable(Exception):
+    """Ends the writing of a file that could be written, so that there is none."""
 
 
 def check_sizes(**values: tuple[int, int]) -> None:

@@ -60,47 +60,77 @@ def text(result: Result) -> str:
     return "\n\n".join(_filled(b) if isinstance(b, str) else _aligned(b) for b in blocks(result))
 
 
-# ------------------------------------------------------------------------------------ models
+# ------------------------------------------------------------------------- models, training
 
 _CLOCKS = {"cpu": "CPU time", "gpu": "GPU time", "wall": "wall time"}
 _SECONDS = {"cpu": "CPU-second", "gpu": "GPU second", "wall": "second"}
 
 
 def _models(result: Result) -> list[str | Table]:
-    cases, clock = result["cases"], result["clock"]
-    fixed, varying = _settings(cases, _MODEL_SETTINGS)
     columns: _Columns = {
-        "model": lambda c: c["model"],
-        **varying,
-        **_times("ms", clock),
         "GMACs": lambda c: _number(c["gmacs"]),
         "GFLOP/s": lambda c: _number(c["gflops"]),
         "of peak": lambda c: _percent(c["share_of_peak"]),
-        **_memory_columns(cases),
-        "/ floor": lambda c: _ratio(c["vs_floor"]),
     }
+    ratios: _Columns = {"/ floor": lambda c: _ratio(c["vs_floor"])}
+    told = ""
     if result["reference"]:
-        columns["x reference"] = lambda c: _ratio(c["vs_reference"])
+        ratios["x reference"] = lambda c: _ratio(c["vs_reference"])
+        told = f"x reference: how many times as fast as {result['reference']}, plain, fp32, NCHW."
     peaks = [
         f"{_number(p['gflops'])} in {p['precision']}" + _threads(p["threads"], result)
         for p in result["peak_gflops"]
         if p["gflops"]
     ]
-    reference = (
-        f" x reference: how many times as fast as {result['reference']}, plain, fp32 and NCHW."
-        if result["reference"]
-        else ""
-    )
-    legend = f"""ms, p95, clips/s: wall time. / floor: {_CLOCKS[clock]} as a multiple of that of
-        the plain 2D network in the same setting, median of {result["rounds"]} rounds and its 95 %
-        interval.{reference} GFLOP/s: 2 x MACs per {_SECONDS[clock]}; the most seen here:
-        {" and ".join(peaks) or "unknown"}. {_memory_legend(cases)}"""
+    told += f""" GFLOP/s: 2 x MACs per {_SECONDS[result["clock"]]}; the most seen here:
+        {" and ".join(peaks) or "unknown"}."""
+    return _bench(result, "ms", _MODEL_SETTINGS, columns, ratios, told)
+
+
+def _train(result: Result) -> list[str | Table]:
+    ratios: _Columns = {
+        "/ floor": lambda c: _ratio(c["vs_floor"]),
+        "x fp32-nchw": lambda c: _ratio(c["vs_fp32_nchw"]),
+    }
+    told = f"""x fp32-nchw: how many times as fast as the same network in fp32 and NCHW. Settings:
+        {"; ".join(f"{k}: {v}" for k, v in result["settings"].items())}."""
+    return _bench(result, "ms a step", _TRAIN_SETTINGS, {}, ratios, told)
+
+
+def _bench(
+    result: Result,
+    head: str,
+    settings: Mapping[str, Callable[[Any], str]],
+    columns: _Columns,
+    ratios: _Columns,
+    told: str,
+) -> list[str | Table]:
+    """What the results of models and of training steps have in common."""
+    cases, clock = result["cases"], result["clock"]
+    fixed, varying = _settings(cases, settings)
+    first = [f"The same for all: {fixed}."] if fixed else []
+    if clock != "wall":
+        first += [
+            f"{head}, p95 and clips/s are wall time, {' and '.join(ratios)} {_CLOCKS[clock]}."
+        ]
+    table = {
+        "model": lambda c: c["model"],
+        **varying,
+        **_times(head, clock),
+        **columns,
+        **_memory_columns(cases),
+        **ratios,
+    }
+    legend = f"""/ floor: time as a multiple of that of the plain 2D network in the same setting.
+        Ratios: medians of {_counted(result["rounds"], "round")} and their 95 % intervals. {told}
+        {_memory_legend(cases)}"""
     return [
-        *([f"The same for all: {fixed}."] if fixed else []),
-        _table(columns, cases),
+        *([" ".join(first)] if first else []),
+        _table(table, cases),
         *_few_rounds(result),
         _line(legend),
         *_load(result),
+        *_no_memory(cases),
         *_left_out(result),
         *_operators(cases),
     ]
@@ -127,41 +157,12 @@ def _operators(cases: Sequence[Mapping[str, Any]]) -> list[str | Table]:
     return found
 
 
-# ------------------------------------------------------------------------------------- train
-
-
-def _train(result: Result) -> list[str | Table]:
-    cases, clock = result["cases"], result["clock"]
-    fixed, varying = _settings(cases, _TRAIN_SETTINGS)
-    columns: _Columns = {
-        "model": lambda c: c["model"],
-        "setting": lambda c: c["setting"],
-        **varying,
-        **_times("ms a step", clock),
-        **_memory_columns(cases),
-        "/ floor": lambda c: _ratio(c["vs_floor"]),
-        "x fp32-nchw": lambda c: _ratio(c["vs_fp32_nchw"]),
-    }
-    legend = f"""/ floor: {_CLOCKS[clock]} of a step as a multiple of the plain 2D network's in the
-        same setting, x fp32-nchw: how many times as fast as the same network in fp32 and NCHW;
-        medians of {result["rounds"]} rounds and their 95 % intervals. Settings:
-        {"; ".join(f"{k}: {v}" for k, v in result["settings"].items())}. {_memory_legend(cases)}"""
-    return [
-        *([f"The same for all: {fixed}."] if fixed else []),
-        _table(columns, cases),
-        *_few_rounds(result),
-        _line(legend),
-        *_load(result),
-        *_left_out(result),
-        *_operators(cases),
-    ]
-
-
 # -------------------------------------------------------------------------------------- data
 
 
 def _data(result: Result) -> list[str | Table]:
     several = len(result["data"]) > 1
+    compared = any(stage["vs_first"] for stage in result["stages"])
     clock = result["clock"]
     columns: _Columns = {
         **({"data": lambda c: c["data"]} if several else {}),
@@ -169,22 +170,23 @@ def _data(result: Result) -> list[str | Table]:
         "stage": lambda c: c["stage"],
         "CPU ms": lambda c: _number(c["cpu_ms"]),
         "wall ms": lambda c: _number(c["wall_ms"]),
-        "clips/CPU-s": lambda c: _number(c["clips_per_cpu_second"]),
-        "clips/s": lambda c: _number(c["clips_per_second"]),
+        "videos/CPU-s": lambda c: _number(c["videos_per_cpu_second"]),
+        "videos/s": lambda c: _number(c["videos_per_second"]),
     }
-    if several:
+    if compared:
         columns["x first"] = lambda c: _ratio(c["vs_first"])
     sets = [
         f"{name}: {d['videos']} videos ({d['format']}, {d['split']}; mostly {d['pixels']} pixels, "
         f"{d['median_frames']:g} frames in the median)"
-        + (f", {d['failed']} of them undecodable" if d["failed"] else "")
+        + (f", {d['failed']} more undecodable" if d["failed"] else "")
         for name, d in result["data"].items()
     ]
-    legend = f"""Per clip. open: opening the video and counting its frames; sample: choosing them;
-        decode: decoding up to the last chosen one and converting the chosen ones; transform: crops,
-        resizing, flips; collate: putting clips side by side; item: all of these; loader: the same
-        in {_counted(result["num_workers"], "further process", "es")}, CPU time of all together."""
-    if several:
+    legend = f"""Per video, with all its views. open: opening it and counting its frames; sample:
+        choosing them; decode: decoding up to the last chosen one and converting the chosen ones;
+        transform: crops, resizing, flips; collate: putting videos side by side; item: all of these;
+        loader: the same in {_counted(result["num_workers"], "further process", "es")}, CPU time of
+        all together."""
+    if compared:
         legend += f""" x first: how many times as fast as with the first data, by {_CLOCKS[clock]},
             median of {result["rounds"]} rounds and its 95 % interval."""
     return [
@@ -225,7 +227,8 @@ _MODEL_SETTINGS: dict[str, Callable[[Any], str]] = {
     "crop_size": lambda v: f"{v}x{v} pixels",
 }
 _TRAIN_SETTINGS = {
-    key: _MODEL_SETTINGS[key] for key in ("batch_size", "threads", "num_segments", "crop_size")
+    "setting": str,
+    **{k: _MODEL_SETTINGS[k] for k in ("batch_size", "threads", "num_segments", "crop_size")},
 }
 _HEADS = {"batch_size": "batch", "num_segments": "frames", "crop_size": "pixels"}
 
@@ -279,12 +282,17 @@ def _load(result: Result) -> list[str | Table]:
 
 
 def _left_out(result: Result) -> list[str | Table]:
-    """By reason; a model is named where it alone is left out."""
+    left_out = [(case["reason"], case) for case in result["left_out"]]
+    return [_by_reason("Left out:", left_out)] if left_out else []
+
+
+def _by_reason(title: str, found: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """Cases by reason; a model is named where it is the only one."""
     reasons: dict[str, dict[str, set[str]]] = {}
-    for case in result["left_out"]:
+    for reason, case in found:
         keys = ("engine", "setting", "precision", "layout")
         label = " ".join(str(case[key]) for key in keys if case.get(key))
-        reasons.setdefault(case["reason"], {}).setdefault(label, set()).add(case["model"])
+        reasons.setdefault(reason, {}).setdefault(label, set()).add(case["model"])
     lines = []
     for reason, labels in reasons.items():
         told = [
@@ -292,7 +300,7 @@ def _left_out(result: Result) -> list[str | Table]:
             for label, models in labels.items()
         ]
         lines.append(f"- {', '.join(told)}: {reason}")
-    return ["\n".join(["Left out:", *lines])] if lines else []
+    return "\n".join([title, *lines])
 
 
 def _memory_columns(cases: Sequence[Mapping[str, Any]]) -> _Columns:
@@ -310,8 +318,12 @@ def _memory_legend(cases: Sequence[Mapping[str, Any]]) -> str:
         return "MiB: of the GPU's memory at most, weights included."
     if any("process_peak_mib" in case["memory"] for case in cases):
         return "MiB: what a process of its own takes at most beyond its imports, weights included."
-    failed = [c["memory"]["process_failed"] for c in cases if "process_failed" in c["memory"]]
-    return f"Memory could not be measured: {failed[0]}" if failed else ""
+    return ""
+
+
+def _no_memory(cases: Sequence[Mapping[str, Any]]) -> list[str | Table]:
+    failed = [(c["memory"]["process_failed"], c) for c in cases if "process_failed" in c["memory"]]
+    return [_by_reason("Memory not measured:", failed)] if failed else []
 
 
 def _ratio(value: Mapping[str, Any] | None) -> str:

@@ -27,7 +27,7 @@ _TURN_SECONDS = 0.25  # short calls are repeated up to this
 _WARM_SECONDS = 0.25
 _SETTLE_SECONDS = 0.01  # threads that spin for more work after the case before have given up
 _MIN_ROUNDS = 6  # fewer have no 95 % interval of the median
-_ROUNDS_TO_STOP = 10  # an interval of fewer can be narrow by luck
+_FIRST_LOOK = 10  # rounds: an interval of fewer can be narrow by luck
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -61,12 +61,11 @@ Rounds = Sequence[Mapping[K, Turn]]
 
 
 class Ratio(NamedTuple):
-    """Median over rounds, its 95 % interval (None: too few rounds) and the number of rounds."""
+    """Median over rounds and its 95 % interval (None: too few rounds)."""
 
     median: float
     low: float | None
     high: float | None
-    rounds: int
 
     @property
     def spread(self) -> float:
@@ -80,7 +79,7 @@ def resolve_clock(clock: str, device: torch.device) -> str:
     """ "auto" is CPU time on a CPU, for that counts others' work least, and GPU time on a GPU.
 
     Raises:
-        ValueError: unknown clock, or "gpu" without one.
+        ValueError: unknown clock, or one that does not count what the device computes.
     """
     if clock not in CLOCKS:
         raise InputError(f"unknown clock {clock!r}: choose one of {', '.join(CLOCKS)}")
@@ -88,6 +87,8 @@ def resolve_clock(clock: str, device: torch.device) -> str:
         return {"cpu": "cpu", "cuda": "gpu"}.get(device.type, "wall")
     if clock == "gpu" and device.type != "cuda":
         raise InputError(f"clock 'gpu' needs a CUDA device, not {device}; use --clock cpu or wall")
+    if clock == "cpu" and device.type != "cpu":
+        raise InputError(f"clock 'cpu' does not count what {device} computes; use auto or wall")
     return clock
 
 
@@ -109,7 +110,7 @@ def turns_of(
     start, warmed = time.perf_counter(), 0
     while not warmed or time.perf_counter() - start < _WARM_SECONDS:
         call()
-        _synchronise(device)
+        synchronise(device)
         warmed += 1
     calls = max(1, round(_TURN_SECONDS * warmed / (time.perf_counter() - start)))
 
@@ -125,7 +126,7 @@ def turns_of(
 
 def _timed(call: Callable[[], object], calls: int, device: torch.device) -> Turn:
     wall, events = [], []
-    _synchronise(device)
+    synchronise(device)
     cpu = time.process_time()
     for _ in range(calls):
         start = time.perf_counter()
@@ -138,14 +139,14 @@ def _timed(call: Callable[[], object], calls: int, device: torch.device) -> Turn
             events.append((first, last))
         else:
             call()
-        _synchronise(device)
+        synchronise(device)
         wall.append(time.perf_counter() - start)
     cpu = (time.process_time() - cpu) / calls
     gpu = [first.elapsed_time(last) / 1e3 for first, last in events]
     return Turn(tuple(wall), cpu, statistics.fmean(gpu) if gpu else None)
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -183,14 +184,17 @@ def narrow(
 ) -> Callable[[Rounds[K]], bool]:
     """Whether half the interval of each pair's ratio is at most this share of the ratio.
 
-    Never with no pairs, or a tolerance of 0.
+    Never with no pairs, or a tolerance of 0. Asked after 10, 20, 40, 80, ... rounds alone: who
+    looks after every round stops at one whose interval is narrow by luck, and may miss the median.
     """
     pairs = list(pairs) if tolerance else []
 
     def enough(rounds: Rounds[K]) -> bool:
+        times, rest = divmod(len(rounds), _FIRST_LOOK)
         return (
             bool(pairs)
-            and len(rounds) >= _ROUNDS_TO_STOP
+            and not rest
+            and times.bit_count() == 1
             and all(ratio(rounds, case, base, clock).spread <= tolerance for case, base in pairs)
         )
 
@@ -204,7 +208,7 @@ def ratio(rounds: Rounds[K], case: K, base: K, clock: str) -> Ratio:
     """Time of ``case`` as a multiple of that of ``base``: the median over rounds."""
     values = [turns[case].seconds(clock) / turns[base].seconds(clock) for turns in rounds]
     low, high = median_interval(values) or (None, None)
-    return Ratio(statistics.median(values), low, high, len(values))
+    return Ratio(statistics.median(values), low, high)
 
 
 def median_interval(

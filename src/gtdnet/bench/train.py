@@ -7,27 +7,15 @@ what a run does once in a while, as validating and saving.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from gtdnet.bench.cases import (
-    Run,
-    add_process_memory,
-    gpu_bytes,
-    make_all,
-    measure,
-    memory_ratio,
-    own_settings,
-    ready,
-)
-from gtdnet.bench.networks import Network, find_networks, own_size
-from gtdnet.bench.options import MeasureOptions, check_sizes, command, numbers, words
-from gtdnet.bench.result import envelope, save
-from gtdnet.bench.timing import compared, resolve_clock, times
+from gtdnet.bench.cases import Case, Run, asked, gpu_bytes, ready, run_bench
+from gtdnet.bench.memory import alone, resident_mib
+from gtdnet.bench.options import Choice, MeasureOptions, words
 from gtdnet.data.dataset import Batch
 from gtdnet.device import autocast, resolve_device, resolve_precision, to_channels_last
 from gtdnet.nn import fast_path
@@ -49,31 +37,20 @@ BASE = "fp32-nchw"
 
 
 @dataclass
-class TrainChoice:
+class TrainChoice(Choice):
     """What is timed
 
     Args:
         models: names, as gtdnet models lists them, or model files (of which only the architecture
             counts).
-        model_options: the models' own options, e.g. --model_options.width 0.5.
-        num_classes: classes.
-        num_segments: frames of a clip, with commas between; default: 8, or the model file's.
-        crop_size: side of the frames in pixels; default: 224, or the model file's.
         batch_sizes: clips of a step, with commas between.
         settings: with commas between: default (what gtdnet train does), fp32-nchw (fp32, without
             channels_last), fp32, compile (default, compiled), plain (fp32-nchw without this
             package's fast path). fp32-nchw is always among them.
-        profile: rows of PyTorch's table of the costliest operators, for each case; 0: none.
     """
 
-    models: list[str] = field(default_factory=lambda: ["gtdnet_resnet50"])
-    model_options: dict[str, Any] = field(default_factory=dict)
-    num_classes: int = 174
-    num_segments: str | None = None
-    crop_size: int | None = None
     batch_sizes: str = "4"
     settings: str = "default,fp32-nchw"
-    profile: int = 0
 
 
 @dataclass
@@ -82,31 +59,14 @@ class TrainBenchOptions(MeasureOptions, TrainChoice):
 
 
 @dataclass(frozen=True)
-class Case:
-    """Steps of one network in one setting."""
+class TrainCase(Case):
+    """Steps of one network."""
 
-    network: Network
     setting: str
-    batch_size: int
-    threads: int
-    num_segments: int
-    crop_size: int
 
-    def floor(self) -> Case:
-        """The plain network in the same setting."""
-        return replace(self, network=self.network.floor())
-
-    def base(self) -> Case:
+    def base(self) -> TrainCase:
         """The same network in fp32 and NCHW."""
         return replace(self, setting=BASE)
-
-    def values(self) -> dict[str, Any]:
-        """All but the network; JSON-ready."""
-        return {key: value for key, value in vars(self).items() if key != "network"}
-
-    def to_dict(self) -> dict[str, Any]:
-        """The network by its label, and the values; JSON-ready."""
-        return {"model": str(self.network), **self.values()}
 
 
 class TrainStep:
@@ -175,30 +135,20 @@ class TrainStep:
         self.steps += 1
 
 
-def plan(options: TrainBenchOptions) -> list[Case]:
+def plan(options: TrainBenchOptions) -> list[TrainCase]:
     """The cases that the options ask for, with what they are compared with.
 
     Raises:
         ValueError: an option out of range.
     """
     options.check()
-    networks = find_networks(options.models, options.model_options)
-    frames, side = own_size(options.models)
-    side = side if options.crop_size is None else options.crop_size
-    check_sizes(crop_size=(side, 32), num_classes=(options.num_classes, 1))
-    check_sizes(profile=(options.profile, 0))
-    settings = words("settings", options.settings, tuple(SETTINGS))
-    cases: dict[Case, None] = {}
-    for batch, threads, num_segments, setting in itertools.product(
-        numbers("batch_sizes", options.batch_sizes),
-        options.thread_counts(),
-        numbers("num_segments", options.num_segments or str(frames)),
-        dict.fromkeys([*settings, BASE]),
-    ):
-        here = [Case(n, setting, batch, threads, num_segments, side) for n in networks]
-        for case in here:
-            cases |= dict.fromkeys([case, case.floor()])
-    return list(cases)
+    networks, sizes = asked(options, options.thread_counts())
+    settings = dict.fromkeys([*words("settings", options.settings, tuple(SETTINGS)), BASE])
+    cases = (
+        TrainCase(network, *size, setting)
+        for size, setting, network in itertools.product(sizes, settings, networks)
+    )
+    return list(dict.fromkeys(both for case in cases for both in (case, case.floor())))
 
 
 def bench_train(
@@ -217,64 +167,36 @@ def bench_train(
     Raises:
         ValueError: an option out of range, or none of the cases can be run here.
     """
-    planned = plan(options)
-    device = resolve_device(options.device)
-    clock = resolve_clock(options.clock, device)
-    with own_settings():
-        made, left_out = make_all(planned, partial(_make, options, device), deadline)
-        pairs = [(case, other) for case in made for other in (case.floor(), case.base())]
-        measured = measure(made, pairs, options, device, clock)
-    if options.memory and device.type == "cpu":
-        classes = {"num_classes": options.num_classes}
-        add_process_memory(made, f"{__name__}:call_of", lambda case: {**_to_json(case), **classes})
-    rounds = measured.rounds
-    result = {
-        **envelope("train", title, command("gtdnet bench train", options, "models"), device),
-        "clock": clock,
-        "rounds": len(rounds),
-        "load": measured.load,
-        "settings": {
-            name: _described(name, device) for name in dict.fromkeys(c.setting for c in made)
-        },
-        "cases": [
-            {
-                **case.to_dict(),
-                **times(rounds, case, case.batch_size),
-                "memory": run.memory,
-                "memory_vs_floor": memory_ratio(made, case, case.floor()),
-                "vs_floor": compared(rounds, case, case.floor(), clock),
-                "vs_fp32_nchw": compared(rounds, case.base(), case, clock),
-                **({"operators": run.operators} if run.operators else {}),
-            }
-            for case, run in made.items()
-        ],
-        "left_out": left_out,
+
+    def make(case: TrainCase, _: object, device: torch.device) -> tuple[TrainCase, Run]:
+        before = gpu_bytes(device)
+        step = _step(case, device)
+        cost = case.network.cost(case.num_segments, case.crop_size)
+        counted = cost.training_bytes * case.batch_size
+        return case, ready(step, counted, case.threads, device, before, options.profile)
+
+    ratios = {
+        "vs_floor": lambda case: (case, case.floor()),
+        "vs_fp32_nchw": lambda case: (case.base(), case),
     }
-    save(result, options.output)
-    return result
+    bench = run_bench(options, plan(options), make, _memory, ratios, deadline)
+    settings = {case.setting: _described(case.setting, bench.device) for case in bench.made}
+    return bench.result("train", title, "gtdnet bench train", about={"settings": settings})
 
 
-def call_of(network: Mapping[str, Any], num_classes: int, **values: Any) -> Callable[[], None]:
-    """The step of a case on the CPU, for a process of its own (:mod:`gtdnet.bench.memory`)."""
-    case = Case(Network.from_dict(network), **values)
-    return _step(case, num_classes, torch.device("cpu"))
+def _memory(case: TrainCase) -> dict[str, int] | None:
+    """Resident memory on the CPU; None for what compiling leaves in the process with the rest."""
+    if SETTINGS[case.setting].get("compile"):
+        return None
+    return alone(f"{__name__}:case_memory", {"case": case.to_json()})
 
 
-def _make(
-    options: TrainBenchOptions, device: torch.device, case: Case, made: Mapping[Case, Run]
-) -> tuple[Case, Run]:
-    before = gpu_bytes(device)
-    step = _step(case, options.num_classes, device)
-    cost = case.network.cost(options.num_classes, case.num_segments, case.crop_size)
-    counted = cost.training_bytes * case.batch_size
-    return case, ready(step, counted, case.threads, device, before, options.profile)
+def case_memory(case: Mapping[str, Any]) -> dict[str, int]:
+    """Memory of this process with the step of a case, on the CPU."""
+    return resident_mib(lambda: _step(TrainCase.from_json(case), torch.device("cpu")))
 
 
-def _to_json(case: Case) -> dict[str, Any]:
-    return {"network": case.network.to_dict(), **case.values()}
-
-
-def _step(case: Case, num_classes: int, device: torch.device) -> TrainStep:
+def _step(case: TrainCase, device: torch.device) -> TrainStep:
     torch.set_num_threads(case.threads)
     config = TrainConfig(
         data="random",
@@ -287,7 +209,7 @@ def _step(case: Case, num_classes: int, device: torch.device) -> TrainStep:
         device=str(device),
         **SETTINGS[case.setting],
     )
-    return TrainStep(config, num_classes, fast=case.setting != "plain")
+    return TrainStep(config, case.network.num_classes, fast=case.setting != "plain")
 
 
 def _described(setting: str, device: torch.device) -> str:
