@@ -19,6 +19,7 @@ from gtdnet.data import synthetic
 from gtdnet.data.synthetic import (
     EDITIONS,
     FORMATS,
+    class_groups,
     class_names,
     compose,
     render,
@@ -453,3 +454,14 @@ def test_bad_arguments(changed: dict[str, object], message: str, tmp_path: Path)
 def test_unknown_label(label: int) -> None:
     with pytest.raises(InputError, match="labels 0 to 11"):
         render_clip("easy", label, 0, 0)
+
+
+def test_groups_hold_every_class_once() -> None:
+    for edition, sizes in (("easy", [2] * 6), ("full", [2] * 9 + [4])):
+        groups = class_groups(edition)
+        assert sorted(map(len, groups)) == sizes
+        assert sorted(name for group in groups for name in group) == sorted(class_names(edition))
+    assert class_groups("full")[0] == (
+        "Moving something from left to right",
+        "Moving something from right to left",
+    )

@@ -615,6 +615,13 @@ def class_names(edition: str) -> tuple[str, ...]:
     return _edition(edition).class_names
 
 
+def class_groups(edition: str) -> tuple[tuple[str, ...], ...]:
+    """Names of the classes that show the same frames in another order, by group."""
+    there = set(class_names(edition))
+    groups = (tuple(map(_plain, group.templates)) for group in _GROUPS)
+    return tuple(group for group in groups if there.issuperset(group))
+
+
 def _smooth_path(num_frames: int, width: int, rng: np.random.Generator) -> Array:
     """[T, width]: smooth random curves of about unit standard deviation."""
     knots = rng.standard_normal((num_frames // 5 + 2, width))
