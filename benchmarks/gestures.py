@@ -157,6 +157,13 @@ def measure(
     return known["top1"]
 
 
+def training_top1(folder: Path) -> float:
+    """Of the last epoch, on its augmented clips, while the weights still changed."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        *_, last = csv.DictReader(file)
+    return float(last["train_top1"])
+
+
 def told(args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
     """The command with all options that are not the default, and without this machine's folders."""
     words = ["python benchmarks/gestures.py"]
@@ -235,6 +242,13 @@ def cross_validate(args: argparse.Namespace, command: str) -> dict[str, Any]:
             "sd_of_people": in_order["std"],
             "top1_by_seed": [round(100 * statistics.fmean(s), 1) for s in top1[method]["in-order"]],
             "shuffled": shuffled["mean"],
+            "training": mean_std(
+                [
+                    training_top1(args.output / f"{METHODS[method]}-{subject}-{seed}")
+                    for subject in clips
+                    for seed in args.seeds
+                ]
+            )["mean"],
             "GTDNet_minus_this": less["mean"],
             "sd_of_its_people": less["std"],
         }

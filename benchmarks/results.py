@@ -226,6 +226,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "ablation_classes": ("Ablation: which classes are told apart", ablation_classes),
     "ablation_rates": ("Ablation: the start and the rate of the block", ablation),
     "ablation_longer": ("Ablation: twice the budget", ablation),
+    "speed_engines": ("Speed: engines", bench),
+    "speed_eager": ("Speed: PyTorch, with and without the fast path", bench),
+    "speed_training": ("Speed: training steps", bench),
+    "speed_reading_h264": ("Speed: reading ten seconds of H.264", bench),
+    "speed_reading_vp9": ("Speed: reading four seconds of VP9", bench),
 }
 
 

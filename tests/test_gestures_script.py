@@ -42,6 +42,8 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
             folder = Path(words[words.index("--output") + 1], words[words.index("--name") + 1])
             folder.mkdir(parents=True)  # fails where it is there, as gtdnet train does
             (folder / "last.ckpt").touch()
+            metrics = "epoch,train_top1,val_top1\n1,0.3,\n2,0.9,0.5\n"
+            (folder / "metrics.csv").write_text(metrics)
         return 'log\n{"top1": 0.5}\n'
 
     monkeypatch.setattr(module, "run", run)
@@ -68,6 +70,7 @@ def test_what_is_recorded(script: ModuleType) -> None:
     )
     assert (result["clips"], result["classes"]) == (2, 2)
     assert result["methods"]["TSN"]["top1"] == 50.0
+    assert result["methods"]["TSN"]["training"] == 90.0
     lists = Path("data/gestures_cv/S1")
     there = Path.cwd().parent / "clips"
     assert (lists / "val.txt").read_text() == f"{there}/a/1.mp4 a\n"
