@@ -99,6 +99,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/ablation/clips"))
     parser.add_argument("--results", type=Path, default=RESULTS / "ablation_classes.yaml")
     args = parser.parse_args()
+    given = [
+        f"--{name} {value.as_posix()}"
+        for name, value in vars(args).items()
+        if value != parser.get_default(name) and not value.is_absolute()
+    ]
     trained = yaml.safe_load((args.runs / "ablation.yaml").read_text(encoding="utf-8"))
     clips = read_annotations(args.data, "validation")
     found: dict[str, list[dict[str, float]]] = {}
@@ -130,7 +135,7 @@ def main() -> None:
     }
     result: dict[str, Any] = {
         "title": "Which classes the variants of the ablation tell apart",
-        "command": "python benchmarks/ablation_classes.py",
+        "command": " ".join(["python benchmarks/ablation_classes.py", *given]),
         "date": date.today().isoformat(),
         "machine": trained["machine"],
         "versions": trained["versions"],

@@ -226,6 +226,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "ablation_classes": ("Ablation: which classes are told apart", ablation_classes),
     "ablation_rates": ("Ablation: the start and the rate of the block", ablation),
     "ablation_longer": ("Ablation: twice the budget", ablation),
+    "ablation_classes_longer": ("Ablation: twice the budget, classes", ablation_classes),
     "speed_engines": ("Speed: engines", bench),
     "speed_eager": ("Speed: PyTorch, with and without the fast path", bench),
     "speed_training": ("Speed: training steps", bench),
