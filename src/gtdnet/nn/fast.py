@@ -8,7 +8,10 @@ for the backward pass. None of the arithmetic needs it:
   follows from the pooled vectors of x itself;
 - shift and enhancement are one pass into one buffer: out_t[c] = x_{t'}[c] * (1 + s_t[c]), where
   t' is t + 1, t - 1 or t by channel;
-- the buffer follows from x and s_t, so that training keeps neither it nor the shifted features.
+- the buffer follows from x and s_t, so that training keeps neither it nor the shifted features;
+- backward, the gradient of s_t is made of the convolution's weight gradient frame by frame where
+  that is smaller than the features, and the pooled vectors' gradient is added in the pass that
+  shifts back: no product of two feature maps, and no map of equal values, is ever formed.
 
 The results are those of the plain form up to rounding (tests/nn/test_fast.py), and
 :func:`fast_path` switches between them.
@@ -22,6 +25,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -67,24 +71,26 @@ def fast_forward(conv: TemporalConv2d, x: Tensor) -> Tensor | None:
     parts = parts_of(conv)
     if parts is None:
         return None
-    check_folded(x, parts.num_segments)
-    gain = None
-    if parts.gtd is not None:
-        u = shift_scaled(_pooled(x), None, parts.num_segments, parts.fold)
-        gain = 1 + parts.gtd.gate_of_pooled(u)
+    gtd, num_segments, fold = parts
+    check_folded(x, num_segments)
     weight = conv.weight
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
-    if gain is not None:
-        gain = gain.to(x.dtype)
     bias = None if conv.bias is None else conv.bias.to(x.dtype)
     with torch.autocast(x.device.type, enabled=False):
-        if torch.is_grad_enabled():
-            y = _ShiftedConv.apply(x, gain, weight, conv, parts.num_segments, parts.fold)
-            return y if bias is None else y + bias[:, None, None]
-        moved = shift_scaled(x, gain, parts.num_segments, parts.fold)
-        return conv._conv_forward(moved, weight, bias)
+        if not torch.is_grad_enabled():
+            gain = None
+            if gtd is not None:
+                u = shift_scaled(_pooled(x), None, num_segments, fold)
+                gain = (1 + gtd.gate_of_pooled(u)).to(x.dtype)
+            return conv._conv_forward(shift_scaled(x, gain, num_segments, fold), weight, bias)
+        gain, exchange = None, _Exchange()
+        if gtd is not None:
+            u = _ShiftedPool.apply(x, exchange, num_segments, fold)
+            gain = (1 + gtd.gate_of_pooled(u)).to(x.dtype)
+        y = _ShiftedConv.apply(x, gain, weight, exchange, conv, num_segments, fold)
+        return y if bias is None else y + bias[:, None, None]
 
 
 def shift_scaled(x: Tensor, gain: Tensor | None, num_segments: int, fold: int) -> Tensor:
@@ -116,13 +122,25 @@ def shift_scaled(x: Tensor, gain: Tensor | None, num_segments: int, fold: int) -
     return out
 
 
-def _unshift_scaled(y: Tensor, gain: Tensor | None, num_segments: int, fold: int) -> Tensor:
-    """The adjoint of :func:`shift_scaled` in x: shift back what was multiplied by ``gain``."""
+def _unshift_scaled(
+    y: Tensor, gain: Tensor | None, num_segments: int, fold: int, plus: Tensor | None = None
+) -> Tensor:
+    """The adjoint of :func:`shift_scaled` in x: shift back what was multiplied by ``gain``.
+
+    Args:
+        plus: [N*T, C], added everywhere in the same pass; with ``gain`` alone.
+    """
+    added = None if plus is None else _over(plus, y)
     if not fold:
-        return y if gain is None else y * _over(gain, y)
+        if gain is None:
+            return y
+        by = _over(gain, y)
+        return y * by if added is None else torch.addcmul(added, y, by)
     out = torch.empty_like(y)
     source, target = (m.unflatten(0, (-1, num_segments)) for m in (y, out))
-    gains = None if gain is None else _over(gain, y).unflatten(0, (-1, num_segments))
+    gains, sums = (
+        None if m is None else _over(m, y).unflatten(0, (-1, num_segments)) for m in (gain, plus)
+    )
     ahead, behind, still = slice(fold), slice(fold, 2 * fold), slice(2 * fold, None)
     later, earlier, all_frames = slice(1, None), slice(None, -1), slice(None)
     for channels, to, come_from in (
@@ -133,11 +151,46 @@ def _unshift_scaled(y: Tensor, gain: Tensor | None, num_segments: int, fold: int
         part, place = source[:, come_from, channels], target[:, to, channels]
         if gains is None:
             place.copy_(part)
-        else:
+        elif sums is None:
             torch.mul(part, gains[:, come_from, channels], out=place)
-    target[:, 0, ahead].zero_()
-    target[:, -1, behind].zero_()
+        else:
+            by, more = gains[:, come_from, channels], sums[:, to, channels]
+            torch.addcmul(more, part, by, out=place)
+    for frame, channels in ((0, ahead), (-1, behind)):
+        target[:, frame, channels] = 0 if sums is None else sums[:, frame, channels]
     return out
+
+
+class _Exchange:
+    """What the backward pass of a convolution leaves to that of the pooling before it.
+
+    The pooling's is the later one, as the gate lies between the two. It adds its own gradient of x
+    in the pass over the features that the convolution's takes anyway.
+    """
+
+    pending: tuple[Tensor, Tensor] | None = None
+
+
+class _ShiftedPool(torch.autograd.Function):
+    """shift(GAP(x)): [N*T, C, H, W] -> [N*T, C]; its backward pass is _ShiftedConv's in x too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, exchange: _Exchange, num_segments: int, fold: int) -> Tensor:
+        ctx.exchange, ctx.num_segments, ctx.fold, ctx.shape = exchange, num_segments, fold, x.shape
+        return shift_scaled(_pooled(x), None, num_segments, fold)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        num_segments, fold = ctx.num_segments, ctx.fold
+        grad_u = _unshift_scaled(grads[0], None, num_segments, fold) / ctx.shape[2:].numel()
+        pending, ctx.exchange.pending = ctx.exchange.pending, None
+        if pending is None:  # nobody asked for the convolution's
+            return grad_u[:, :, None, None].expand(ctx.shape), None, None, None
+        grad_moved, gain = pending
+        return _unshift_scaled(grad_moved, gain, num_segments, fold, grad_u), None, None, None
 
 
 class _ShiftedConv(torch.autograd.Function):
@@ -149,12 +202,13 @@ class _ShiftedConv(torch.autograd.Function):
         x: Tensor,
         gain: Tensor | None,
         weight: Tensor,
+        exchange: _Exchange,
         conv: nn.Conv2d,
         num_segments: int,
         fold: int,
     ) -> Tensor:
         ctx.save_for_backward(x, gain, weight)
-        ctx.conv, ctx.num_segments, ctx.fold = conv, num_segments, fold
+        ctx.exchange, ctx.conv, ctx.num_segments, ctx.fold = exchange, conv, num_segments, fold
         return conv._conv_forward(shift_scaled(x, gain, num_segments, fold), weight, None)
 
     @staticmethod
@@ -166,17 +220,36 @@ class _ShiftedConv(torch.autograd.Function):
         conv, num_segments, fold = ctx.conv, ctx.num_segments, ctx.fold
         needs_x, needs_gain, needs_weight = ctx.needs_input_grad[:3]
         moved = shift_scaled(x, gain, num_segments, fold)
-        grad_moved, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grads[0], moved, weight, None, conv.stride, conv.padding, conv.dilation, False, [0, 0],
-            conv.groups, [needs_x or needs_gain, needs_weight, False],
-        )  # fmt: skip
-        grad_x = grad_gain = None
+        grad_weight = grad_gain = grad_x = None
+        by_frames = needs_gain and _is_smaller_by_frames(conv, x)
+        if by_frames:
+            # y = W moved and moved = gain * shift(x), so that the sum over H and W of
+            # grad_moved * moved is the sum over C' of W * grad_W, frame by frame.
+            of_frames = grads[0].flatten(2) @ moved.flatten(2).mT  # [N*T, C', C]
+            grad_gain = (of_frames * weight[:, :, 0, 0]).sum(1)
+            grad_weight = of_frames.sum(0)[:, :, None, None] if needs_weight else None
+        grad_moved = None
+        if needs_x or not by_frames:
+            grad_moved, of_all, _ = torch.ops.aten.convolution_backward(
+                grads[0], moved, weight, None, conv.stride, conv.padding, conv.dilation, False,
+                [0, 0], conv.groups, [needs_x or needs_gain, needs_weight and not by_frames, False],
+            )  # fmt: skip
+            grad_weight = of_all if grad_weight is None else grad_weight
         if needs_gain:
-            # moved = gain * shift(x), and every gain is above 1.
-            grad_gain = (grad_moved * moved).sum(dim=(2, 3)) / gain
-        if needs_x:
+            if grad_gain is None:
+                grad_gain = (grad_moved * moved).sum(dim=(2, 3))
+            grad_gain = grad_gain / gain  # every gain is above 1
+        if needs_x and needs_gain:
+            ctx.exchange.pending = grad_moved, gain
+        elif needs_x:
             grad_x = _unshift_scaled(grad_moved, gain, num_segments, fold)
-        return grad_x, grad_gain, grad_weight, None, None, None
+        return grad_x, grad_gain, grad_weight, None, None, None, None
+
+
+def _is_smaller_by_frames(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Whether a weight gradient for each frame, [N*T, C', C], is about as large as x at most."""
+    is_map = conv.kernel_size == (1, 1) == conv.stride and conv.padding == (0, 0)
+    return is_map and conv.groups == 1 and conv.out_channels <= 2 * x.shape[2:].numel()
 
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -205,11 +278,9 @@ def parts_of(conv: TemporalConv2d) -> Parts | None:
 
 def _pooled(x: Tensor) -> Tensor:
     """GAP(x): [N*T, C, H, W] -> [N*T, C]."""
-    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and _is_channels_last(x):
-        # PyTorch's mean takes three times as long as a product with a vector of ones here.
-        nt, c, h, w = x.shape
-        sums = x.new_ones(nt, 1, h * w) @ x.permute(0, 2, 3, 1).reshape(nt, h * w, c)
-        return sums[:, 0] / (h * w)
+    if x.device.type == "cpu" and _is_channels_last(x):
+        # PyTorch's mean takes up to seven times as long here.
+        return F.avg_pool2d(x, x.shape[2:]).flatten(1)
     return x.mean(dim=(2, 3))
 
 
