@@ -299,6 +299,7 @@ def test_collate_keeps_failures_apart() -> None:
     batch = collate([sample(4), failure, sample(9)])
     assert batch.views.shape == (2, 1, 2, 3, 4, 4)
     assert batch.views[:, 0, 0, 0, 0, 0].tolist() == [4, 9]
+    assert batch.views.movedim(-3, -1).is_contiguous()
     assert batch.labels.tolist() == [0, 1]
     assert batch.indices.tolist() == [4, 9]
     assert batch.failures == [failure]
