@@ -5,13 +5,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
+from gtdnet.bench import data as bench
 from gtdnet.bench.data import STAGES, DataBenchOptions, bench_data
 from gtdnet.bench.result import text
 from gtdnet.data import dataset
-from gtdnet.data.decode import read_frames
+from gtdnet.data.decode import Chooser, read_frames
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 
@@ -125,17 +128,28 @@ def test_a_video_that_one_dataset_cannot_decode_is_left_out_of_all(
         bench_data(small(broken, other, num_videos=6))
 
 
-def test_what_is_counted_is_videos_however_many_views(clips: Path, six_rounds: None) -> None:
-    """Ten clips with three crops each take longer, which must show in the numbers of one video."""
-    speed = {}
+def test_what_is_counted_is_videos_however_many_views(
+    clips: Path, six_rounds: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that a frame moves on by a second, with ten clips of four frames each."""
+    frames_read = 0
+
+    def counting(path: str | Path, choose: Chooser) -> tuple[torch.Tensor, int]:
+        nonlocal frames_read
+        frames, num_frames = read_frames(path, choose)
+        frames_read += len(frames)
+        return frames, num_frames
+
+    monkeypatch.setattr(dataset, "read_frames", counting)
+    monkeypatch.setattr(bench, "_now", lambda: np.full(2, float(frames_read)))
     for views in (1, 10):
         result = bench_data(
             small(clips, views="test", num_videos=1, clips=views, crops=3 if views > 1 else 1)
         )
         (item,) = (s for s in result["stages"] if s["stage"] == "item")
-        speed[views] = item["videos_per_second"]
+        assert item["wall_ms"] == 4000 * views
+        assert item["videos_per_second"] == 1 / (4 * views)
         assert "videos/s" in text(result)
-    assert speed[10] < speed[1]
 
 
 def test_videos_that_cannot_be_decoded_are_left_out_and_counted(

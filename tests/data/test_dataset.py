@@ -29,6 +29,7 @@ from gtdnet.data.dataset import (
 )
 from gtdnet.data.decode import read_frames
 from gtdnet.data.sampling import eval_indices
+from gtdnet.data.sharing import SharedCollate
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import DecodeError
@@ -66,7 +67,7 @@ def epochs_of(
     loader: DataLoader[Any] = DataLoader(
         TrainClips(records, spec(), Augmentation(brightness=0.2), seed=5),
         batch_sampler=batches,
-        collate_fn=collate,
+        collate_fn=SharedCollate(),
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
     )
@@ -88,6 +89,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     for workers in (1, 2):
         for ours, theirs in zip(epochs_of(clips, workers), expected, strict=True):
             assert torch.equal(ours.views, theirs.views)
+            assert ours.views.stride() == theirs.views.stride()
             assert torch.equal(ours.labels, theirs.labels)
             assert torch.equal(ours.indices, theirs.indices)
             assert ours.failures == theirs.failures
@@ -299,6 +301,7 @@ def test_collate_keeps_failures_apart() -> None:
     batch = collate([sample(4), failure, sample(9)])
     assert batch.views.shape == (2, 1, 2, 3, 4, 4)
     assert batch.views[:, 0, 0, 0, 0, 0].tolist() == [4, 9]
+    assert batch.views.movedim(-3, -1).is_contiguous()
     assert batch.labels.tolist() == [0, 1]
     assert batch.indices.tolist() == [4, 9]
     assert batch.failures == [failure]

@@ -210,6 +210,7 @@ def test_views_are_resized_and_cropped(clips: int, crops: int) -> None:
         for crop in range(crops):
             one = views[clip * crops + crop]
             assert torch.equal(one, wanted[crop][4 * clip : 4 * clip + 4])
+    assert views.movedim(-3, -1).is_contiguous()
 
 
 def test_a_view_holds_all_frames_of_its_segments() -> None:
@@ -346,6 +347,14 @@ def test_normalise_by_hand() -> None:
     found = normalise(black_and_white, spec())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found[0], torch.tensor(wanted), rtol=0, atol=5e-5)
+
+
+def test_normalise_makes_one_layout_of_any() -> None:
+    planar = noise(4, 5, 6)
+    channels_last = planar.contiguous(memory_format=torch.channels_last)
+    found = normalise(channels_last.unflatten(0, (2, 2)), spec())
+    assert found.is_contiguous()
+    assert torch.equal(found, normalise(planar.unflatten(0, (2, 2)), spec()))
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 2), (4, 3, 2, 2), (5, 4, 3, 2, 2)])

@@ -47,6 +47,7 @@ from gtdnet.data.dataset import (
     collate,
 )
 from gtdnet.data.decode import Chooser
+from gtdnet.data.sharing import SharedCollate
 from gtdnet.device import default_workers
 from gtdnet.errors import InputError
 from gtdnet.export.clips import spaced
@@ -336,11 +337,16 @@ class _Source:
         self._loaders: dict[str, DataLoader[Any]] = {
             "train": ClipLoaders(config, self.spec, longer, None, workers).train_dataloader(),
             "test": DataLoader(
-                test, options.batch_size, num_workers=workers, persistent_workers=workers > 0
+                test,
+                options.batch_size,
+                num_workers=workers,
+                collate_fn=SharedCollate(),
+                persistent_workers=workers > 0,
             ),
         }
         for loader in self._loaders.values():
-            loader.collate_fn = _collate_and_tell
+            loaders_own: Any = loader.collate_fn
+            loader.collate_fn = partial(_and_tell, loaders_own)
 
     def runs(self, views: Sequence[str]) -> dict[tuple[str, str], Callable[[], dict[Place, Turn]]]:
         """What gives turns, by view and by "stages" or "loader"; workers are started."""
@@ -428,7 +434,9 @@ class _Stopwatch:
             dataset.read_frames = read_frames
 
 
-def _collate_and_tell(samples: Sequence[Sample | Failure]) -> tuple[Batch, int, float]:
+def _and_tell(
+    collate: Callable[[Sequence[Sample | Failure]], Batch], samples: Sequence[Sample | Failure]
+) -> tuple[Batch, int, float]:
     """A batch, the process that made it, and the CPU seconds which that has used so far."""
     return collate(samples), os.getpid(), time.process_time()
 

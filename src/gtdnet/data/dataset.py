@@ -7,6 +7,7 @@ clip ever takes its place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -69,7 +70,8 @@ class Failure:
 class Batch:
     """Clips side by side: views uint8 [N, V, T*f, 3, H, W], labels and indices int64 [N]; failures.
 
-    N is smaller than asked for by the number of failures, and may be 0 (views is then empty).
+    In memory the views are [N, V, T*f, H, W, 3]. N is smaller than asked for by the number of
+    failures, and may be 0 (views is then empty).
     """
 
     views: Tensor
@@ -177,11 +179,21 @@ def read_views(path: str, spec: ClipSpec, num_clips: int = 1, num_crops: int = 1
     return eval_views(frames, spec, num_crops)
 
 
-def collate(samples: Sequence[Sample | Failure]) -> Batch:
-    """Put samples side by side; failures are kept apart."""
+def collate(samples: Sequence[Sample | Failure], memory: Tensor | None = None) -> Batch:
+    """Put samples side by side; failures are kept apart.
+
+    The views lie channels last: as they are decoded and resized, which no copy then has to turn.
+    ``memory``, uint8 and flat, is where they are put if it is given; the rest of it stays.
+    """
     good = [s for s in samples if isinstance(s, Sample)]
+    views = torch.empty(0, dtype=torch.uint8)
+    if good:
+        pictures = [s.views.movedim(-3, -1) for s in good]  # [V, T*f, H, W, 3]
+        shape = (len(good), *pictures[0].shape)
+        out = memory[: math.prod(shape)].view(shape) if memory is not None else None
+        views = torch.stack(pictures, out=out).movedim(-1, -3)
     return Batch(
-        torch.stack([s.views for s in good]) if good else torch.empty(0, dtype=torch.uint8),
+        views,
         torch.tensor([s.label for s in good], dtype=torch.int64),
         torch.tensor([s.index for s in good], dtype=torch.int64),
         [s for s in samples if isinstance(s, Failure)],

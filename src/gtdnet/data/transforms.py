@@ -106,16 +106,20 @@ def jitter_brightness_contrast(frames: Tensor, strength: float, rng: np.random.G
 def eval_views(frames: Tensor, spec: ClipSpec, num_crops: int = 1) -> Tensor:
     """All test views of decoded clips: [num_clips*T*f, 3, H, W] -> [V, T*f, 3, crop, crop].
 
-    V = num_clips * num_crops, clips outermost.
+    V = num_clips * num_crops, clips outermost. Channels last in memory.
     """
     resized = resize_short_side(frames, spec)
-    crops = torch.stack(spatial_crops(resized, spec.crop_size, num_crops))  # [crops, clips*T*f, ..]
-    crops = crops.unflatten(1, (-1, spec.frames_per_clip))  # [crops, clips, T*f, 3, h, w]
-    return crops.transpose(0, 1).flatten(0, 1)
+    crops = spatial_crops(resized, spec.crop_size, num_crops)
+    pictures = [c.movedim(-3, -1).unflatten(0, (-1, spec.frames_per_clip)) for c in crops]
+    return torch.stack(pictures, 1).flatten(0, 1).movedim(-1, -3)
 
 
 def normalise(clip: Tensor, spec: ClipSpec, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 [..., 3, H, W] -> the model's input, (value / 255 - mean) / std, on clip's device."""
+    """uint8 [..., 3, H, W] -> the model's input, (value / 255 - mean) / std, on clip's device.
+
+    Contiguous, whatever the clip's layout in memory is.
+    """
     mean = torch.tensor(spec.mean, dtype=dtype, device=clip.device).view(3, 1, 1)
     std = torch.tensor(spec.std, dtype=dtype, device=clip.device).view(3, 1, 1)
-    return (clip.to(dtype) / 255 - mean) / std
+    values = clip.to(dtype, memory_format=torch.contiguous_format)
+    return (values / 255 - mean) / std

@@ -275,7 +275,7 @@ class CompiledEngine:
 
     @torch.no_grad()  # torch.compile keeps away from inference_mode's tensors
     def __call__(self, clips: Tensor) -> Tensor:
-        clips = clips.to(self.device, non_blocking=True)
+        clips = clips.to(self.device, non_blocking=True).contiguous()
         if len(clips) > 1:
             torch._dynamo.mark_dynamic(clips, 0)
         with self._lock:  # threads that come first together would each compile

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gtdnet.data.annotations import VideoRecord
-from gtdnet.data.dataset import EvalClips, Failure, collate
+from gtdnet.data.dataset import EvalClips, Failure
+from gtdnet.data.sharing import SharedCollate
 from gtdnet.device import default_workers
 from gtdnet.errors import InputError
 from gtdnet.infer.recognizer import Recognizer, check_views
@@ -66,7 +67,7 @@ def score_batches(
     loader: DataLoader[Any] = DataLoader(
         EvalClips(records, recognizer.spec, clips, crops),
         batch_sampler=[list(range(i, min(i + size, len(records)))) for i in starts],
-        collate_fn=collate,
+        collate_fn=SharedCollate(),
         num_workers=min(num_workers, len(starts)),
         pin_memory=recognizer.device.type == "cuda",
     )

@@ -16,8 +16,8 @@ from gtdnet.data.dataset import (
     EvalClips,
     TrainClips,
     balanced_weights,
-    collate,
 )
+from gtdnet.data.sharing import SharedCollate
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.train.config import TrainConfig
@@ -110,7 +110,7 @@ class ClipLoaders(pl.LightningDataModule):
     @property
     def _options(self) -> dict[str, Any]:
         return {
-            "collate_fn": collate,
+            "collate_fn": SharedCollate(),
             "num_workers": self.num_workers,
             "worker_init_fn": _leave_signals_to_parent,
             "persistent_workers": self.num_workers > 0,
