@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from gtdnet import __version__
+from gtdnet.allocator import keep_freed_memory
 from gtdnet.errors import InputError
 
 if TYPE_CHECKING:
@@ -868,6 +869,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
+    keep_freed_memory()
     command = COMMANDS[name]
     parser = _Parser(
         prog=f"gtdnet {name}",

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
@@ -112,11 +113,16 @@ def test_compile(tiny_model: TinyModel) -> None:
     model = tiny_model("gtdnet_resnet18", shallow=True, stages=[5])
     clips = example_clips(spec_of(model), 3)
     torch._dynamo.reset()
+    counters.clear()
     recognizer = Recognizer(ModelFile(model, spec_of(model)), "cpu", engine="compile")
     assert recognizer.engine.name == "compile"
     wanted = logits_of(model, clips).softmax(dim=1)
     torch.testing.assert_close(recognizer.scores(clips[:, None], 3), wanted, rtol=0, atol=1e-5)
     torch.testing.assert_close(recognizer.scores(clips[:2, None]), wanted[:2], rtol=0, atol=1e-5)
+    # Weights are frozen: each convolution has its own in oneDNN's order.
+    if torch.backends.mkldnn.is_available():
+        convs = sum(isinstance(m, nn.Conv2d) for m in model.modules())
+        assert counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"] >= convs
     with ThreadPoolExecutor(2) as pool:
         pairs = list(pool.map(recognizer.engine, [clips[:2], clips[1:]] * 3))
     for i, pair in enumerate(pairs):

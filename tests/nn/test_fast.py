@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -114,6 +115,39 @@ def test_frozen_inputs_and_weights() -> None:
     assert len(fast) == len(plain) == 16
     for a, b in zip(fast, plain, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("wanted", ["x", "weight", "gate", "x and weight", "x and gate"])
+def test_gradients_of_some_alone(wanted: str, kernel: int) -> None:
+    """The passes of convolution and pooling share work, whichever of them are asked for."""
+    conv = make_conv("shift and gtd", 2, kernel=kernel)
+    x = frames(2, 2).requires_grad_()
+    gate = conv.get_parameter("temporal.gtd.expand.weight")
+    sources = {"x": x, "weight": conv.weight, "gate": gate}
+    inputs = [sources[word] for word in wanted.split(" and ")]
+
+    def gradients(fast: bool) -> list[Tensor]:
+        with fast_path(fast):
+            y = conv(x)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+        loss = (y * weights).sum()
+        first = torch.autograd.grad(loss, inputs, retain_graph=True)
+        return [*first, *torch.autograd.grad(loss, inputs)]  # the graph is there for a second time
+
+    for fast, plain in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(fast, plain)
+
+
+def test_checkpointed_and_accumulated_gradients() -> None:
+    conv = make_conv("shift and gtd", 2)
+    x = frames(2, 2).requires_grad_()
+    conv(x).square().sum().backward()
+    wanted = [x.grad, *(p.grad for p in conv.parameters())]
+    twice = [2 * g for g in wanted if g is not None]
+    torch.utils.checkpoint.checkpoint(conv, x, use_reentrant=False).square().sum().backward()
+    for got, expected in zip([x.grad, *(p.grad for p in conv.parameters())], twice, strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 @settings(max_examples=40, deadline=None)

@@ -265,20 +265,20 @@ class CompiledEngine:
         self.device = device
         self.precision = precision
         network = FromFrames(deployable(model, "compile"), spec, _DTYPES[precision])
-        self._network = torch.compile(
-            network.eval().to(device),
-            fullgraph=True,
-            # Weights become constants, which convolutions need not bring into oneDNN's order again.
-            options={"freezing": device.type == "cpu"},
-        )
-        self._lock = Lock()
+        from torch._inductor import config
+
+        self._network = torch.compile(network.eval().to(device), fullgraph=True)
+        self._config, self._lock = config, Lock()
 
     @torch.no_grad()  # torch.compile keeps away from inference_mode's tensors
     def __call__(self, clips: Tensor) -> Tensor:
         clips = clips.to(self.device, non_blocking=True).contiguous()
         if len(clips) > 1:
             torch._dynamo.mark_dynamic(clips, 0)
-        with self._lock:  # threads that come first together would each compile
+        # One at a time: threads that come first together would each compile. Frozen, weights are
+        # constants: convolutions find them in oneDNN's order, and take the sums and activations
+        # behind them along. (As an option of torch.compile, "freezing" comes too late to be seen.)
+        with self._lock, self._config.patch(freezing=self.device.type == "cpu"):
             return self._network(clips)
 
 

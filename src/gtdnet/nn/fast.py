@@ -220,24 +220,26 @@ class _ShiftedConv(torch.autograd.Function):
         conv, num_segments, fold = ctx.conv, ctx.num_segments, ctx.fold
         needs_x, needs_gain, needs_weight = ctx.needs_input_grad[:3]
         moved = shift_scaled(x, gain, num_segments, fold)
-        grad_weight = grad_gain = grad_x = None
-        by_frames = needs_gain and _is_smaller_by_frames(conv, x)
-        if by_frames:
-            # y = W moved and moved = gain * shift(x), so that the sum over H and W of
-            # grad_moved * moved is the sum over C' of W * grad_W, frame by frame.
+
+        def convolution(wants_input: bool, wants_weight: bool) -> Any:
+            wanted = [wants_input, wants_weight, False]
+            return torch.ops.aten.convolution_backward(
+                grads[0], moved, weight, None, conv.stride, conv.padding, conv.dilation, False,
+                [0, 0], conv.groups, wanted,
+            )[:2]  # fmt: skip
+
+        grad_x = grad_gain = grad_weight = None
+        if needs_gain and _is_smaller_by_frames(conv, x):
+            # y = W moved and moved = gain * shift(x): the sum over H and W of grad_moved * moved is
+            # that over C' of W * grad_W, frame by frame.
             of_frames = grads[0].flatten(2) @ moved.flatten(2).mT  # [N*T, C', C]
             grad_gain = (of_frames * weight[:, :, 0, 0]).sum(1)
             grad_weight = of_frames.sum(0)[:, :, None, None] if needs_weight else None
-        grad_moved = None
-        if needs_x or not by_frames:
-            grad_moved, of_all, _ = torch.ops.aten.convolution_backward(
-                grads[0], moved, weight, None, conv.stride, conv.padding, conv.dilation, False,
-                [0, 0], conv.groups, [needs_x or needs_gain, needs_weight and not by_frames, False],
-            )  # fmt: skip
-            grad_weight = of_all if grad_weight is None else grad_weight
-        if needs_gain:
-            if grad_gain is None:
-                grad_gain = (grad_moved * moved).sum(dim=(2, 3))
+            grad_moved = convolution(needs_x, False)[0]
+        else:
+            grad_moved, grad_weight = convolution(needs_x or needs_gain, needs_weight)
+            grad_gain = (grad_moved * moved).sum(dim=(2, 3)) if needs_gain else None
+        if grad_gain is not None:
             grad_gain = grad_gain / gain  # every gain is above 1
         if needs_x and needs_gain:
             ctx.exchange.pending = grad_moved, gain
