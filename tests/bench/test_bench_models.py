@@ -232,8 +232,8 @@ def test_a_bench_of_models(tmp_path: Path, six_rounds: None) -> None:
     assert result["left_out"] == []
     assert result["command"] == (
         "gtdnet bench gtdnet_resnet18 --model_options.width 0.125 --num_segments 4 --crop_size 32 "
-        "--batch_sizes 2 --profile 2 --engines torch --precisions fp32 --reference tsm_resnet18 "
-        f"--seconds 0.3 --output {output} --device cpu --threads 1 --memory false"
+        "--batch_sizes 2 --engines torch --precisions fp32 --reference tsm_resnet18 --seconds 0.3 "
+        f"--output {output} --device cpu --threads 1 --memory false --profile 2"
     )
     cases = {(c["model"].partition("(")[0], c["engine"]): c for c in result["cases"]}
     assert set(cases) == {

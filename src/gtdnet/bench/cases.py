@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from gtdnet.bench.machine import LoadWatch
 from gtdnet.bench.memory import taken_mib
 from gtdnet.bench.networks import Network, find_networks, own_size
 from gtdnet.bench.options import Choice, MeasureOptions, check_sizes, command, numbers
+from gtdnet.bench.profile import CALLS, Profiler, kinds, operators, quiet_mean
 from gtdnet.bench.result import envelope, save
 from gtdnet.bench.timing import (
     Rounds,
@@ -32,6 +33,7 @@ from gtdnet.bench.timing import (
 )
 from gtdnet.device import resolve_device
 from gtdnet.errors import InputError
+from gtdnet.infer.graph import Node
 from gtdnet.progress import progress_bar, progress_counter
 
 C = TypeVar("C", bound="Case")
@@ -80,7 +82,7 @@ def asked(
     frames, side, classes = own_size(choice.models)
     side = side if choice.crop_size is None else choice.crop_size
     classes = classes if choice.num_classes is None else choice.num_classes
-    check_sizes(crop_size=(side, 32), num_classes=(classes, 1), profile=(choice.profile, 0))
+    check_sizes(crop_size=(side, 32), num_classes=(classes, 1))
     networks = find_networks(choice.models, choice.model_options, classes)
     batches = numbers("batch_sizes", choice.batch_sizes)
     segments = numbers("num_segments", choice.num_segments or str(frames))
@@ -93,7 +95,7 @@ class Run:
 
     turn: Callable[[], Turn]
     memory: dict[str, Any]
-    operators: list[dict[str, Any]] = field(default_factory=list)
+    profiler: Profiler | None = None
 
 
 def make_all(
@@ -144,10 +146,10 @@ def ready(
     threads: int,
     device: torch.device,
     gpu_before: int,
-    profile: int,
+    profiler: Profiler | None,
     replayed: bool = False,
 ) -> Run:
-    """Warm a call up and look at its memory and, for that many rows, at its operators.
+    """Warm a call up and look at its memory.
 
     Args:
         call: what is timed.
@@ -155,7 +157,7 @@ def ready(
         threads: PyTorch's.
         device: where it computes.
         gpu_before: of :func:`gpu_bytes`, before the call was made.
-        profile: rows of operators; 0: none.
+        profiler: of the same case; None: it is not profiled.
         replayed: the call replays a CUDA graph, whose memory was counted when it was recorded.
     """
     turn = turns_of(call, device, threads)
@@ -166,7 +168,7 @@ def ready(
             call()
         peak = torch.cuda.max_memory_allocated(device)
         memory["gpu_peak_mib"] = round((peak - gpu_before) / 2**20)
-    return Run(turn, memory, top_operators(call, device, profile) if profile else [])
+    return Run(turn, memory, profiler)
 
 
 def gpu_bytes(device: torch.device) -> int:
@@ -182,6 +184,7 @@ class Bench(Generic[C]):
     """What was measured: the cases that could be made, their rounds, and what else was going on.
 
     Attributes:
+        nodes: of a call of each case that was profiled.
         ratios: by its name in the results, of a case: whose time as a multiple of whose.
     """
 
@@ -192,6 +195,7 @@ class Bench(Generic[C]):
     left_out: list[dict[str, Any]]
     rounds: Rounds[C]
     load: dict[str, Any]
+    nodes: dict[C, list[Node]]
     ratios: Mapping[str, Callable[[C], tuple[C, C]]]
 
     def result(
@@ -222,7 +226,7 @@ class Bench(Generic[C]):
                         name: compared(self.rounds, *pair(case), self.clock)
                         for name, pair in self.ratios.items()
                     },
-                    **({"operators": run.operators} if run.operators else {}),
+                    **self._profile(case),
                 }
                 for case, run in self.made.items()
             ],
@@ -230,6 +234,13 @@ class Bench(Generic[C]):
         }
         save(result, self.options.output)
         return result
+
+    def _profile(self, case: C) -> dict[str, Any]:
+        if case not in self.nodes:
+            return {}
+        rows, nodes, floor = self.options.profile, self.nodes[case], case.floor()
+        base = None if floor == case else self.nodes.get(floor)
+        return {"operators": operators(nodes, rows), "kinds": kinds(nodes, base, rows)}
 
     def _memory_ratio(self, case: C, base: C) -> float | None:
         if base not in self.made:
@@ -269,11 +280,12 @@ def run_bench(
         turns = {case: run.turn for case, run in made.items()}
         with progress_counter("measuring (seconds)") as progress, LoadWatch() as watch:
             rounds = interleave(turns, options.seconds, enough, progress=progress)
+        nodes = _profiled(made, options.seconds)
     if options.memory and device.type == "cpu":
         _add_memory(made, memory_of)
     single = [case for case in made if case.threads == 1 and device.type == "cpu"]
     load = watch.to_dict(waited(rounds, single))
-    return Bench(options, device, clock, made, left_out, rounds, load, ratios)
+    return Bench(options, device, clock, made, left_out, rounds, load, nodes, ratios)
 
 
 def _add_memory(made: Mapping[C, Run], memory_of: Callable[[C], Mapping[str, int] | None]) -> None:
@@ -287,35 +299,23 @@ def _add_memory(made: Mapping[C, Run], memory_of: Callable[[C], Mapping[str, int
             advance(1)
 
 
-def top_operators(call: Callable[[], Any], device: torch.device, rows: int) -> list[dict[str, Any]]:
-    """The operators with the most time of their own in three calls, by PyTorch's profiler.
+def _profiled(made: Mapping[C, Run], seconds: float) -> dict[C, list[Node]]:
+    """The nodes of a call of each case that has a profiler; in no more than these seconds."""
+    profilers = {case: run.profiler for case, run in made.items() if run.profiler}
 
-    Each with its name, times called, ms and share of the time of all, per call; JSON-ready. Time is
-    the GPU's if that is the device.
-    """
-    from torch.profiler import ProfilerActivity, profile
+    def turn(case: C) -> None:
+        torch.set_num_threads(case.threads)
+        profilers[case].call()
 
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it tells stderr when it starts
-    on_gpu = device.type == "cuda"
-    calls = 3
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as found:
-        for _ in range(calls):
-            call()
-        if on_gpu:
-            torch.cuda.synchronize(device)
-    kind = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    events = [e for e in found.key_averages() if getattr(e, kind) > 0]
-    total = sum(getattr(event, kind) for event in events)
-    events.sort(key=lambda event: getattr(event, kind), reverse=True)
-    return [
-        {
-            "name": event.key[:80],
-            "calls": round(event.count / calls),
-            "ms": float(f"{getattr(event, kind) / calls / 1e3:.4g}"),
-            "share": float(f"{getattr(event, kind) / total:.3g}"),
-        }
-        for event in events[:rows]
-    ]
+    if profilers:
+        with progress_counter("profiling (seconds)") as progress:
+            interleave(
+                {case: partial(turn, case) for case in profilers},
+                seconds,
+                lambda rounds: len(rounds) == CALLS,
+                progress=progress,
+            )
+    return {case: quiet_mean(profiler.nodes()) for case, profiler in profilers.items()}
 
 
 @contextlib.contextmanager

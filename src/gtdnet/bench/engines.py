@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gtdnet.bench.profile import Profiler, by_pytorch
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import autocast, resolve_precision, to_channels_last
 from gtdnet.errors import InputError
-from gtdnet.infer.engine import Choice, build_engine, open_engine, unavailable
+from gtdnet.infer.engine import Choice, Engine, build_engine, open_engine, unavailable
 from gtdnet.infer.exported import ExportedFile, ExportedModel
 from gtdnet.infer.graph import example_clips
 from gtdnet.nn import fast_path
@@ -56,15 +58,7 @@ def make_call(
     """
     clips = example_clips(spec, batch_size).to(device)
     if engine not in MODULES:
-        built = build_engine(
-            model,
-            spec,
-            engine,
-            device=str(device),
-            precision=precision,
-            threads=threads,
-            calibration=_calibration(clips, precision),
-        )
+        built = _build(model, spec, engine, precision, clips, threads)
         clips = clips.to(built.device)
         return lambda: built(clips), built.name, built.precision
     if precision == "int8":
@@ -84,6 +78,54 @@ def make_call(
             return module(clips)
 
     return call, engine, precision
+
+
+def make_profiler(
+    call: Call,
+    model: nn.Module,
+    spec: ClipSpec,
+    *,
+    engine: str,
+    precision: str,
+    batch_size: int,
+    threads: int,
+    device: torch.device,
+) -> Profiler:
+    """The profiler of what :func:`make_call` made: of an engine a build of its own, where its time
+    can only be counted in one that is made for it; otherwise PyTorch's, of the same call."""
+    clips = example_clips(spec, batch_size).to(device)
+    if engine in FILES and device.type == "cpu":
+        built: Any = _build(model, spec, engine, precision, clips, threads, profiled=True)
+        return Profiler(lambda: built(clips), built.nodes)
+    if engine == "compile" and device.type == "cpu":
+        import torch._inductor.config as inductor
+
+        with inductor.patch({"cpp.enable_kernel_profile": True}):
+            built = _build(model, spec, engine, precision, clips, threads)
+            built(clips)  # compiles
+        return by_pytorch(lambda: built(clips), device)
+    return by_pytorch(call, device)
+
+
+def _build(
+    model: nn.Module,
+    spec: ClipSpec,
+    engine: str,
+    precision: str,
+    clips: Tensor,
+    threads: int,
+    **options: bool,
+) -> Engine:
+    return build_engine(
+        model,
+        spec,
+        engine,
+        device=str(clips.device),
+        precision=precision,
+        threads=threads,
+        calibration=_calibration(clips, precision),
+        **options,
+    )
 
 
 def _calibration(clips: Tensor, precision: str) -> Tensor | None:

@@ -24,6 +24,7 @@ from gtdnet.bench.engines import (
     Call,
     load_runtime,
     make_call,
+    make_profiler,
     open_file,
     save_file,
     why_not,
@@ -32,6 +33,7 @@ from gtdnet.bench.machine import measured_peak
 from gtdnet.bench.memory import alone, resident_mib
 from gtdnet.bench.networks import Network, find_networks
 from gtdnet.bench.options import Choice, MeasureOptions, words
+from gtdnet.bench.profile import Profiler
 from gtdnet.bench.timing import median_seconds, rounded
 from gtdnet.errors import InputError
 from gtdnet.infer.engine import ENGINES, PRECISIONS
@@ -126,14 +128,13 @@ def bench_models(
         if reason := why_not(case.engine, device):
             raise InputError(reason)
         before = gpu_bytes(device)
-        call, case = _call(case, device)
+        call, profiler, case = _call(case, device, options.profile > 0)
         if case in made:  # as engine "auto" may be
             return None
         cost = case.network.cost(case.num_segments, case.crop_size)
         counted = cost.inference_bytes * case.batch_size
-        rows = options.profile if case.engine in ("torch", "compile", *MODULES) else 0
         replayed = case.engine in GRAPHS
-        return case, ready(call, counted, case.threads, device, before, rows, replayed)
+        return case, ready(call, counted, case.threads, device, before, profiler, replayed)
 
     ratios = {"vs_floor": lambda case: (case, case.floor())}
     if reference:
@@ -155,8 +156,10 @@ def bench_models(
 # --------------------------------------------------------------------------------- the cases
 
 
-def _call(case: ModelCase, device: torch.device) -> tuple[Call, ModelCase]:
-    """The call, and the case with engine and precision as resolved."""
+def _call(
+    case: ModelCase, device: torch.device, profiled: bool = False
+) -> tuple[Call, Profiler | None, ModelCase]:
+    """The call, its profiler if that is wanted, the case with engine and precision as resolved."""
     torch.set_num_threads(case.threads)
     torch.manual_seed(0)
     model, spec = case.network.build(case.num_segments, case.crop_size)
@@ -170,7 +173,19 @@ def _call(case: ModelCase, device: torch.device) -> tuple[Call, ModelCase]:
         threads=case.threads,
         device=device,
     )
-    return call, replace(case, engine=engine, precision=precision)
+    profiler = None
+    if profiled:
+        profiler = make_profiler(
+            call,
+            model,
+            spec,
+            engine=engine,
+            precision=precision,
+            batch_size=case.batch_size,
+            threads=case.threads,
+            device=device,
+        )
+    return call, profiler, replace(case, engine=engine, precision=precision)
 
 
 def _memory(case: ModelCase) -> dict[str, int] | None:

@@ -51,11 +51,20 @@ class MeasureOptions(TimingOptions):
         device: auto, cpu or cuda.
         threads: of PyTorch and the engines, with commas between; default: PyTorch's own number.
         memory: measure memory too: on a CPU in a process of its own for each case.
+        profile: rows of two tables of each case, taken after the timing: its costliest operators,
+            and its time by kind of operation, as the difference to the floor's; by PyTorch's
+            profiler, OpenVINO's counters or ONNX Runtime's profile. 0: none.
     """
 
     device: str = "auto"
     threads: str | None = None
     memory: bool = True
+    profile: int = 0
+
+    def check(self) -> None:
+        """Raise InputError for a value out of range."""
+        check_sizes(profile=(self.profile, 0))
+        super().check()
 
     def thread_counts(self) -> list[int]:
         """The numbers of threads."""
@@ -78,8 +87,6 @@ class Choice:
         num_segments: frames of a clip, with commas between; default: 8, or the model file's.
         crop_size: side of the frames in pixels; default: 224, or the model file's.
         batch_sizes: clips at a time, with commas between.
-        profile: rows of PyTorch's table of the costliest operators, for each case that runs in
-            PyTorch; 0: none.
     """
 
     models: list[str] = field(default_factory=lambda: ["gtdnet_resnet50"])
@@ -88,7 +95,6 @@ class Choice:
     num_segments: str | None = None
     crop_size: int | None = None
     batch_sizes: str = "1"
-    profile: int = 0
 
 
 def check_output(output: str | None, overwrite: bool) -> None:

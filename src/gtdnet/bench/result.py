@@ -132,7 +132,7 @@ def _bench(
         *_load(result),
         *_no_memory(cases),
         *_left_out(result),
-        *_operators(cases),
+        *_profiles(cases),
     ]
 
 
@@ -141,20 +141,46 @@ def _threads(threads: int, result: Result) -> str:
     return f" with {_counted(threads, 'thread')}" if several else ""
 
 
-def _operators(cases: Sequence[Mapping[str, Any]]) -> list[str | Table]:
+def _profiles(cases: Sequence[Mapping[str, Any]]) -> list[str | Table]:
+    """Of each case that was profiled: its operators, and its time by kind of operation."""
     found: list[str | Table] = []
     for case in cases:
+        parts = (case.get(k) for k in ("model", "engine", "setting", "precision", "layout"))
+        batch = f"batch {case['batch_size']}"
+        label = ", ".join(str(part) for part in [*parts, batch] if part)
         if case.get("operators"):
-            rows = [
-                [o["name"], str(o["calls"]), _number(o["ms"]), _percent(o["share"])]
-                for o in case["operators"]
-            ]
-            parts = (case.get(k) for k in ("model", "engine", "setting", "precision", "layout"))
-            batch = f"batch {case['batch_size']}"
-            label = ", ".join(str(part) for part in [*parts, batch] if part)
-            found += [f"Operators of {label}, per call:"]
-            found += [Table(["operator", "calls", "ms", "share"], rows)]
+            found += [f"Operators of {label}, per call:", _table(_OPERATORS, case["operators"])]
+        if kinds := case.get("kinds"):
+            whole = sum(row["ms"] for row in kinds)
+            if "floor_ms" in kinds[0]:
+                floor = sum(row["floor_ms"] for row in kinds)
+                told = f"{whole:.2f} - {floor:.2f} = {whole - floor:.2f}"
+                found += [f"{label}, minus its floor, by kind of operation ({told} ms per call):"]
+                found += [_table(_KINDS_VS_FLOOR, kinds)]
+            else:
+                found += [f"{label}, by kind of operation ({whole:.2f} ms per call):"]
+                found += [_table(_KINDS, kinds)]
     return found
+
+
+_OPERATORS: _Columns = {
+    "operator": lambda o: o["name"],
+    "calls": lambda o: str(o["calls"]),
+    "ms": lambda o: _number(o["ms"]),
+    "share": lambda o: _percent(o["share"]),
+}
+_KINDS: _Columns = {
+    "kind": lambda k: k["kind"],
+    "ms": lambda k: _number(k["ms"]),
+    "share": lambda k: _percent(k["share"]),
+}
+_KINDS_VS_FLOOR: _Columns = {
+    "kind": lambda k: k["kind"],
+    "ms": lambda k: _number(k["ms"]),
+    "floor": lambda k: _number(k["floor_ms"]),
+    "difference": lambda k: _number(k["more_ms"]),
+    "share of it": lambda k: _percent(k["share"]),
+}
 
 
 # -------------------------------------------------------------------------------------- data

@@ -16,6 +16,7 @@ import torch
 from gtdnet.bench.cases import Case, Run, asked, gpu_bytes, ready, run_bench
 from gtdnet.bench.memory import alone, resident_mib
 from gtdnet.bench.options import Choice, MeasureOptions, words
+from gtdnet.bench.profile import by_pytorch
 from gtdnet.data.dataset import Batch
 from gtdnet.device import autocast, resolve_device, resolve_precision, to_channels_last
 from gtdnet.nn import fast_path
@@ -173,7 +174,8 @@ def bench_train(
         step = _step(case, device)
         cost = case.network.cost(case.num_segments, case.crop_size)
         counted = cost.training_bytes * case.batch_size
-        return case, ready(step, counted, case.threads, device, before, options.profile)
+        profiler = by_pytorch(step, device) if options.profile else None
+        return case, ready(step, counted, case.threads, device, before, profiler)
 
     ratios = {
         "vs_floor": lambda case: (case, case.floor()),
