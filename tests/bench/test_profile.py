@@ -112,9 +112,7 @@ def test_kinds_in_the_text_and_results_without_them() -> None:
     result: dict[str, Any] = {
         **{"bench": "models", "cases": [case], "clock": "wall", "reference": None, "rounds": 6},
         **{"peak_gflops": [], "left_out": [], "machine": {"cores": 2}},
-        "load": dict.fromkeys(
-            ("load_average", "seconds", "cores_used_by_others", "stolen", "waited")
-        ),
+        "load": dict.fromkeys(("load_average", "seconds", "cores_used_by_others")),
     }
     assert "kind" not in text(result)
     case |= {"operators": operators(OWN, 1), "kinds": kinds(OWN, FLOOR, 1)}
@@ -236,15 +234,25 @@ def test_what_is_compiled_is_profiled_kernel_by_kernel(monkeypatch: pytest.Monke
     import torch._inductor.config as inductor
 
     told: list[bool] = []
+    made: list[Engine] = []
 
-    def build_engine(*_: object, **__: object) -> Any:
-        return lambda clips: told.append(inductor.cpp.enable_kernel_profile)
+    class Engine:
+        name, precision, device = "compile", "fp32", CPU
 
-    monkeypatch.setattr(engines, "build_engine", build_engine)
-    profiler = engines.make_profiler(
-        lambda: torch.zeros(1), small("tsn_resnet18"), SPEC, engine="compile", precision="fp32",
-        batch_size=1, threads=1, device=CPU,
+        def __init__(self, *_: object, **__: object) -> None:
+            made.append(self)
+
+        def __call__(self, clips: torch.Tensor) -> None:
+            told.append(inductor.cpp.enable_kernel_profile)
+
+    monkeypatch.setattr(engines, "build_engine", Engine)
+    ready = engines.make_call(
+        small("tsn_resnet18"), SPEC, engine="compile", precision="fp32", layout=None, batch_size=1,
+        threads=1, device=CPU, profiled=True,
     )  # fmt: skip
     assert told == [True]  # when it compiles
-    profiler.call()
-    assert told == [True, False]
+    assert ready.profiler
+    ready.profiler.call()
+    ready.call()
+    assert told == [True, False, False]
+    assert len(made) == 2

@@ -44,15 +44,6 @@ class Network:
         told = ",".join(f"{key}={value}" for key, value in given.items())
         return f"{self.name}({told})" if told else self.name
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; :meth:`from_dict` gives the same network back."""
-        return {**vars(self), "options": dict(self.options)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Network:
-        """The network that ``to_dict`` described."""
-        return cls(**{**values, "options": _sorted(values["options"].items())})
-
     def floor(self) -> Network:
         """The plain 2D ResNet of the same depth and width: nothing made of it can be faster."""
         width = dict(self.options).get("width", 1.0)

@@ -370,7 +370,7 @@ def _number(value: float | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f} %"
+    return "-" if share is None else f"{round(100 * share)} %"
 
 
 def _filled(text: str) -> str:

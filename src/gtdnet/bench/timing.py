@@ -277,11 +277,6 @@ def times(rounds: Rounds[K], case: K, clips: int) -> dict[str, Any]:
     }
 
 
-def median_seconds(rounds: Rounds[K], case: K, clock: str) -> float:
-    """Per call: the median over rounds."""
-    return statistics.median(turns[case].seconds(clock) for turns in rounds)
-
-
 def compared(rounds: Rounds[K], case: K, base: K, clock: str) -> dict[str, Any] | None:
     """:func:`ratio`, JSON-ready; None where one of the two was not timed."""
     if case not in rounds[0] or base not in rounds[0]:
@@ -293,10 +288,3 @@ def compared(rounds: Rounds[K], case: K, base: K, clock: str) -> dict[str, Any] 
         "high": rounded(found.high),
         "clock": clock,
     }
-
-
-def waited(rounds: Rounds[K], cases: Iterable[K]) -> float | None:
-    """Share of their wall time that calls of these single-threaded cases did not compute."""
-    turns = [turns[case] for case in cases for turns in rounds]
-    wall = sum(sum(turn.wall) for turn in turns)
-    return 1 - sum(turn.cpu * len(turn.wall) for turn in turns) / wall if wall else None
