@@ -133,7 +133,7 @@ def test_what_is_counted_is_videos_however_many_views(clips: Path, six_rounds: N
             small(clips, views="test", num_videos=1, clips=views, crops=3 if views > 1 else 1)
         )
         (item,) = (s for s in result["stages"] if s["stage"] == "item")
-        speed[views] = item["videos_per_second"]
+        speed[views] = item["videos_per_cpu_second"]  # for which waiting for a core counts nothing
         assert "videos/s" in text(result)
     assert speed[10] < speed[1]
 

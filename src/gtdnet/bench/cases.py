@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from gtdnet.bench.machine import LoadWatch
-from gtdnet.bench.memory import taken_mib
+from gtdnet.bench.memory import alone, resident_mib, taken_mib
 from gtdnet.bench.networks import Network, find_networks, own_size
 from gtdnet.bench.options import Choice, MeasureOptions, check_sizes, command, numbers
 from gtdnet.bench.profile import CALLS, Profiler, kinds, operators, quiet_mean
@@ -68,9 +68,18 @@ class Case(ABC):
     def activations(self) -> int:
         """Bytes of a clip's activations, counted from the architecture."""
 
+    @property
     @abstractmethod
+    def compiled(self) -> bool:
+        """Whether a compiler works in the process, whose memory cannot be told apart."""
+
     def resident_mib(self) -> dict[str, int] | None:
-        """:func:`gtdnet.bench.memory.resident_mib` of it alone on the CPU; None: says nothing."""
+        """:func:`gtdnet.bench.memory.resident_mib` of it alone on the CPU; None if compiled."""
+        return None if self.compiled else alone(_resident_mib, self)
+
+
+def _resident_mib(case: Case) -> dict[str, int]:
+    return resident_mib(lambda: case.make(torch.device("cpu"), profiled=False).call)
 
 
 @dataclass(frozen=True)

@@ -118,20 +118,20 @@ def measured_peak(
     stands for what the processor can do.
     """
     size = size or (8192 if device.type == "cuda" else 2048)
+    works = []
     if precision == "int8":
         # Without instructions for it PyTorch falls back on a loop that takes minutes at full size.
         try:
-            small = [
-                _rate(_product(p, device, size // 8), device, clock, 3) for p in ("int8", "fp32")
-            ]
+            small = (_product(p, device, size // 8) for p in ("int8", "fp32"))
+            int8, fp32 = (_rate(work, device, clock, 3) for work in small)
         except (RuntimeError, AttributeError):
             return None
-        if small[0] < small[1]:
+        if int8 < fp32:
             return None
-    rates = [_rate(_product(precision, device, size), device, clock, repeats)]
-    if device.type == "cpu" and precision != "int8":
-        rates.append(_rate(_convolution(precision, size // 8), device, clock, repeats))
-    return max(rates)
+    elif device.type == "cpu":
+        works.append(_convolution(precision, size // 8))
+    works.append(_product(precision, device, size))
+    return max(_rate(work, device, clock, repeats) for work in works)
 
 
 class _Work(NamedTuple):

@@ -21,7 +21,6 @@ from gtdnet.bench.engines import (
     GRAPHS,
     LAYOUTS,
     MODULES,
-    Ready,
     load_runtime,
     make_call,
     open_file,
@@ -34,6 +33,7 @@ from gtdnet.bench.networks import Network, find_networks
 from gtdnet.bench.options import Choice, MeasureOptions, words
 from gtdnet.bench.result import save
 from gtdnet.bench.timing import rounded
+from gtdnet.data.spec import ClipSpec
 from gtdnet.device import resolve_device
 from gtdnet.errors import InputError
 from gtdnet.infer.engine import ENGINES, PRECISIONS
@@ -82,16 +82,10 @@ class ModelCase(Case):
     def make(self, device: torch.device, profiled: bool) -> Made[ModelCase]:
         if reason := why_not(self.engine, device):
             raise InputError(reason)
-        ready = self.ready(device, profiled)
-        case = replace(self, engine=ready.engine, precision=ready.precision)
-        return Made(case, ready.call, ready.profiler, replayed=self.engine in GRAPHS)
-
-    def ready(self, device: torch.device, profiled: bool = False) -> Ready:
-        """What is timed."""
         torch.set_num_threads(self.threads)
         torch.manual_seed(0)
         model, spec = self.network.build(self.num_segments, self.crop_size)
-        return make_call(
+        ready = make_call(
             model,
             spec,
             engine=self.engine,
@@ -102,6 +96,8 @@ class ModelCase(Case):
             device=device,
             profiled=profiled,
         )
+        case = replace(self, engine=ready.engine, precision=ready.precision)
+        return Made(case, ready.call, ready.profiler, replayed=self.engine in GRAPHS)
 
     def cost(self) -> Complexity:
         """Of one clip."""
@@ -110,29 +106,22 @@ class ModelCase(Case):
     def activations(self) -> int:
         return self.cost().inference_bytes
 
+    @property
+    def compiled(self) -> bool:
+        return self.engine == "compile"
+
     def resident_mib(self) -> dict[str, int] | None:
-        if self.engine == "compile":  # what compiling leaves in the process cannot be told apart
-            return None
         if self.engine not in FILES:
-            return alone(_resident_mib, self)
-        with TemporaryDirectory() as folder:  # converting leaves much in a process, too
+            return super().resident_mib()
+        with TemporaryDirectory() as folder:  # converting, too, would leave much in the process
             path = Path(folder, FILES[self.engine])
-            alone(_save, self, path)
-            return alone(_resident_mib_of_file, self, path)
+            model, spec = self.network.build(self.num_segments, self.crop_size)
+            save_file(model, spec, path, self.precision, self.batch_size)
+            return alone(_resident_mib_of_file, self, path, spec)
 
 
-def _resident_mib(case: ModelCase) -> dict[str, int]:
-    return resident_mib(lambda: case.ready(torch.device("cpu")).call)
-
-
-def _save(case: ModelCase, path: Path) -> None:
-    model, spec = case.network.build(case.num_segments, case.crop_size)
-    save_file(model, spec, path, case.precision, case.batch_size)
-
-
-def _resident_mib_of_file(case: ModelCase, path: Path) -> dict[str, int]:
+def _resident_mib_of_file(case: ModelCase, path: Path, spec: ClipSpec) -> dict[str, int]:
     load_runtime(case.engine)
-    spec = case.network.spec(case.num_segments, case.crop_size)
     how = case.engine, case.precision, case.batch_size, case.threads
     return resident_mib(lambda: open_file(path, spec, *how))
 

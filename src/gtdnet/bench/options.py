@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 
-from gtdnet.bench.timing import check_budget
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
 
@@ -39,7 +39,13 @@ class TimingOptions:
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        check_budget(self.seconds, self.tolerance)
+        if not 0 < self.seconds < math.inf:
+            raise InputError(f"seconds must be positive, got {self.seconds}")
+        if not 0 <= self.tolerance < 1:
+            raise InputError(
+                f"tolerance must be from 0 (measure for all of --seconds) to below 1, got "
+                f"{self.tolerance}"
+            )
         check_output(self.output, self.overwrite)
 
 

@@ -111,11 +111,12 @@ def kinds(nodes: Sequence[Node], floor: Sequence[Node] | None, rows: int) -> lis
     whole = sum(more.values())
     found = []
     for name, members in groups:
-        seconds = sum(own[kind] for kind in members)
+        seconds, its_floor, difference = (
+            sum(of[kind] for kind in members) for of in (own, base, more)
+        )
         row: dict[str, Any] = {"kind": name, "ms": rounded(1e3 * seconds)}
-        difference = sum(more[kind] for kind in members)
         if floor is not None:
-            row["floor_ms"] = rounded(1e3 * (seconds - difference))
+            row["floor_ms"] = rounded(1e3 * its_floor)
             row["more_ms"] = rounded(1e3 * difference)
         found.append({**row, "share": rounded(difference / whole, 3) if whole else None})
     return found

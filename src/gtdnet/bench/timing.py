@@ -243,16 +243,6 @@ def rounded(value: float | None, digits: int = 4) -> float | None:
     return None if value is None else float(f"{value:.{digits}g}")
 
 
-def check_budget(seconds: float, tolerance: float) -> None:
-    """Raise InputError unless these can be a budget of seconds and a width of intervals."""
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise InputError(f"seconds must be positive, got {seconds}")
-    if not 0 <= tolerance < 1:
-        raise InputError(
-            f"tolerance must be from 0 (measure for all of --seconds) to below 1, got {tolerance}"
-        )
-
-
 # ------------------------------------------------------------------------------ what is told
 
 

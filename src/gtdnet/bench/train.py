@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from gtdnet.bench.cases import Case, Made, asked, measure
-from gtdnet.bench.memory import alone, resident_mib
 from gtdnet.bench.options import Choice, MeasureOptions, words
 from gtdnet.bench.profile import by_pytorch
 from gtdnet.bench.result import save
@@ -71,11 +70,6 @@ class TrainCase(Case):
         return replace(self, setting=BASE)
 
     def make(self, device: torch.device, profiled: bool) -> Made[TrainCase]:
-        step = self.step(device)
-        return Made(self, step, by_pytorch(step, device) if profiled else None)
-
-    def step(self, device: torch.device) -> TrainStep:
-        """What is timed."""
         torch.set_num_threads(self.threads)
         options = {k: list(v) if isinstance(v, tuple) else v for k, v in self.network.options}
         config = TrainConfig(
@@ -89,18 +83,15 @@ class TrainCase(Case):
             device=str(device),
             **SETTINGS[self.setting],
         )
-        return TrainStep(config, self.network.num_classes, fast=self.setting != "plain")
+        step = TrainStep(config, self.network.num_classes, fast=self.setting != "plain")
+        return Made(self, step, by_pytorch(step, device) if profiled else None)
 
     def activations(self) -> int:
         return self.network.cost(self.num_segments, self.crop_size).training_bytes
 
-    def resident_mib(self) -> dict[str, int] | None:
-        compiled = SETTINGS[self.setting].get("compile")  # see ModelCase
-        return None if compiled else alone(_resident_mib, self)
-
-
-def _resident_mib(case: TrainCase) -> dict[str, int]:
-    return resident_mib(lambda: case.step(torch.device("cpu")))
+    @property
+    def compiled(self) -> bool:
+        return "compile" in SETTINGS[self.setting]
 
 
 class TrainStep:
