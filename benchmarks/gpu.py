@@ -59,46 +59,27 @@ def parts(quick: bool, device: str = "cuda") -> list[Part]:
     )
     training = TrainBenchOptions(
         models=models[:1] if quick else models,
+        batch_sizes="32",
         settings="default,fp32-nchw,compile" if quick else "default,fp32,fp32-nchw,compile,plain",
         **common,
     )
-    rows = 15
-    return [
-        Part(
-            "Inference, 8 frames, batch 64",
-            replace(inference, batch_sizes="64", profile=rows),
-            0.3,
-        ),
-        Part(
-            "Training, 8 frames, batch 32", replace(training, batch_sizes="32", profile=rows), 0.7
-        ),
-        Part(
-            "Inference, 8 frames, batch 1",
-            replace(inference, engines="eager,eager-graph,compile" if quick else inference.engines),
-            0.85,
-        ),
+    batched = replace(inference, batch_sizes="64")
+    longer = replace(inference, num_segments="16")
+    single = replace(inference, engines="eager,eager-graph,compile") if quick else inference
+    plan = [
+        Part("Inference, 8 frames, batch 64", replace(batched, profile=15), 0.3),
+        Part("Training, 8 frames, batch 32", replace(training, profile=15), 0.7),
+        Part("Inference, 8 frames, batch 1", single, 0.85),
         Part(
             "Inference, 16 frames, batch 64",
-            replace(
-                inference,
-                models=models[:1] if quick else models,
-                num_segments="16",
-                batch_sizes="64",
-                reference=None,
-            ),
-        ),
-        *(
-            []
-            if quick
-            else [
-                Part("Inference, 16 frames, batch 1", replace(inference, num_segments="16")),
-                Part(
-                    "Training, 16 frames, batch 16",
-                    replace(training, num_segments="16", batch_sizes="16"),
-                ),
-            ]
+            replace(longer, models=training.models, batch_sizes="64", reference=None),
         ),
     ]
+    if not quick:
+        last = replace(training, num_segments="16", batch_sizes="16")
+        plan.append(Part("Inference, 16 frames, batch 1", longer))
+        plan.append(Part("Training, 16 frames, batch 16", last))
+    return plan
 
 
 def measure(

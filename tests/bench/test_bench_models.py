@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from gtdnet.bench import engines, models
+from gtdnet.bench import engines
 from gtdnet.bench.models import ModelBenchOptions, ModelCase, bench_models, plan
 from gtdnet.bench.options import check_output
 from gtdnet.bench.result import text
@@ -67,7 +67,8 @@ def test_each_case_is_followed_by_its_floor() -> None:
     assert len(cases) == len(set(cases)) == 4 * 4
     for case in cases:
         assert case.floor() in cases
-        assert case.floor().values() == case.values()
+        floor = case.floor()
+        assert floor.to_dict() == {**case.to_dict(), "model": str(floor.network)}
 
 
 def test_layouts_are_of_modules_alone_and_floors_come_once() -> None:
@@ -232,8 +233,8 @@ def test_a_bench_of_models(tmp_path: Path, six_rounds: None) -> None:
     assert result["left_out"] == []
     assert result["command"] == (
         "gtdnet bench gtdnet_resnet18 --model_options.width 0.125 --num_segments 4 --crop_size 32 "
-        "--batch_sizes 2 --profile 2 --engines torch --precisions fp32 --reference tsm_resnet18 "
-        f"--seconds 0.3 --output {output} --device cpu --threads 1 --memory false"
+        "--batch_sizes 2 --engines torch --precisions fp32 --reference tsm_resnet18 --seconds 0.3 "
+        f"--output {output} --device cpu --threads 1 --memory false --profile 2"
     )
     cases = {(c["model"].partition("(")[0], c["engine"]): c for c in result["cases"]}
     assert set(cases) == {
@@ -356,7 +357,7 @@ def test_memory_is_what_the_model_takes(engine: str, packages: list[str]) -> Non
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     (case, *_), _ = plan(tiny(models=["tsn_resnet18"], engines=engine))
-    found = models._memory(case)
+    found = case.resident_mib()
     assert found is not None
     assert 50 < found["process_start_mib"] < 2000
     assert 0 < found["process_peak_mib"] - found["process_start_mib"] < 50
@@ -364,7 +365,7 @@ def test_memory_is_what_the_model_takes(engine: str, packages: list[str]) -> Non
 
 def test_no_memory_of_what_is_compiled() -> None:
     (case, *_), _ = plan(tiny(engines="compile"))
-    assert models._memory(case) is None
+    assert case.resident_mib() is None
 
 
 def test_why_there_is_no_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +376,7 @@ def test_why_there_is_no_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None
             return None
         return {"process_start_mib": 100, "process_peak_mib": 125}
 
-    monkeypatch.setattr(models, "_memory", memory)
+    monkeypatch.setattr(ModelCase, "resident_mib", memory)
     result = bench_models(tiny(precisions="fp32,bf16", memory=True, seconds=0.01))
     failed, taken, _, none = (case["memory"] for case in result["cases"])
     assert failed["process_failed"] == "Killed by someone"
@@ -401,11 +402,11 @@ def test_modules_compute_what_the_engine_torch_computes(engine: str, layout: str
         model = create_model("gtdnet_resnet18", 5, 4, width=0.125).eval()
         nn.init.normal_(model.classifier.weight)
         spec = ClipSpec(tuple("abcde"), num_segments=4, short_side=32, crop_size=32)
-        call, *resolved = engines.make_call(
+        ready = engines.make_call(
             model, spec, engine=name, precision="fp32", layout=layout, **settings
         )
-        assert resolved == [name, "fp32"]
-        answers.append(call())
+        assert ready[1:] == (name, "fp32", None)
+        answers.append(ready.call())
     torch.testing.assert_close(answers[0], answers[1], rtol=1e-3, atol=1e-3)
     assert answers[0].std() > 0.01
 
@@ -422,10 +423,10 @@ def test_plain_is_without_the_fast_path() -> None:
 
     spec = ClipSpec(tuple("abc"), num_segments=4, short_side=32, crop_size=32)
     for engine in ("plain", "eager"):
-        call, *_ = engines.make_call(
+        call = engines.make_call(
             Model(), spec, engine=engine, precision="fp32", layout="nchw", batch_size=1, threads=1,
             device=torch.device("cpu"),
-        )  # fmt: skip
+        ).call  # fmt: skip
         call()
     assert seen == [False, True]
     with fast_path(False):
@@ -435,4 +436,4 @@ def test_plain_is_without_the_fast_path() -> None:
 
 def test_int8_is_not_for_modules() -> None:
     with pytest.raises(InputError, match="engine eager has no int8"):
-        models.case_memory(plan(tiny(precisions="int8"))[0][0].to_json())
+        plan(tiny(precisions="int8"))[0][0].make(torch.device("cpu"), profiled=False)

@@ -101,6 +101,8 @@ def test_parts_on_the_cpu(gpu: ModuleType, tmp_path: Path, six_rounds: None) -> 
     assert re.search(r"^### Inference\n\n`gtdnet bench gtdnet_resnet18 ", page, re.MULTILINE)
     row = r"^\| gtdnet_resnet18\(width=0.125\) \| [\d.]+ .* [\d.]+ \[[\d.]+, [\d.]+\] \|$"
     assert re.search(row, page, re.MULTILINE)
+    assert "minus its floor, by kind of operation (" in page.replace("\n", " ")
+    assert re.search(r"^\| rest \|(?: *[-\d.]+ \|){3} -?\d+ % \|$", page, re.MULTILINE)
     assert "\n- eager-graph fp32 nchw: eager-graph needs a CUDA device" in page
     assert "\n- Too late: nothing can be timed here" in page
     assert max(map(len, re.findall(r"^(?![|`-]).*$", page, re.MULTILINE))) <= 100

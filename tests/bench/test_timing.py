@@ -14,14 +14,12 @@ from gtdnet.bench.timing import (
     compared,
     interleave,
     median_interval,
-    median_seconds,
     narrow,
     p95,
     ratio,
     resolve_clock,
     times,
     turns_of,
-    waited,
 )
 from gtdnet.errors import InputError
 
@@ -105,18 +103,11 @@ def test_times() -> None:
     }
     on_gpu = [{"a": turn(1.0, gpu=0.002)}, {"a": turn(1.0, gpu=0.004)}]
     assert times(on_gpu, "a", clips=1)["gpu_ms"] == 3
-    assert median_seconds(on_gpu, "a", "gpu") == 0.003
 
 
 def test_a_turn_on_the_cpu_has_no_gpu_time() -> None:
     with pytest.raises(ValueError, match="not timed on a GPU"):
         turn(1.0).seconds("gpu")
-
-
-def test_waited_is_what_the_wall_clock_has_more() -> None:
-    rounds = [{"a": turn(1.0, 1.0, 3.0), "b": turn(9.0, 9.0)}]  # two calls of a: 2 of 4 seconds
-    assert waited(rounds, ["a"]) == 0.5
-    assert waited(rounds, []) is None
 
 
 def test_narrow_looks_after_10_20_40_rounds_for_a_narrow_interval() -> None:
@@ -191,6 +182,18 @@ def test_turns_of_repeats_short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(found.wall) >= 0.002
     assert 0 <= found.cpu < 0.002  # it sleeps
     assert found.gpu is None
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_a_call_is_timed_until_its_work_is_finished(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(timing, "synchronise", lambda device: seen.append(device.type))
+    run = turns_of(lambda: seen.append("call"), torch.device(device))
+    seen.clear()
+    calls = len(run().wall)
+    assert seen == ["call"] * (calls > 1) + [device] + ["call", device] * calls
 
 
 def test_turns_of_a_long_call_are_one(monkeypatch: pytest.MonkeyPatch) -> None:

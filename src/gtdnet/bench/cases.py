@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
 
 from gtdnet.bench.machine import LoadWatch
-from gtdnet.bench.memory import taken_mib
+from gtdnet.bench.memory import alone, resident_mib, taken_mib
 from gtdnet.bench.networks import Network, find_networks, own_size
 from gtdnet.bench.options import Choice, MeasureOptions, check_sizes, command, numbers
-from gtdnet.bench.result import envelope, save
+from gtdnet.bench.profile import CALLS, Profiler, kinds, operators, quiet_mean
+from gtdnet.bench.result import envelope
 from gtdnet.bench.timing import (
-    Rounds,
     Turn,
     compared,
     interleave,
@@ -28,17 +28,17 @@ from gtdnet.bench.timing import (
     rounded,
     times,
     turns_of,
-    waited,
 )
 from gtdnet.device import resolve_device
 from gtdnet.errors import InputError
+from gtdnet.infer.graph import Node
 from gtdnet.progress import progress_bar, progress_counter
 
 C = TypeVar("C", bound="Case")
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(ABC):
     """One network in one setting, which subclasses add to."""
 
     network: Network
@@ -51,22 +51,52 @@ class Case:
         """The plain network in the same setting."""
         return replace(self, network=self.network.floor())
 
-    def values(self) -> dict[str, Any]:
-        """All but the network; JSON-ready."""
-        return {key: value for key, value in vars(self).items() if key != "network"}
-
     def to_dict(self) -> dict[str, Any]:
         """The network by its label, and the setting; for people, JSON-ready."""
-        return {"model": str(self.network), **self.values()}
+        setting = {key: value for key, value in vars(self).items() if key != "network"}
+        return {"model": str(self.network), **setting}
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready; :meth:`from_json` gives the same case back."""
-        return {**vars(self), "network": self.network.to_dict()}
+    @abstractmethod
+    def make(self: C, device: torch.device, profiled: bool) -> Made[C]:
+        """The case, ready to be called; with a profiler if that is wanted.
 
-    @classmethod
-    def from_json(cls: type[C], values: Mapping[str, Any]) -> C:
-        """The case that ``to_json`` described."""
-        return cls(**{**values, "network": Network.from_dict(values["network"])})
+        Raises:
+            ValueError: it cannot be run here.
+        """
+
+    @abstractmethod
+    def activations(self) -> int:
+        """Bytes of a clip's activations, counted from the architecture."""
+
+    @property
+    @abstractmethod
+    def compiled(self) -> bool:
+        """Whether a compiler works in the process, whose memory cannot be told apart."""
+
+    def resident_mib(self) -> dict[str, int] | None:
+        """:func:`gtdnet.bench.memory.resident_mib` of it alone on the CPU; None if compiled."""
+        return None if self.compiled else alone(_resident_mib, self)
+
+
+def _resident_mib(case: Case) -> dict[str, int]:
+    return resident_mib(lambda: case.make(torch.device("cpu"), profiled=False).call)
+
+
+@dataclass(frozen=True)
+class Made(Generic[C]):
+    """A case that can be called.
+
+    Attributes:
+        case: as it turned out, without "auto".
+        call: what is timed.
+        profiler: None: it is not profiled.
+        replayed: a call replays a CUDA graph, whose memory was taken when it was recorded.
+    """
+
+    case: C
+    call: Callable[[], object]
+    profiler: Profiler | None = None
+    replayed: bool = False
 
 
 def asked(
@@ -80,96 +110,134 @@ def asked(
     frames, side, classes = own_size(choice.models)
     side = side if choice.crop_size is None else choice.crop_size
     classes = classes if choice.num_classes is None else choice.num_classes
-    check_sizes(crop_size=(side, 32), num_classes=(classes, 1), profile=(choice.profile, 0))
+    check_sizes(crop_size=(side, 32), num_classes=(classes, 1))
     networks = find_networks(choice.models, choice.model_options, classes)
     batches = numbers("batch_sizes", choice.batch_sizes)
     segments = numbers("num_segments", choice.num_segments or str(frames))
     return networks, list(itertools.product(batches, threads, segments, [side]))
 
 
+def measure(
+    kind: str,
+    title: str,
+    program: str,
+    options: MeasureOptions,
+    planned: Sequence[C],
+    ratios: Mapping[str, Callable[[C], tuple[C, C]]],
+    deadline: float | None,
+    packages: Sequence[str] = (),
+) -> tuple[dict[str, Any], list[C]]:
+    """Make the cases and let them take turns until the ratios are known or the time is spent.
+
+    Args:
+        kind, title, packages: see :func:`gtdnet.bench.result.envelope`.
+        program: the command without its options.
+        options: how to measure.
+        planned: made in this order.
+        ratios: by its name in the results, of a case: whose time as a multiple of whose.
+        deadline: as of ``time.monotonic()``: later than that nothing more is made.
+
+    Returns:
+        The result, JSON-ready, and the cases that its "cases" are about.
+
+    Raises:
+        ValueError: a device or clock that is not here, or none of the cases can be run.
+        RuntimeError: none of them can be run, and one failed.
+    """
+    device = resolve_device(options.device)
+    clock = resolve_clock(options.clock, device)
+    with own_settings():
+        made, left_out = _make_all(planned, device, options.profile > 0, deadline)
+        pairs = [pair(case) for case in made for pair in ratios.values()]
+        known: list[tuple[C, C]] = [(a, b) for a, b in pairs if a != b and a in made and b in made]
+        enough = narrow(known, clock, options.tolerance)
+        turns = {case: run.turn for case, run in made.items()}
+        watch = LoadWatch()
+        with progress_counter("measuring (seconds)") as progress:
+            rounds = interleave(turns, options.seconds, enough, progress=progress)
+        load = watch.to_dict()
+        nodes = _profiled(made, options.seconds)
+    if options.memory and device.type == "cpu":
+        _add_memory(made)
+
+    def told(case: C, run: _Run) -> dict[str, Any]:
+        floor = made.get(case.floor())
+        base = None if case == case.floor() else nodes.get(case.floor())
+        found = {
+            **case.to_dict(),
+            **times(rounds, case, case.batch_size),
+            "memory": run.memory,
+            "memory_vs_floor": _memory_ratio(run, floor) if floor else None,
+            **{name: compared(rounds, *pair(case), clock) for name, pair in ratios.items()},
+        }
+        if case in nodes:
+            found["operators"] = operators(nodes[case], options.profile)
+            found["kinds"] = kinds(nodes[case], base, options.profile)
+        return found
+
+    line = command(program, options, "models")
+    return {
+        **envelope(kind, title, line, device, packages),
+        "clock": clock,
+        "rounds": len(rounds),
+        "load": load,
+        "cases": [told(case, run) for case, run in made.items()],
+        "left_out": left_out,
+    }, list(made)
+
+
 @dataclass
-class Run:
-    """A case that is ready and warmed up, and what was found out about it on the way."""
+class _Run:
+    """A case that is warmed up, and what was found out about its memory on the way."""
 
     turn: Callable[[], Turn]
     memory: dict[str, Any]
-    operators: list[dict[str, Any]] = field(default_factory=list)
+    profiler: Profiler | None
 
 
-def make_all(
-    planned: Sequence[C],
-    make: Callable[[C, Mapping[C, Run]], tuple[C, Run] | None],
-    deadline: float | None,
-) -> tuple[dict[C, Run], list[dict[str, Any]]]:
-    """The cases that can be run here, and those that cannot with the reason.
-
-    Args:
-        planned: in this order.
-        make: of a case and those that are there already: the case as it turned out, and its run;
-            None where it is one of those. What it raises is the reason.
-        deadline: as of ``time.monotonic()``: later than that nothing more is made.
-
-    Raises:
-        ValueError: there is none that can be run here.
-        RuntimeError: there is none, and one of them failed.
-    """
-    made: dict[C, Run] = {}
+def _make_all(
+    planned: Sequence[C], device: torch.device, profiled: bool, deadline: float | None
+) -> tuple[dict[C, _Run], list[dict[str, Any]]]:
+    """The cases that can be run here, and those that cannot with the reason."""
+    made: dict[C, _Run] = {}
     left_out: list[dict[str, Any]] = []
     refusal: type[Exception] = InputError
     with progress_bar("preparing", len(planned)) as advance:
         for case in planned:
-            reason = None
-            if deadline is not None and time.monotonic() > deadline:
-                reason = "no time was left"
-            else:
-                try:
-                    found = make(case, made)
-                    made |= dict([found]) if found else {}
-                except InputError as error:
-                    reason = _one_line(error)
-                except Exception as error:  # one that fails must not take the others with it
-                    reason = f"failed: {type(error).__name__}: {_one_line(error)}"
-                    refusal = RuntimeError
-            if reason is not None:
+            try:
+                if deadline is not None and time.monotonic() > deadline:
+                    raise InputError("no time was left")
+                before = _gpu_bytes(device)
+                found = case.make(device, profiled)
+                if found.case not in made:  # as engine "auto" may be
+                    made[found.case] = _ready(found, device, before)
+            except InputError as error:
+                left_out.append({**case.to_dict(), "reason": _one_line(error)})
+            except Exception as error:  # one that fails must not take the others with it
+                reason = f"failed: {type(error).__name__}: {_one_line(error)}"
                 left_out.append({**case.to_dict(), "reason": reason})
+                refusal = RuntimeError
             advance(1)
     if not made:
         raise refusal(f"nothing can be timed here: {left_out[0]['reason']}")
     return made, left_out
 
 
-def ready(
-    call: Callable[[], object],
-    counted: int,
-    threads: int,
-    device: torch.device,
-    gpu_before: int,
-    profile: int,
-    replayed: bool = False,
-) -> Run:
-    """Warm a call up and look at its memory and, for that many rows, at its operators.
-
-    Args:
-        call: what is timed.
-        counted: bytes of its activations, from the architecture.
-        threads: PyTorch's.
-        device: where it computes.
-        gpu_before: of :func:`gpu_bytes`, before the call was made.
-        profile: rows of operators; 0: none.
-        replayed: the call replays a CUDA graph, whose memory was counted when it was recorded.
-    """
-    turn = turns_of(call, device, threads)
+def _ready(made: Made[Any], device: torch.device, gpu_before: int) -> _Run:
+    """Warm a call up and look at its memory; ``gpu_before``: bytes before it was made."""
+    turn = turns_of(made.call, device, made.case.threads)
+    counted = made.case.activations() * made.case.batch_size
     memory = {"activations_mib": round(counted / 2**20)}
     if device.type == "cuda":
-        if not replayed:  # what making it took at times is not what it takes
+        if not made.replayed:  # what making it took at times is not what it takes
             torch.cuda.reset_peak_memory_stats(device)
-            call()
+            made.call()
         peak = torch.cuda.max_memory_allocated(device)
         memory["gpu_peak_mib"] = round((peak - gpu_before) / 2**20)
-    return Run(turn, memory, top_operators(call, device, profile) if profile else [])
+    return _Run(turn, memory, made.profiler)
 
 
-def gpu_bytes(device: torch.device) -> int:
+def _gpu_bytes(device: torch.device) -> int:
     """What is allocated on a GPU now, and the most from now on counts; 0 for another device."""
     if device.type != "cuda":
         return 0
@@ -177,145 +245,39 @@ def gpu_bytes(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device)
 
 
-@dataclass(frozen=True)
-class Bench(Generic[C]):
-    """What was measured: the cases that could be made, their rounds, and what else was going on.
-
-    Attributes:
-        ratios: by its name in the results, of a case: whose time as a multiple of whose.
-    """
-
-    options: MeasureOptions
-    device: torch.device
-    clock: str
-    made: dict[C, Run]
-    left_out: list[dict[str, Any]]
-    rounds: Rounds[C]
-    load: dict[str, Any]
-    ratios: Mapping[str, Callable[[C], tuple[C, C]]]
-
-    def result(
-        self,
-        kind: str,
-        title: str,
-        program: str,
-        packages: Sequence[str] = (),
-        about: Mapping[str, Any] = MappingProxyType({}),
-        of_case: Callable[[C], Mapping[str, Any]] = lambda case: {},
-    ) -> dict[str, Any]:
-        """JSON-ready; saved where the options say. ``of_case`` is what else is told of a case."""
-        line = command(program, self.options, "models")
-        result = {
-            **envelope(kind, title, line, self.device, packages),
-            "clock": self.clock,
-            "rounds": len(self.rounds),
-            "load": self.load,
-            **about,
-            "cases": [
-                {
-                    **case.to_dict(),
-                    **times(self.rounds, case, case.batch_size),
-                    **of_case(case),
-                    "memory": run.memory,
-                    "memory_vs_floor": self._memory_ratio(case, case.floor()),
-                    **{
-                        name: compared(self.rounds, *pair(case), self.clock)
-                        for name, pair in self.ratios.items()
-                    },
-                    **({"operators": run.operators} if run.operators else {}),
-                }
-                for case, run in self.made.items()
-            ],
-            "left_out": self.left_out,
-        }
-        save(result, self.options.output)
-        return result
-
-    def _memory_ratio(self, case: C, base: C) -> float | None:
-        if base not in self.made:
-            return None
-        own, other = taken_mib(self.made[case].memory), taken_mib(self.made[base].memory)
-        return rounded(own / other) if own and other else None
-
-
-def run_bench(
-    options: MeasureOptions,
-    planned: Sequence[C],
-    make: Callable[[C, Mapping[C, Run], torch.device], tuple[C, Run] | None],
-    memory_of: Callable[[C], Mapping[str, int] | None],
-    ratios: Mapping[str, Callable[[C], tuple[C, C]]],
-    deadline: float | None,
-) -> Bench[C]:
-    """Make the cases and let them take turns until the ratios are known or the time is spent.
-
-    Args:
-        options: how to measure.
-        planned, deadline: see :func:`make_all`.
-        make: the same, and for which device.
-        memory_of: of a case on the CPU what :func:`gtdnet.bench.memory.resident_mib` gives; None
-            where that would say nothing.
-        ratios: see :class:`Bench`.
-
-    Raises:
-        ValueError: a device or clock that is not here, or none of the cases can be run.
-    """
-    device = resolve_device(options.device)
-    clock = resolve_clock(options.clock, device)
-    with own_settings():
-        made, left_out = make_all(planned, lambda c, there: make(c, there, device), deadline)
-        pairs = [pair(case) for case in made for pair in ratios.values()]
-        known: list[tuple[C, C]] = [(a, b) for a, b in pairs if a != b and a in made and b in made]
-        enough = narrow(known, clock, options.tolerance)
-        turns = {case: run.turn for case, run in made.items()}
-        with progress_counter("measuring (seconds)") as progress, LoadWatch() as watch:
-            rounds = interleave(turns, options.seconds, enough, progress=progress)
-    if options.memory and device.type == "cpu":
-        _add_memory(made, memory_of)
-    single = [case for case in made if case.threads == 1 and device.type == "cpu"]
-    load = watch.to_dict(waited(rounds, single))
-    return Bench(options, device, clock, made, left_out, rounds, load, ratios)
-
-
-def _add_memory(made: Mapping[C, Run], memory_of: Callable[[C], Mapping[str, int] | None]) -> None:
-    none = {"process_start_mib": None, "process_peak_mib": None}
+def _add_memory(made: Mapping[C, _Run]) -> None:
     with progress_bar("memory", len(made)) as advance:
         for case, run in made.items():
+            run.memory |= {"process_start_mib": None, "process_peak_mib": None}
             try:
-                run.memory |= memory_of(case) or none
-            except RuntimeError as error:
-                run.memory |= {**none, "process_failed": _one_line(error)}
+                run.memory |= case.resident_mib() or {}
+            except Exception as error:
+                run.memory["process_failed"] = _one_line(error)
             advance(1)
 
 
-def top_operators(call: Callable[[], Any], device: torch.device, rows: int) -> list[dict[str, Any]]:
-    """The operators with the most time of their own in three calls, by PyTorch's profiler.
+def _memory_ratio(run: _Run, floor: _Run) -> float | None:
+    own, other = taken_mib(run.memory), taken_mib(floor.memory)
+    return rounded(own / other) if own and other else None
 
-    Each with its name, times called, ms and share of the time of all, per call; JSON-ready. Time is
-    the GPU's if that is the device.
-    """
-    from torch.profiler import ProfilerActivity, profile
 
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it tells stderr when it starts
-    on_gpu = device.type == "cuda"
-    calls = 3
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as found:
-        for _ in range(calls):
-            call()
-        if on_gpu:
-            torch.cuda.synchronize(device)
-    kind = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    events = [e for e in found.key_averages() if getattr(e, kind) > 0]
-    total = sum(getattr(event, kind) for event in events)
-    events.sort(key=lambda event: getattr(event, kind), reverse=True)
-    return [
-        {
-            "name": event.key[:80],
-            "calls": round(event.count / calls),
-            "ms": float(f"{getattr(event, kind) / calls / 1e3:.4g}"),
-            "share": float(f"{getattr(event, kind) / total:.3g}"),
-        }
-        for event in events[:rows]
-    ]
+def _profiled(made: Mapping[C, _Run], seconds: float) -> dict[C, list[Node]]:
+    """The nodes of a call of each case that has a profiler; in no more than these seconds."""
+    profilers = {case: run.profiler for case, run in made.items() if run.profiler}
+
+    def turn(case: C) -> None:
+        torch.set_num_threads(case.threads)
+        profilers[case].call()
+
+    if profilers:
+        with progress_counter("profiling (seconds)") as progress:
+            interleave(
+                {case: partial(turn, case) for case in profilers},
+                seconds,
+                lambda rounds: len(rounds) == CALLS,
+                progress=progress,
+            )
+    return {case: quiet_mean(profiler.nodes()) for case, profiler in profilers.items()}
 
 
 @contextlib.contextmanager

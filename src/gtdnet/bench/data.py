@@ -7,11 +7,13 @@ system's memory: what a disk or a network adds is not measured.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,16 +29,9 @@ from gtdnet.bench.cases import own_threads
 from gtdnet.bench.machine import LoadWatch
 from gtdnet.bench.options import TimingOptions, check_sizes, command, words
 from gtdnet.bench.result import envelope, save
-from gtdnet.bench.timing import (
-    Turn,
-    compared,
-    interleave,
-    narrow,
-    resolve_clock,
-    rounded,
-)
+from gtdnet.bench.timing import Turn, compared, interleave, narrow, resolve_clock, rounded
 from gtdnet.data import dataset
-from gtdnet.data.annotations import Annotations, VideoRecord, list_splits, read_annotations
+from gtdnet.data.annotations import Annotations, list_splits, read_annotations
 from gtdnet.data.dataset import (
     Augmentation,
     Batch,
@@ -45,7 +40,7 @@ from gtdnet.data.dataset import (
     Sample,
     TrainClips,
     collate,
-)
+)  # fmt: skip
 from gtdnet.data.decode import Chooser
 from gtdnet.data.sharing import SharedCollate
 from gtdnet.device import default_workers
@@ -101,6 +96,10 @@ class DataBenchOptions(TimingOptions):
     num_workers: int | None = None
     tolerance: float = 0.02
 
+    def workers(self) -> int:
+        """Decoding processes of a loader."""
+        return default_workers(_CPU) if self.num_workers is None else self.num_workers
+
     def check(self) -> None:
         """Raise InputError for a value out of range."""
         if not self.data:
@@ -130,67 +129,60 @@ def bench_data(options: DataBenchOptions) -> dict[str, Any]:
         ValueError: an option out of range, no such dataset, or none of its videos can be decoded.
     """
     options.check()
-    clock = resolve_clock(options.clock, _CPU)
-    workers = default_workers(_CPU) if options.num_workers is None else options.num_workers
-    found, same = _choose(options)
-    views = words("views", options.views, VIEWS)
-    first = options.data[0]
-    items = [Place(data, view, "item") for data in options.data[1:] for view in views if same]
-    enough = narrow([(i, replace(i, data=first)) for i in items], clock, options.tolerance)
+    clock, first = resolve_clock(options.clock, _CPU), options.data[0]
+    views = [view for view in VIEWS if view in words("views", options.views, VIEWS)]
     with own_threads():
         torch.set_num_threads(1)  # as in a worker
-        decoded = {name: _Decoded(name, part, options) for name, part in found.items()}
-        good, notes = _good(decoded, same)
-        sources = [_Source(decoded[name], good[name], options, workers) for name in decoded]
-        runs = {(s.name, kind): run for s in sources for kind, run in s.runs(views).items()}
-        before = sum(source.worker_cpu for source in sources)
-        with progress_counter("measuring (seconds)") as progress, LoadWatch() as watch:
-            rounds = interleave(
-                runs, options.seconds, lambda rounds: enough(_flat(rounds)), progress=progress
+        sources, same, notes = _open(options)
+        items = [Place(data, view, "item") for data in options.data[1:] for view in views if same]
+        enough = narrow([(i, replace(i, data=first)) for i in items], clock, options.tolerance)
+        turns: dict[Place, Callable[[], dict[Place, Turn]]] = {}
+        for source, view in itertools.product(sources, views):
+            source.load(view)  # starts the workers
+            turns[Place(source.name, view, "item")] = partial(source.stages, view)
+            turns[Place(source.name, view, "loader")] = partial(source.load, view)
+        before, watch = sum(source.worker_cpu for source in sources), LoadWatch()
+        with progress_counter("measuring (seconds)") as progress:
+            found = interleave(
+                turns, options.seconds, lambda found: enough(_flat(found)), progress=progress
             )
         watch.child_cpu = sum(source.worker_cpu for source in sources) - before
-    places = _flat(rounds)
-    result = {
-        **envelope(
-            "data", "Reading videos", command("gtdnet bench data", options, "data"), _CPU, ("av",)
-        ),
-        "clock": clock,
-        "rounds": len(rounds),
-        "load": watch.to_dict(),
-        "num_workers": workers,
-        "batch_size": options.batch_size,
-        "spec": sources[0].spec.describe(),
-        "data": {source.name: source.about for source in sources},
-        "stages": [
+        load = watch.to_dict()
+    rounds, stages = _flat(found), []
+    for view, stage, data in itertools.product(views, (*STAGES, "loader"), options.data):
+        place, base = Place(data, view, stage), Place(first, view, stage)
+        compare = same and data != first
+        stages.append(
             {
                 **vars(place),
-                **_times(places, place),
-                "vs_first": _speedup(places, place, first, clock) if same else None,
+                **_times([turns[place] for turns in rounds]),
+                "vs_first": compared(rounds, base, place, clock) if compare else None,
             }
-            for place in sorted(places[0], key=lambda p: _order(p, options))
-        ],
+        )
+    line = command("gtdnet bench data", options, "data")
+    result = {
+        **envelope("data", "Reading videos", line, _CPU, ("av",)),
+        "clock": clock,
+        "rounds": len(rounds),
+        "load": load,
+        "num_workers": options.workers(),
+        "batch_size": options.batch_size,
+        "spec": sources[0].spec.describe(),
+        "data": {source.name: source.about() for source in sources},
+        "stages": stages,
         "notes": notes,
     }
     save(result, options.output)
     return result
 
 
-def _flat(rounds: Sequence[Mapping[Any, Mapping[Place, Turn]]]) -> list[dict[Place, Turn]]:
+def _flat(rounds: Sequence[Mapping[Place, Mapping[Place, Turn]]]) -> list[dict[Place, Turn]]:
     return [{k: v for turns in each.values() for k, v in turns.items()} for each in rounds]
 
 
-def _order(place: Place, options: DataBenchOptions) -> tuple[int, ...]:
-    stages = (*STAGES, "loader")
-    view, stage = VIEWS.index(place.view), stages.index(place.stage)
-    return view, stage, options.data.index(place.data)
-
-
-def _times(rounds: Sequence[Mapping[Place, Turn]], place: Place) -> dict[str, Any]:
+def _times(turns: Sequence[Turn]) -> dict[str, Any]:
     """Medians of the rounds, per video; JSON-ready."""
-    wall, cpu = (
-        statistics.median(turns[place].seconds(clock) for turns in rounds)
-        for clock in ("wall", "cpu")
-    )
+    wall, cpu = (statistics.median(t.seconds(clock) for t in turns) for clock in ("wall", "cpu"))
     return {
         "cpu_ms": rounded(1e3 * cpu),
         "wall_ms": rounded(1e3 * wall),
@@ -199,51 +191,68 @@ def _times(rounds: Sequence[Mapping[Place, Turn]], place: Place) -> dict[str, An
     }
 
 
-def _speedup(
-    rounds: Sequence[Mapping[Place, Turn]], place: Place, first: str, clock: str
-) -> dict[str, Any] | None:
-    base = replace(place, data=first)
-    return compared(rounds, base, place, clock) if base != place else None
-
-
 # ---------------------------------------------------------------------------------- what is read
 
 
-def _choose(options: DataBenchOptions) -> tuple[dict[str, Annotations], bool]:
-    """Of each dataset the split with the chosen records alone; whether they are the same videos.
+def _open(options: DataBenchOptions) -> tuple[list[_Source], bool, list[str]]:
+    """The datasets, ready to be read; whether they are the same videos; what is to be said of that.
 
     Raises:
-        ValueError: no such dataset, or no split that all of them have.
+        ValueError: no such dataset, no split that all of them have, or no video that can be
+            decoded in all of them.
     """
-    split = options.split
-    if split is None:
-        splits = {data: list_splits(data, options.format) for data in options.data}
-        shared = [s for s in splits[options.data[0]] if all(s in own for own in splits.values())]
-        if not shared:
-            told = "; ".join(f"{data}: {', '.join(own) or 'none'}" for data, own in splits.items())
-            raise InputError(f"there is no split to read in all of the data ({told}); give other")
-        split = shared[0]
+    split = options.split or _shared_split(options)
     found = {data: read_annotations(data, split, options.format) for data in options.data}
     common = set.intersection(*({r.id for r in part.records} for part in found.values()))
+    sources = []
     for data, part in found.items():
-        records = sorted(
-            (r for r in part.records if r.id in common or not common), key=lambda r: r.id
+        records = [r for r in part.records if r.id in common or not common]
+        records = spaced(sorted(records, key=lambda r: r.id), options.num_videos)
+        chosen = replace(part, records=tuple(records))
+        sources.append(_Source(data, chosen, options))
+    good = set.intersection(*(set(source.frames) for source in sources))
+    notes = []
+    if not common:
+        notes.append(
+            "The datasets have no ids of videos in common: each is read on its own, and they are "
+            "not compared."
         )
-        found[data] = replace(part, records=tuple(spaced(records, options.num_videos)))
-    return found, bool(common)
+    elif not good:
+        raise InputError(
+            f"no video can be decoded in all of {', '.join(found)}; gtdnet check says what is "
+            f"wrong with them"
+        )
+    elif any(len(source.frames) > len(good) for source in sources):
+        notes.append("Videos that cannot be decoded in one of the datasets are left out of all.")
+    for source in sources:
+        source.start(good if common else set(source.frames))
+    return sources, bool(common), notes
 
 
-class _Decoded:
+def _shared_split(options: DataBenchOptions) -> str:
+    """The first split of the first dataset that all have."""
+    splits = {data: list_splits(data, options.format) for data in options.data}
+    for split in splits[options.data[0]]:
+        if all(split in own for own in splits.values()):
+            return split
+    told = "; ".join(f"{data}: {', '.join(own) or 'none'}" for data, own in splits.items())
+    raise InputError(f"there is no split to read in all of the data ({told}); give other")
+
+
+class _Source:
     """One dataset, every video of which has been read once.
 
     Attributes:
         frames, pixels: of each video that can be decoded, by its id.
+        worker_cpu: CPU seconds that workers have used so far.
     """
 
     def __init__(self, name: str, annotations: Annotations, options: DataBenchOptions) -> None:
         self.name = name
-        self.annotations = annotations
-        self.config = TrainConfig(
+        self.worker_cpu = 0.0
+        self._annotations = annotations
+        self._options = options
+        self._config = TrainConfig(
             data=name,
             batch_size=options.batch_size,
             num_segments=options.num_segments,
@@ -251,7 +260,7 @@ class _Decoded:
             short_side=options.short_side,
             crop_size=options.crop_size,
         )
-        self.spec = self.config.clip_spec(annotations.class_names)
+        self.spec = self._config.clip_spec(annotations.class_names)
         self.frames: dict[str, int] = {}
         self.pixels: dict[str, str] = {}
         watch = _Stopwatch()
@@ -268,71 +277,21 @@ class _Decoded:
                 f"gtdnet check says what is wrong with them"
             )
 
-    def about(self, good: Sequence[VideoRecord]) -> dict[str, Any]:
-        """What is read of it; JSON-ready."""
-        return {
-            "format": self.annotations.format,
-            "split": self.annotations.split,
-            "videos": len(good),
-            "failed": len(self.annotations.records) - len(self.frames),
-            "median_frames": statistics.median(self.frames[record.id] for record in good),
-            "pixels": Counter(self.pixels[record.id] for record in good).most_common(1)[0][0],
-        }
-
-
-def _good(
-    decoded: Mapping[str, _Decoded], same: bool
-) -> tuple[dict[str, list[VideoRecord]], list[str]]:
-    """Of each dataset the records that are timed; and what is to be said of that.
-
-    Raises:
-        ValueError: there are none that can be decoded in all of the datasets.
-    """
-    notes = []
-    common = set.intersection(*(set(one.frames) for one in decoded.values()))
-    if not same:
-        notes.append(
-            "The datasets have no ids of videos in common: each is read on its own, and they are "
-            "not compared."
-        )
-    elif not common:
-        raise InputError(
-            f"no video can be decoded in all of {', '.join(decoded)}; gtdnet check says what is "
-            f"wrong with them"
-        )
-    elif any(len(one.frames) > len(common) for one in decoded.values()):
-        notes.append("Videos that cannot be decoded in one of the datasets are left out of all.")
-    return {
-        name: [r for r in one.annotations.records if r.id in (common if same else one.frames)]
-        for name, one in decoded.items()
-    }, notes
-
-
-class _Source:
-    """One dataset, read in the two ways that are timed: in this process, and by workers."""
-
-    def __init__(
-        self,
-        decoded: _Decoded,
-        good: Sequence[VideoRecord],
-        options: DataBenchOptions,
-        workers: int,
-    ) -> None:
-        self.name, self.spec = decoded.name, decoded.spec
-        self.about = decoded.about(good)
-        self.worker_cpu = 0.0
-        self._batch_size = options.batch_size
+    def start(self, ids: Collection[str]) -> None:
+        """Make ready to read these videos in both ways: in this process, and by workers."""
+        options, config, workers = self._options, self._config, self._options.workers()
+        self._good = [record for record in self._annotations.records if record.id in ids]
         self._told: dict[int, float] = {}  # CPU seconds of each worker so far
         self._passes: Counter[Any] = Counter()
-        config = decoded.config
         augmentation = Augmentation(config.multiscale, config.flip, config.brightness)
         self._clips = {
-            "train": TrainClips(good, self.spec, augmentation, config.seed),
-            "test": EvalClips(good, self.spec, options.clips, options.crops),
+            "train": TrainClips(self._good, self.spec, augmentation, config.seed),
+            "test": EvalClips(self._good, self.spec, options.clips, options.crops),
         }
         # Each pass of a loader has enough batches for its workers to run at their pace.
-        times = -(-max(1, workers) * _BATCHES_PER_WORKER * options.batch_size // len(good))
-        longer = replace(decoded.annotations, records=tuple(good) * max(1, times))
+        videos = max(1, workers) * _BATCHES_PER_WORKER * options.batch_size
+        times = max(1, math.ceil(videos / len(self._good)))
+        longer = replace(self._annotations, records=tuple(self._good) * times)
         test = EvalClips(longer.records, self.spec, options.clips, options.crops)
         self._loaders: dict[str, DataLoader[Any]] = {
             "train": ClipLoaders(config, self.spec, longer, None, workers).train_dataloader(),
@@ -348,16 +307,19 @@ class _Source:
             loaders_own: Any = loader.collate_fn
             loader.collate_fn = partial(_and_tell, loaders_own)
 
-    def runs(self, views: Sequence[str]) -> dict[tuple[str, str], Callable[[], dict[Place, Turn]]]:
-        """What gives turns, by view and by "stages" or "loader"; workers are started."""
-        runs: dict[tuple[str, str], Callable[[], dict[Place, Turn]]] = {}
-        for view in views:
-            runs[view, "stages"] = partial(self._stages, view)
-            runs[view, "loader"] = partial(self._load, view)
-            self._load(view)
-        return runs
+    def about(self) -> dict[str, Any]:
+        """What is read of it; JSON-ready."""
+        pixels = Counter(self.pixels[record.id] for record in self._good)
+        return {
+            "format": self._annotations.format,
+            "split": self._annotations.split,
+            "videos": len(self._good),
+            "failed": len(self._annotations.records) - len(self.frames),
+            "median_frames": statistics.median(self.frames[record.id] for record in self._good),
+            "pixels": pixels.most_common(1)[0][0],
+        }
 
-    def _stages(self, view: str) -> dict[Place, Turn]:
+    def stages(self, view: str) -> dict[Place, Turn]:
         """Every video once in this process."""
         clips = self._clips[view]
         self._passes[view] += 1
@@ -368,14 +330,14 @@ class _Source:
                 key = (self._passes[view], index) if view == "train" else index
                 samples.append(clips[key])  # type: ignore[index]
                 watch.lap("transform")
-                if len(samples) == self._batch_size or index == len(clips) - 1:
+                if len(samples) == self._options.batch_size or index == len(clips) - 1:
                     collate(samples)
                     samples = []
                     watch.lap("collate")
         spent = {**watch.spent, "item": sum(watch.spent.values(), np.zeros(2))}
         return {Place(self.name, view, stage): _turn(spent[stage] / len(clips)) for stage in STAGES}
 
-    def _load(self, view: str) -> dict[Place, Turn]:
+    def load(self, view: str) -> dict[Place, Turn]:
         """One pass of the loader."""
         loader = self._loaders[view]
         self._passes[view, "loader"] += 1

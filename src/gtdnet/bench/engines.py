@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from gtdnet.bench.profile import Profiler, by_pytorch
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import autocast, resolve_precision, to_channels_last
 from gtdnet.errors import InputError
 from gtdnet.infer.engine import Choice, build_engine, open_engine, unavailable
 from gtdnet.infer.exported import ExportedFile, ExportedModel
 from gtdnet.infer.graph import example_clips
+from gtdnet.models.deploy import FromFrames
 from gtdnet.nn import fast_path
 
 LAYOUTS = ("nchw", "channels_last")
@@ -27,6 +31,15 @@ FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
 """What engines that run files call them; the others run modules."""
 
 Call = Callable[[], Tensor]
+
+
+class Ready(NamedTuple):
+    """A call of a model on clips that stay where it computes; engine and precision as resolved."""
+
+    call: Call
+    engine: str
+    precision: str
+    profiler: Profiler | None = None
 
 
 def why_not(engine: str, device: torch.device) -> str | None:
@@ -48,46 +61,89 @@ def make_call(
     batch_size: int,
     threads: int,
     device: torch.device,
-) -> tuple[Call, str, str]:
-    """A call of the model on clips that stay where it computes; engine and precision as resolved.
+    profiled: bool = False,
+) -> Ready:
+    """Make a model callable.
+
+    With a profiler if ``profiled``: on a CPU of a build of its own where the time of an engine's
+    nodes can only be counted in one that is made for it.
 
     Raises:
         ValueError: no such engine, precision or layout here.
     """
     clips = example_clips(spec, batch_size).to(device)
-    if engine not in MODULES:
-        built = build_engine(
-            model,
-            spec,
-            engine,
-            device=str(device),
-            precision=precision,
-            threads=threads,
-            calibration=_calibration(clips, precision),
-        )
-        clips = clips.to(built.device)
-        return lambda: built(clips), built.name, built.precision
-    if precision == "int8":
-        raise InputError(f"engine {engine} has no int8; use engine openvino")
-    precision = resolve_precision(precision, device)
-    module = _Frames(model, spec, precision, fast=engine != "plain").eval().to(device)
+    if engine in MODULES:
+        if precision == "int8":
+            raise InputError(f"engine {engine} has no int8; use engine openvino")
+        precision = resolve_precision(precision, device)
+        call = _module_call(model, spec, engine, precision, layout, clips)
+        return Ready(call, engine, precision, by_pytorch(call, device) if profiled else None)
+    build = partial(
+        build_engine,
+        model,
+        spec,
+        engine,
+        device=str(device),
+        precision=precision,
+        threads=threads,
+        calibration=clips if precision == "int8" else None,  # which changes no time
+    )
+    built = build()
+    clips = clips.to(built.device)
+    ready = Ready(lambda: built(clips), built.name, built.precision)
+    if not profiled:
+        return ready
+    profiler = by_pytorch(ready.call, device)
+    if built.name in FILES and built.device.type == "cpu":
+        counting: Any = build(profiled=True)
+        profiler = Profiler(lambda: counting(clips), counting.nodes)
+    elif built.name == "compile" and built.device.type == "cpu":
+        import torch._inductor.config as inductor
+
+        compiled = build()
+        with inductor.patch({"cpp.enable_kernel_profile": True}):
+            compiled(clips)  # compiles
+        profiler = by_pytorch(lambda: compiled(clips), device)
+    return ready._replace(profiler=profiler)
+
+
+def _module_call(
+    model: nn.Module, spec: ClipSpec, engine: str, precision: str, layout: str | None, clips: Tensor
+) -> Call:
+    """The module as it is, with autocast unless fp32."""
+    module = FromFrames(model, spec).eval().to(clips.device)
     if layout == "channels_last":
         to_channels_last(module)
-    if engine == "eager-graph":
-        return _replayed(module, clips), engine, precision
     if engine == "compile-graph":
         module.compile(mode="reduce-overhead")
 
     def call() -> Tensor:
+        fast = fast_path(False) if engine == "plain" else contextlib.nullcontext()
         # torch.compile keeps away from inference_mode's tensors.
-        with torch.no_grad() if engine == "compile-graph" else torch.inference_mode():
+        without = torch.no_grad() if engine == "compile-graph" else torch.inference_mode()
+        with fast, without, autocast(clips.device, precision):
             return module(clips)
 
-    return call, engine, precision
+    return _replayed(call, clips.device) if engine == "eager-graph" else call
 
 
-def _calibration(clips: Tensor, precision: str) -> Tensor | None:
-    return clips if precision == "int8" else None  # ranges of values change answers, not times
+def _replayed(call: Call, device: torch.device) -> Call:
+    """The kernels of a call recorded once as a CUDA graph, to be replayed."""
+    graph = torch.cuda.CUDAGraph()
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):  # libraries prepare themselves, which a graph cannot hold
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    with torch.cuda.graph(graph):
+        logits = call()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return logits
+
+    return replay
 
 
 def save_file(model: nn.Module, spec: ClipSpec, path: Path, precision: str, clips: int) -> None:
@@ -100,8 +156,8 @@ def save_file(model: nn.Module, spec: ClipSpec, path: Path, precision: str, clip
     from gtdnet.infer.openvino_engine import quantise, save_openvino, to_openvino
 
     graph = to_openvino(model, spec)
-    if (ranges := _calibration(example_clips(spec, clips), precision)) is not None:
-        graph = quantise(graph, ranges)
+    if precision == "int8":
+        graph = quantise(graph, example_clips(spec, clips))
     save_openvino(graph, path, "")
 
 
@@ -123,44 +179,3 @@ def load_runtime(engine: str) -> None:
         from gtdnet.infer.openvino_engine import _openvino
 
         _openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")  # loads its part for CPUs
-
-
-class _Frames(nn.Module):
-    """uint8 clips [N, T*f, 3, H, W] -> logits float32 [N, K], by the module as it is."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, model: nn.Module, spec: ClipSpec, precision: str, fast: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.precision = precision
-        self.fast = fast
-        # As buffers: CUDA graphs cannot hold gtdnet.data.transforms.normalise's copies to the GPU.
-        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1))
-
-    def forward(self, clips: Tensor) -> Tensor:
-        context = contextlib.nullcontext() if self.fast else fast_path(False)
-        with context, autocast(clips.device, self.precision):
-            return self.model((clips / 255 - self.mean) / self.std).float()
-
-
-def _replayed(module: nn.Module, clips: Tensor) -> Call:
-    """The module's kernels recorded once as a CUDA graph; a call replays it."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.inference_mode():
-        stream = torch.cuda.Stream(clips.device)
-        stream.wait_stream(torch.cuda.current_stream(clips.device))
-        with torch.cuda.stream(stream):  # libraries prepare themselves, which a graph cannot hold
-            for _ in range(3):
-                module(clips)
-        torch.cuda.current_stream(clips.device).wait_stream(stream)
-        with torch.cuda.graph(graph):
-            logits = module(clips)
-
-    def call() -> Tensor:
-        graph.replay()
-        return logits
-
-    return call

@@ -14,14 +14,13 @@ import torch
 import torch.nn.functional as F
 
 import gtdnet
-from gtdnet.bench.timing import rounded, synchronise
+from gtdnet.bench.timing import rounded, turns_of
 from gtdnet.device import num_cores
 
 _FLAGS = (  # instructions that decide how fast products of matrices are
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16",
     "amx_int8", "amx_fp16", "asimddp", "bf16", "i8mm", "sve",
 )  # fmt: skip
-_INT8_NEEDS = ("int8", "fp32")  # to be compared
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -61,7 +60,7 @@ def versions(packages: Iterable[str] = ()) -> dict[str, str]:
 
 
 class LoadWatch:
-    """What else the machine does while this context lasts.
+    """What other processes do on the machine from now on.
 
     Attributes:
         child_cpu: CPU seconds of this process's own children; add to it what is known of them.
@@ -69,63 +68,40 @@ class LoadWatch:
 
     def __init__(self) -> None:
         self.child_cpu = 0.0
-        self._average: float | None = None
-        self._start: tuple[float, float, _Ticks | None] = (0.0, 0.0, None)
-        self._end = self._start
+        self._average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        self._start = _spent()
 
-    def __enter__(self) -> LoadWatch:
-        if hasattr(os, "getloadavg"):
-            self._average = os.getloadavg()[0]
-        self._start = _now()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end = _now()
-
-    def to_dict(self, waited: float | None = None) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """JSON-ready.
 
-        ``load_average``: of the minute before. ``seconds``: how long was measured.
-        ``cores_used_by_others``: mean number of cores that other processes kept busy meanwhile,
-        and ``stolen``: share of the time that a host gave to other machines; both null where the
-        system does not tell (they are Linux's). ``waited``: the given share of their wall time that
-        single-threaded calls had no core.
+        ``load_average``: of the minute before. ``seconds``: how long was watched.
+        ``cores_used_by_others``: mean number of cores that other processes kept busy meanwhile;
+        null where the system does not tell (Linux does).
         """
-        wall, cpu = (end - start for start, end in zip(self._start[:2], self._end[:2], strict=True))
-        first, last = self._start[2], self._end[2]
-        others = stolen = None
-        if first and last and wall > 0:
-            others = max(0.0, (last.busy - first.busy - cpu - self.child_cpu) / wall)
-            stolen = (last.stolen - first.stolen) / max(last.all - first.all, 1e-9)
+        (wall, own, start), (wall_end, own_end, end) = self._start, _spent()
+        others = None
+        if start is not None and end is not None and wall_end > wall:
+            work = end - start - (own_end - own) - self.child_cpu
+            others = max(0.0, work / (wall_end - wall))
         return {
             "load_average": rounded(self._average, 3),
-            "seconds": rounded(wall),
+            "seconds": rounded(wall_end - wall),
             "cores_used_by_others": rounded(others, 3),
-            "stolen": rounded(stolen, 3),
-            "waited": None if waited is None else rounded(max(0.0, waited), 3),
         }
 
 
 def describe_load(load: dict[str, Any], cores: int) -> str:
     """What :meth:`LoadWatch.to_dict` gave, in one line."""
-    others, stolen = load["cores_used_by_others"], load["stolen"] or 0.0
-    waited = load["waited"] or 0.0
-    average = load["load_average"]
+    others, average = load["cores_used_by_others"], load["load_average"]
     facts = []
     if others is not None:
         kept = f"{others:.2f} of" if others <= cores else "more than all"  # of a container's host
         facts.append(f"other processes kept {kept} {cores} cores busy")
     if average is not None:
         facts.append(f"load average {average:.2f} before")
-    if stolen > 0.01:
-        facts.append(f"the host took {100 * stolen:.0f} % of the time")
-    if waited > 0.05:
-        facts.append(f"calls waited {100 * waited:.0f} % of their time for a core")
-    busy = (others or 0.0) > 0.1 or stolen > 0.01 or waited > 0.05
-    if others is None:
-        busy = busy or (average or 0.0) > 0.5
     if not facts:
         return "what else the machine did is unknown"
+    busy = (average or 0.0) > 0.5 if others is None else others > 0.1
     verdict = "other load: wall times are too long" if busy else "quiet machine"
     return f"{verdict} ({', '.join(facts)})"
 
@@ -142,18 +118,20 @@ def measured_peak(
     stands for what the processor can do.
     """
     size = size or (8192 if device.type == "cuda" else 2048)
+    works = []
     if precision == "int8":
         # Without instructions for it PyTorch falls back on a loop that takes minutes at full size.
         try:
-            small = [_rate(_product(p, device, size // 8), device, clock, 3) for p in _INT8_NEEDS]
+            small = (_product(p, device, size // 8) for p in ("int8", "fp32"))
+            int8, fp32 = (_rate(work, device, clock, 3) for work in small)
         except (RuntimeError, AttributeError):
             return None
-        if small[0] < small[1]:
+        if int8 < fp32:
             return None
-    rates = [_rate(_product(precision, device, size), device, clock, repeats)]
-    if device.type == "cpu" and precision != "int8":
-        rates.append(_rate(_convolution(precision, size // 8), device, clock, repeats))
-    return max(rates)
+    elif device.type == "cpu":
+        works.append(_convolution(precision, size // 8))
+    works.append(_product(precision, device, size))
+    return max(_rate(work, device, clock, repeats) for work in works)
 
 
 class _Work(NamedTuple):
@@ -183,43 +161,25 @@ def _convolution(precision: str, channels: int, images: int = 8, side: int = 56)
 
 @torch.inference_mode()
 def _rate(work: _Work, device: torch.device, clock: str, repeats: int) -> float:
-    """GFLOP/s of the fastest of several calls."""
+    """GFLOP/s of the fastest of several turns."""
     tf32 = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as convolutions
-        work.call()
-        best = min(_seconds(work.call, device, clock) for _ in range(repeats))
+        turn = turns_of(work.call, device)
+        best = min(turn().seconds(clock) for _ in range(repeats))
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32
-    return work.flops / best / 1e9
+    return work.flops / max(best, 1e-9) / 1e9
 
 
-def _seconds(call: Callable[[], object], device: torch.device, clock: str) -> float:
-    calls = 1 if device.type == "cpu" else 20  # starting and awaiting one takes time too
-    synchronise(device)
-    now = time.process_time if clock == "cpu" else time.perf_counter
-    start = now()
-    for _ in range(calls):
-        call()
-    synchronise(device)
-    return max((now() - start) / calls, 1e-9)
-
-
-class _Ticks:
-    """CPU seconds of the whole machine since it started, of /proc/stat."""
-
-    def __init__(self, line: str) -> None:
-        ticks = [int(word) / os.sysconf("SC_CLK_TCK") for word in line.split()[1:9]]
-        user, nice, system, idle, waiting, interrupt, soft, self.stolen = ticks
-        self.busy = user + nice + system + interrupt + soft
-        self.all = self.busy + idle + waiting + self.stolen
-
-
-def _now() -> tuple[float, float, _Ticks | None]:
-    """Wall clock, CPU seconds of this process, CPU seconds of the machine."""
-    line = _read("/proc/stat").partition("\n")[0]
-    ticks = _Ticks(line) if len(line.split()) > 8 else None
-    return time.perf_counter(), time.process_time(), ticks
+def _spent() -> tuple[float, float, float | None]:
+    """Wall clock, CPU seconds of this process, and of all processes where the system tells."""
+    words = _read("/proc/stat").partition("\n")[0].split()
+    every = None
+    if len(words) > 7:
+        user, nice, system, _, _, interrupt, soft = map(int, words[1:8])
+        every = (user + nice + system + interrupt + soft) / os.sysconf("SC_CLK_TCK")
+    return time.perf_counter(), time.process_time(), every
 
 
 def _read(path: str) -> str:

@@ -1,43 +1,32 @@
 """The memory of a process that does one thing alone, measured by running such a process.
 
-In a process that takes turns between several models nobody can tell whose memory is whose. So this
-module is also a program: it reads from stdin which function to call, calls it, and prints as JSON
-what that returns.
+In a process that takes turns between several models nobody can tell whose memory is whose.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import json
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-def alone(function: str, arguments: Mapping[str, Any]) -> Any:
-    """What ``function(**arguments)`` returns in a process of its own.
+def alone(function: Callable[..., T], *arguments: Any) -> T:
+    """What a function of a module returns, or raises, in a new process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn"), _silence) as pool:
+        return pool.submit(function, *arguments).result()
 
-    Args:
-        function: "module:name"; returns something JSON-ready.
-        arguments: JSON-ready.
 
-    Raises:
-        RuntimeError: the process failed; the message is the last line that it printed.
-    """
-    request = json.dumps({"function": function, "arguments": dict(arguments)})
-    done = subprocess.run(
-        [sys.executable, "-m", "gtdnet.bench.memory"],
-        input=request,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise RuntimeError(lines[-1])
-    return json.loads(done.stdout.splitlines()[-1])
+def _silence() -> None:
+    """What libraries say there is not for this terminal."""
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def resident_mib(make: Callable[[], Callable[[], object]]) -> dict[str, int]:
@@ -66,13 +55,6 @@ def taken_mib(memory: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _main() -> None:
-    request = json.loads(sys.stdin.read())
-    module, _, name = request["function"].partition(":")
-    found = getattr(importlib.import_module(module), name)(**request["arguments"])
-    print(json.dumps(found))
-
-
 def _resident(field: str) -> float:
     """MiB by a line of /proc/self/status; where there is none, the most since the start."""
     try:
@@ -84,7 +66,3 @@ def _resident(field: str) -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) / 2**10
-
-
-if __name__ == "__main__":
-    _main()

@@ -7,7 +7,7 @@ copying to a GPU are not (``gtdnet bench data`` measures the former).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,13 +15,12 @@ from typing import Any
 
 import torch
 
-from gtdnet.bench.cases import Bench, Case, Run, asked, gpu_bytes, own_threads, ready, run_bench
+from gtdnet.bench.cases import Case, Made, asked, measure, own_threads
 from gtdnet.bench.engines import (
     FILES,
     GRAPHS,
     LAYOUTS,
     MODULES,
-    Call,
     load_runtime,
     make_call,
     open_file,
@@ -32,9 +31,13 @@ from gtdnet.bench.machine import measured_peak
 from gtdnet.bench.memory import alone, resident_mib
 from gtdnet.bench.networks import Network, find_networks
 from gtdnet.bench.options import Choice, MeasureOptions, words
-from gtdnet.bench.timing import median_seconds, rounded
+from gtdnet.bench.result import save
+from gtdnet.bench.timing import rounded
+from gtdnet.data.spec import ClipSpec
+from gtdnet.device import resolve_device
 from gtdnet.errors import InputError
 from gtdnet.infer.engine import ENGINES, PRECISIONS
+from gtdnet.models.complexity import Complexity
 
 _PACKAGES = ("onnx", "onnxruntime", "openvino", "nncf")
 
@@ -75,6 +78,52 @@ class ModelCase(Case):
     def reference(self, network: Network) -> ModelCase:
         """The same clips and threads, run the plain way."""
         return replace(self, network=network, engine="plain", precision="fp32", layout="nchw")
+
+    def make(self, device: torch.device, profiled: bool) -> Made[ModelCase]:
+        if reason := why_not(self.engine, device):
+            raise InputError(reason)
+        torch.set_num_threads(self.threads)
+        torch.manual_seed(0)
+        model, spec = self.network.build(self.num_segments, self.crop_size)
+        ready = make_call(
+            model,
+            spec,
+            engine=self.engine,
+            precision=self.precision,
+            layout=self.layout,
+            batch_size=self.batch_size,
+            threads=self.threads,
+            device=device,
+            profiled=profiled,
+        )
+        case = replace(self, engine=ready.engine, precision=ready.precision)
+        return Made(case, ready.call, ready.profiler, replayed=self.engine in GRAPHS)
+
+    def cost(self) -> Complexity:
+        """Of one clip."""
+        return self.network.cost(self.num_segments, self.crop_size)
+
+    def activations(self) -> int:
+        return self.cost().inference_bytes
+
+    @property
+    def compiled(self) -> bool:
+        return self.engine == "compile"
+
+    def resident_mib(self) -> dict[str, int] | None:
+        if self.engine not in FILES:
+            return super().resident_mib()
+        with TemporaryDirectory() as folder:  # converting, too, would leave much in the process
+            path = Path(folder, FILES[self.engine])
+            model, spec = self.network.build(self.num_segments, self.crop_size)
+            save_file(model, spec, path, self.precision, self.batch_size)
+            return alone(_resident_mib_of_file, self, path, spec)
+
+
+def _resident_mib_of_file(case: ModelCase, path: Path, spec: ClipSpec) -> dict[str, int]:
+    load_runtime(case.engine)
+    how = case.engine, case.precision, case.batch_size, case.threads
+    return resident_mib(lambda: open_file(path, spec, *how))
 
 
 def plan(options: ModelBenchOptions) -> tuple[list[ModelCase], Network | None]:
@@ -120,102 +169,28 @@ def bench_models(
     """
     planned, reference = plan(options)
 
-    def make(
-        case: ModelCase, made: Mapping[ModelCase, Run], device: torch.device
-    ) -> tuple[ModelCase, Run] | None:
-        if reason := why_not(case.engine, device):
-            raise InputError(reason)
-        before = gpu_bytes(device)
-        call, case = _call(case, device)
-        if case in made:  # as engine "auto" may be
-            return None
-        cost = case.network.cost(case.num_segments, case.crop_size)
-        counted = cost.inference_bytes * case.batch_size
-        rows = options.profile if case.engine in ("torch", "compile", *MODULES) else 0
-        replayed = case.engine in GRAPHS
-        return case, ready(call, counted, case.threads, device, before, rows, replayed)
-
     ratios = {"vs_floor": lambda case: (case, case.floor())}
     if reference:
         ratios["vs_reference"] = lambda case: (case.reference(reference), case)
-    bench = run_bench(options, planned, make, _memory, ratios, deadline)
-    peaks = _peaks(bench.made, bench.device, bench.clock)
-    about = {
-        "reference": str(reference) if reference else None,
-        "peak_gflops": [
-            {"precision": precision, "threads": threads, "gflops": rounded(peak)}
-            for (precision, threads), peak in peaks.items()
-        ],
-    }
-    return bench.result(
-        "models", title, "gtdnet bench", _PACKAGES, about, lambda case: _work(bench, case, peaks)
+    result, cases = measure(
+        "models", title, "gtdnet bench", options, planned, ratios, deadline, _PACKAGES
     )
-
-
-# --------------------------------------------------------------------------------- the cases
-
-
-def _call(case: ModelCase, device: torch.device) -> tuple[Call, ModelCase]:
-    """The call, and the case with engine and precision as resolved."""
-    torch.set_num_threads(case.threads)
-    torch.manual_seed(0)
-    model, spec = case.network.build(case.num_segments, case.crop_size)
-    call, engine, precision = make_call(
-        model,
-        spec,
-        engine=case.engine,
-        precision=case.precision,
-        layout=case.layout,
-        batch_size=case.batch_size,
-        threads=case.threads,
-        device=device,
-    )
-    return call, replace(case, engine=engine, precision=precision)
-
-
-def _memory(case: ModelCase) -> dict[str, int] | None:
-    """Resident memory on the CPU; None for what compiling leaves in the process with the rest."""
-    if case.engine == "compile":
-        return None
-    arguments: dict[str, Any] = {"case": case.to_json()}
-    with TemporaryDirectory() as folder:
-        if case.engine in FILES:  # converting leaves much in a process, too
-            arguments["path"] = str(Path(folder, FILES[case.engine]))
-            alone(f"{__name__}:save_case", arguments)
-        return alone(f"{__name__}:case_memory", arguments)
-
-
-def save_case(case: Mapping[str, Any], path: str) -> None:
-    """Write the file that the engine of a case runs."""
-    saved = ModelCase.from_json(case)
-    model, spec = saved.network.build(saved.num_segments, saved.crop_size)
-    save_file(model, spec, Path(path), saved.precision, saved.batch_size)
-
-
-def case_memory(case: Mapping[str, Any], path: str | None = None) -> dict[str, int]:
-    """Memory of this process with a case, on the CPU; ``path``: a file of :func:`save_case`."""
-    run = ModelCase.from_json(case)
-    if path is None:
-        return resident_mib(lambda: _call(run, torch.device("cpu"))[0])
-    load_runtime(run.engine)
-    spec = run.network.spec(run.num_segments, run.crop_size)
-    how = run.engine, run.precision, run.batch_size, run.threads
-    return resident_mib(lambda: open_file(Path(path), spec, *how))
-
-
-def _work(
-    bench: Bench[ModelCase], case: ModelCase, peaks: Mapping[tuple[str, int], float | None]
-) -> dict[str, Any]:
-    """Arithmetic of a clip, how much of it is done in a second of the clock, share of the peak."""
-    macs = case.network.cost(case.num_segments, case.crop_size).macs
-    seconds = median_seconds(bench.rounds, case, bench.clock)
-    gflops = 2 * macs * case.batch_size / seconds / 1e9
-    peak = peaks[case.precision, case.threads]
-    return {
-        "gmacs": rounded(macs / 1e9),
-        "gflops": rounded(gflops),
-        "share_of_peak": rounded(gflops / peak, 3) if peak else None,
-    }
+    clock = result["clock"]
+    peaks = _peaks(cases, resolve_device(options.device), clock)
+    for case, found in zip(cases, result["cases"], strict=True):
+        macs, peak = case.cost().macs, peaks[case.precision, case.threads]
+        ms = found["latency_ms"]["median"] if clock == "wall" else found[f"{clock}_ms"]
+        gflops = 2 * macs * case.batch_size / ms / 1e6
+        found["gmacs"] = rounded(macs / 1e9)
+        found["gflops"] = rounded(gflops)
+        found["share_of_peak"] = rounded(gflops / peak, 3) if peak else None
+    result["reference"] = str(reference) if reference else None
+    result["peak_gflops"] = [
+        {"precision": precision, "threads": threads, "gflops": rounded(peak)}
+        for (precision, threads), peak in peaks.items()
+    ]
+    save(result, options.output)
+    return result
 
 
 def _peaks(

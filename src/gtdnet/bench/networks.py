@@ -16,7 +16,6 @@ from gtdnet.models.model_file import load_model
 from gtdnet.models.zoo import create_model, frames_per_segment, model_options, parse_name
 
 CLASSES = 174
-_SUFFIX, _HUB = ".safetensors", "hf://"
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,6 @@ class Network:
             given["num_classes"] = self.num_classes
         told = ",".join(f"{key}={value}" for key, value in given.items())
         return f"{self.name}({told})" if told else self.name
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; :meth:`from_dict` gives the same network back."""
-        return {**vars(self), "options": dict(self.options)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Network:
-        """The network that ``to_dict`` described."""
-        return cls(**{**values, "options": _sorted(values["options"].items())})
 
     def floor(self) -> Network:
         """The plain 2D ResNet of the same depth and width: nothing made of it can be faster."""
@@ -105,7 +95,7 @@ def find_networks(
     found: list[Network] = []
     known: set[str] = set()
     for model in models:
-        if model.endswith(_SUFFIX) or model.startswith(_HUB):
+        if _is_file(model):
             file = load_model(model)
             own = _sorted(file.model.options.items())
             found.append(Network(file.model.name, own, model, file.spec.num_classes))
@@ -124,10 +114,14 @@ def find_networks(
 
 def own_size(models: Sequence[str]) -> tuple[int, int, int]:
     """num_segments, crop_size and classes of the first model: its file's, else 8, 224 and 174."""
-    if models and (models[0].endswith(_SUFFIX) or models[0].startswith(_HUB)):
+    if models and _is_file(models[0]):
         spec = load_model(models[0]).spec
         return spec.num_segments, spec.crop_size, spec.num_classes
     return 8, 224, CLASSES
+
+
+def _is_file(model: str) -> bool:
+    return model.endswith(".safetensors") or model.startswith("hf://")
 
 
 def _sorted(options: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 
-from gtdnet.bench.timing import check_budget
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
 
@@ -39,7 +39,13 @@ class TimingOptions:
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        check_budget(self.seconds, self.tolerance)
+        if not 0 < self.seconds < math.inf:
+            raise InputError(f"seconds must be positive, got {self.seconds}")
+        if not 0 <= self.tolerance < 1:
+            raise InputError(
+                f"tolerance must be from 0 (measure for all of --seconds) to below 1, got "
+                f"{self.tolerance}"
+            )
         check_output(self.output, self.overwrite)
 
 
@@ -51,11 +57,20 @@ class MeasureOptions(TimingOptions):
         device: auto, cpu or cuda.
         threads: of PyTorch and the engines, with commas between; default: PyTorch's own number.
         memory: measure memory too: on a CPU in a process of its own for each case.
+        profile: rows of two tables of each case, taken after the timing: its costliest operators,
+            and its time by kind of operation, as the difference to the floor's; by PyTorch's
+            profiler, OpenVINO's counters or ONNX Runtime's profile. 0: none.
     """
 
     device: str = "auto"
     threads: str | None = None
     memory: bool = True
+    profile: int = 0
+
+    def check(self) -> None:
+        """Raise InputError for a value out of range."""
+        check_sizes(profile=(self.profile, 0))
+        super().check()
 
     def thread_counts(self) -> list[int]:
         """The numbers of threads."""
@@ -78,8 +93,6 @@ class Choice:
         num_segments: frames of a clip, with commas between; default: 8, or the model file's.
         crop_size: side of the frames in pixels; default: 224, or the model file's.
         batch_sizes: clips at a time, with commas between.
-        profile: rows of PyTorch's table of the costliest operators, for each case that runs in
-            PyTorch; 0: none.
     """
 
     models: list[str] = field(default_factory=lambda: ["gtdnet_resnet50"])
@@ -88,7 +101,6 @@ class Choice:
     num_segments: str | None = None
     crop_size: int | None = None
     batch_sizes: str = "1"
-    profile: int = 0
 
 
 def check_output(output: str | None, overwrite: bool) -> None:

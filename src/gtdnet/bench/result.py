@@ -77,8 +77,10 @@ def _models(result: Result) -> list[str | Table]:
     if result["reference"]:
         ratios["x reference"] = lambda c: _ratio(c["vs_reference"])
         told = f"x reference: how many times as fast as {result['reference']}, plain, fp32, NCHW."
+    several = len({p["threads"] for p in result["peak_gflops"]}) > 1
     peaks = [
-        f"{_number(p['gflops'])} in {p['precision']}" + _threads(p["threads"], result)
+        f"{_number(p['gflops'])} in {p['precision']}"
+        + (f" with {_counted(p['threads'], 'thread')}" if several else "")
         for p in result["peak_gflops"]
         if p["gflops"]
     ]
@@ -107,54 +109,74 @@ def _bench(
 ) -> list[str | Table]:
     """What the results of models and of training steps have in common."""
     cases, clock = result["cases"], result["clock"]
-    fixed, varying = _settings(cases, settings)
-    first = [f"The same for all: {fixed}."] if fixed else []
+    first, varying = _settings(cases, settings)
     if clock != "wall":
         first += [
             f"{head}, p95 and clips/s are wall time, {' and '.join(ratios)} {_CLOCKS[clock]}."
         ]
+    memory, memory_legend = _memory(cases)
     table = {
         "model": lambda c: c["model"],
         **varying,
         **_times(head, clock),
         **columns,
-        **_memory_columns(cases),
+        **memory,
         **ratios,
     }
     legend = f"""/ floor: time as a multiple of that of the plain 2D network in the same setting.
         Ratios: medians of {_counted(result["rounds"], "round")} and their 95 % intervals. {told}
-        {_memory_legend(cases)}"""
+        {memory_legend}"""
+    unmeasured = [c for c in cases if "process_failed" in c["memory"]]
     return [
         *([" ".join(first)] if first else []),
         _table(table, cases),
-        *_few_rounds(result),
-        _line(legend),
-        *_load(result),
-        *_no_memory(cases),
-        *_left_out(result),
-        *_operators(cases),
+        *_circumstances(result, legend),
+        *_by_reason("Memory not measured:", unmeasured, lambda c: c["memory"]["process_failed"]),
+        *_by_reason("Left out:", result["left_out"], lambda c: c["reason"]),
+        *_profiles(cases),
     ]
 
 
-def _threads(threads: int, result: Result) -> str:
-    several = len({p["threads"] for p in result["peak_gflops"]}) > 1
-    return f" with {_counted(threads, 'thread')}" if several else ""
-
-
-def _operators(cases: Sequence[Mapping[str, Any]]) -> list[str | Table]:
+def _profiles(cases: Sequence[Mapping[str, Any]]) -> list[str | Table]:
+    """Of each case that was profiled: its operators, and its time by kind of operation."""
     found: list[str | Table] = []
     for case in cases:
+        parts = (case.get(k) for k in ("model", "engine", "setting", "precision", "layout"))
+        batch = f"batch {case['batch_size']}"
+        label = ", ".join(str(part) for part in [*parts, batch] if part)
         if case.get("operators"):
-            rows = [
-                [o["name"], str(o["calls"]), _number(o["ms"]), _percent(o["share"])]
-                for o in case["operators"]
-            ]
-            parts = (case.get(k) for k in ("model", "engine", "setting", "precision", "layout"))
-            batch = f"batch {case['batch_size']}"
-            label = ", ".join(str(part) for part in [*parts, batch] if part)
-            found += [f"Operators of {label}, per call:"]
-            found += [Table(["operator", "calls", "ms", "share"], rows)]
+            found += [f"Operators of {label}, per call:", _table(_OPERATORS, case["operators"])]
+        if kinds := case.get("kinds"):
+            whole = sum(row["ms"] for row in kinds)
+            if "floor_ms" in kinds[0]:
+                floor = sum(row["floor_ms"] for row in kinds)
+                told = f"{whole:.2f} - {floor:.2f} = {whole - floor:.2f}"
+                found += [f"{label}, minus its floor, by kind of operation ({told} ms per call):"]
+                found += [_table(_KINDS_VS_FLOOR, kinds)]
+            else:
+                found += [f"{label}, by kind of operation ({whole:.2f} ms per call):"]
+                found += [_table(_KINDS, kinds)]
     return found
+
+
+_OPERATORS: _Columns = {
+    "operator": lambda o: o["name"],
+    "calls": lambda o: str(o["calls"]),
+    "ms": lambda o: _number(o["ms"]),
+    "share": lambda o: _percent(o["share"]),
+}
+_KINDS: _Columns = {
+    "kind": lambda k: k["kind"],
+    "ms": lambda k: _number(k["ms"]),
+    "share": lambda k: _percent(k["share"]),
+}
+_KINDS_VS_FLOOR: _Columns = {
+    "kind": lambda k: k["kind"],
+    "ms": lambda k: _number(k["ms"]),
+    "floor": lambda k: _number(k["floor_ms"]),
+    "difference": lambda k: _number(k["more_ms"]),
+    "share of it": lambda k: _percent(k["share"]),
+}
 
 
 # -------------------------------------------------------------------------------------- data
@@ -192,9 +214,7 @@ def _data(result: Result) -> list[str | Table]:
     return [
         _line(f"{result['spec']}. {'; '.join(sets)}."),
         _table(columns, result["stages"]),
-        *_few_rounds(result),
-        _line(legend),
-        *_load(result),
+        *_circumstances(result, legend),
         *map(str, result["notes"]),
     ]
 
@@ -249,81 +269,66 @@ def _times(head: str, clock: str) -> _Columns:
 
 def _settings(
     cases: Sequence[Mapping[str, Any]], names: Mapping[str, Callable[[Any], str]]
-) -> tuple[str, _Columns]:
-    """Of the settings, those that are the same in all cases in words, and columns of the others."""
-    fixed, varying = [], {}
+) -> tuple[list[str], _Columns]:
+    """Of the settings, a sentence of those that all cases share, and columns of the others."""
+    fixed: list[str] = []
+    varying: _Columns = {}
     for name, told in names.items():
         values = {case[name] for case in cases}
         if len(values) > 1:
-            varying[_HEADS.get(name, name)] = _getter(name)
+            varying[_HEADS.get(name, name)] = lambda case, name=name: str(case[name] or "-")
         elif values != {None}:
             fixed.append(told(values.pop()))
-    return ", ".join(fixed), varying
-
-
-def _getter(name: str) -> _Cell:
-    return lambda case: "-" if case[name] is None else str(case[name])
+    return [f"The same for all: {', '.join(fixed)}."] if fixed else [], varying
 
 
 def _table(columns: _Columns, rows: Iterable[Mapping[str, Any]]) -> Table:
     return Table(list(columns), [[cell(row) for cell in columns.values()] for row in rows])
 
 
-def _few_rounds(result: Result) -> list[str | Table]:
-    if result["rounds"] >= 6:
-        return []
-    rounds = _counted(result["rounds"], "round")
-    return [f"Only {rounds}: too few for an interval, which takes 6; raise --seconds."]
+def _circumstances(result: Result, legend: str) -> list[str | Table]:
+    """What is below a table: whether it was measured for long enough, its legend, other load."""
+    told = [_line(legend)]
+    if result["rounds"] < 6:
+        rounds = _counted(result["rounds"], "round")
+        told.insert(0, f"Only {rounds}: too few for an interval, which takes 6; raise --seconds.")
+    load = describe_load(result["load"], result["machine"]["cores"])
+    return [*told, f"{load[0].upper()}{load[1:]}."]
 
 
-def _load(result: Result) -> list[str | Table]:
-    told = describe_load(result["load"], result["machine"]["cores"])
-    return [f"{told[0].upper()}{told[1:]}."]
-
-
-def _left_out(result: Result) -> list[str | Table]:
-    left_out = [(case["reason"], case) for case in result["left_out"]]
-    return [_by_reason("Left out:", left_out)] if left_out else []
-
-
-def _by_reason(title: str, found: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    """Cases by reason; a model is named where it is the only one."""
+def _by_reason(title: str, cases: Sequence[Mapping[str, Any]], reason: _Cell) -> list[str | Table]:
+    """The cases by reason, if there are any; a model is named where it is the only one."""
     reasons: dict[str, dict[str, set[str]]] = {}
-    for reason, case in found:
+    for case in cases:
         keys = ("engine", "setting", "precision", "layout")
         label = " ".join(str(case[key]) for key in keys if case.get(key))
-        reasons.setdefault(reason, {}).setdefault(label, set()).add(case["model"])
+        reasons.setdefault(reason(case), {}).setdefault(label, set()).add(case["model"])
     lines = []
-    for reason, labels in reasons.items():
+    for why, labels in reasons.items():
         told = [
             f"{label} of {models.pop()}" if len(models) == 1 else label
             for label, models in labels.items()
         ]
-        lines.append(f"- {', '.join(told)}: {reason}")
-    return "\n".join([title, *lines])
+        lines.append(f"- {', '.join(told)}: {why}")
+    return ["\n".join([title, *lines])] if lines else []
 
 
-def _memory_columns(cases: Sequence[Mapping[str, Any]]) -> _Columns:
-    """None where no memory was measured."""
-    if all(taken_mib(case["memory"]) is None for case in cases):
-        return {}
-    return {
+def _memory(cases: Sequence[Mapping[str, Any]]) -> tuple[_Columns, str]:
+    """Columns and legend; none where no memory was measured."""
+    keys = {key for case in cases for key in case["memory"]}
+    legend = ""
+    if "gpu_peak_mib" in keys:
+        legend = "MiB: of the GPU's memory at most, weights included."
+    elif "process_peak_mib" in keys:
+        legend = (
+            "MiB: what a process of its own takes at most beyond its imports, weights included."
+        )
+    columns: _Columns = {
         "MiB": lambda c: _number(taken_mib(c["memory"])),
         "MiB / floor": lambda c: _number(c["memory_vs_floor"]),
     }
-
-
-def _memory_legend(cases: Sequence[Mapping[str, Any]]) -> str:
-    if any("gpu_peak_mib" in case["memory"] for case in cases):
-        return "MiB: of the GPU's memory at most, weights included."
-    if any("process_peak_mib" in case["memory"] for case in cases):
-        return "MiB: what a process of its own takes at most beyond its imports, weights included."
-    return ""
-
-
-def _no_memory(cases: Sequence[Mapping[str, Any]]) -> list[str | Table]:
-    failed = [(c["memory"]["process_failed"], c) for c in cases if "process_failed" in c["memory"]]
-    return [_by_reason("Memory not measured:", failed)] if failed else []
+    measured = any(taken_mib(case["memory"]) is not None for case in cases)
+    return columns if measured else {}, legend
 
 
 def _ratio(value: Mapping[str, Any] | None) -> str:
@@ -344,7 +349,7 @@ def _number(value: float | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f} %"
+    return "-" if share is None else f"{round(100 * share)} %"
 
 
 def _filled(text: str) -> str:

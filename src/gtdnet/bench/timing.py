@@ -243,16 +243,6 @@ def rounded(value: float | None, digits: int = 4) -> float | None:
     return None if value is None else float(f"{value:.{digits}g}")
 
 
-def check_budget(seconds: float, tolerance: float) -> None:
-    """Raise InputError unless these can be a budget of seconds and a width of intervals."""
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise InputError(f"seconds must be positive, got {seconds}")
-    if not 0 <= tolerance < 1:
-        raise InputError(
-            f"tolerance must be from 0 (measure for all of --seconds) to below 1, got {tolerance}"
-        )
-
-
 # ------------------------------------------------------------------------------ what is told
 
 
@@ -277,11 +267,6 @@ def times(rounds: Rounds[K], case: K, clips: int) -> dict[str, Any]:
     }
 
 
-def median_seconds(rounds: Rounds[K], case: K, clock: str) -> float:
-    """Per call: the median over rounds."""
-    return statistics.median(turns[case].seconds(clock) for turns in rounds)
-
-
 def compared(rounds: Rounds[K], case: K, base: K, clock: str) -> dict[str, Any] | None:
     """:func:`ratio`, JSON-ready; None where one of the two was not timed."""
     if case not in rounds[0] or base not in rounds[0]:
@@ -293,10 +278,3 @@ def compared(rounds: Rounds[K], case: K, base: K, clock: str) -> dict[str, Any] 
         "high": rounded(found.high),
         "clock": clock,
     }
-
-
-def waited(rounds: Rounds[K], cases: Iterable[K]) -> float | None:
-    """Share of their wall time that calls of these single-threaded cases did not compute."""
-    turns = [turns[case] for case in cases for turns in rounds]
-    wall = sum(sum(turn.wall) for turn in turns)
-    return 1 - sum(turn.cpu * len(turn.wall) for turn in turns) / wall if wall else None

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from gtdnet.bench.cases import Case, Run, asked, gpu_bytes, ready, run_bench
-from gtdnet.bench.memory import alone, resident_mib
+from gtdnet.bench.cases import Case, Made, asked, measure
 from gtdnet.bench.options import Choice, MeasureOptions, words
+from gtdnet.bench.profile import by_pytorch
+from gtdnet.bench.result import save
 from gtdnet.data.dataset import Batch
 from gtdnet.device import autocast, resolve_device, resolve_precision, to_channels_last
 from gtdnet.nn import fast_path
@@ -67,6 +68,30 @@ class TrainCase(Case):
     def base(self) -> TrainCase:
         """The same network in fp32 and NCHW."""
         return replace(self, setting=BASE)
+
+    def make(self, device: torch.device, profiled: bool) -> Made[TrainCase]:
+        torch.set_num_threads(self.threads)
+        options = {k: list(v) if isinstance(v, tuple) else v for k, v in self.network.options}
+        config = TrainConfig(
+            data="random",
+            model=self.network.name,
+            model_options=options,
+            batch_size=self.batch_size,
+            num_segments=self.num_segments,
+            short_side=self.crop_size,
+            crop_size=self.crop_size,
+            device=str(device),
+            **SETTINGS[self.setting],
+        )
+        step = TrainStep(config, self.network.num_classes, fast=self.setting != "plain")
+        return Made(self, step, by_pytorch(step, device) if profiled else None)
+
+    def activations(self) -> int:
+        return self.network.cost(self.num_segments, self.crop_size).training_bytes
+
+    @property
+    def compiled(self) -> bool:
+        return "compile" in SETTINGS[self.setting]
 
 
 class TrainStep:
@@ -168,48 +193,16 @@ def bench_train(
         ValueError: an option out of range, or none of the cases can be run here.
     """
 
-    def make(case: TrainCase, _: object, device: torch.device) -> tuple[TrainCase, Run]:
-        before = gpu_bytes(device)
-        step = _step(case, device)
-        cost = case.network.cost(case.num_segments, case.crop_size)
-        counted = cost.training_bytes * case.batch_size
-        return case, ready(step, counted, case.threads, device, before, options.profile)
-
     ratios = {
         "vs_floor": lambda case: (case, case.floor()),
         "vs_fp32_nchw": lambda case: (case.base(), case),
     }
-    bench = run_bench(options, plan(options), make, _memory, ratios, deadline)
-    settings = {case.setting: _described(case.setting, bench.device) for case in bench.made}
-    return bench.result("train", title, "gtdnet bench train", about={"settings": settings})
-
-
-def _memory(case: TrainCase) -> dict[str, int] | None:
-    """Resident memory on the CPU; None for what compiling leaves in the process with the rest."""
-    if SETTINGS[case.setting].get("compile"):
-        return None
-    return alone(f"{__name__}:case_memory", {"case": case.to_json()})
-
-
-def case_memory(case: Mapping[str, Any]) -> dict[str, int]:
-    """Memory of this process with the step of a case, on the CPU."""
-    return resident_mib(lambda: _step(TrainCase.from_json(case), torch.device("cpu")))
-
-
-def _step(case: TrainCase, device: torch.device) -> TrainStep:
-    torch.set_num_threads(case.threads)
-    config = TrainConfig(
-        data="random",
-        model=case.network.name,
-        model_options={k: list(v) if isinstance(v, tuple) else v for k, v in case.network.options},
-        batch_size=case.batch_size,
-        num_segments=case.num_segments,
-        short_side=case.crop_size,
-        crop_size=case.crop_size,
-        device=str(device),
-        **SETTINGS[case.setting],
-    )
-    return TrainStep(config, case.network.num_classes, fast=case.setting != "plain")
+    program, planned = "gtdnet bench train", plan(options)
+    result, cases = measure("train", title, program, options, planned, ratios, deadline)
+    device = resolve_device(options.device)
+    result["settings"] = {case.setting: _described(case.setting, device) for case in cases}
+    save(result, options.output)
+    return result
 
 
 def _described(setting: str, device: torch.device) -> str:

@@ -73,6 +73,7 @@ def build_engine(
     precision: str = "auto",
     threads: int | None = None,
     calibration: Tensor | None = None,
+    profiled: bool = False,
 ) -> Engine:
     """Make an engine of a model.
 
@@ -87,6 +88,8 @@ def build_engine(
             the number of the whole process.
         calibration: for int8 (OpenVINO alone), clips uint8 [M, T*f, 3, H, W] from which the ranges
             of all values are taken. :func:`gtdnet.export.export` also checks the accuracy.
+        profiled: of onnx and openvino, which are a little slower then: their ``nodes`` tells what
+            each call took, node by node.
 
     Raises:
         ValueError: an unknown engine, or one that cannot be used here; a device or precision that
@@ -104,12 +107,14 @@ def build_engine(
         graph = to_openvino(model, spec)
         if choice.precision == "int8" and calibration is not None:
             graph = quantise(graph, calibration)
-        return OpenVinoEngine(graph, choice.precision, threads or torch.get_num_threads())
+        threads = threads or torch.get_num_threads()
+        return OpenVinoEngine(graph, choice.precision, threads, profiled=profiled)
     if choice.name == "onnx":
         from gtdnet.infer.onnx_engine import OnnxEngine, to_onnx
 
         content = to_onnx(model, spec)
-        return OnnxEngine(content, choice.device, threads or torch.get_num_threads())
+        threads = threads or torch.get_num_threads()
+        return OnnxEngine(content, choice.device, threads, profiled=profiled)
     if threads is not None:
         torch.set_num_threads(threads)
     make = CompiledEngine if choice.name == "compile" else TorchEngine

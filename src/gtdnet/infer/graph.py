@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,22 @@ INPUT, OUTPUT = "clips", "logits"
 
 TRACED = 2
 """Clips of the batch that a graph is made with: not 1, which tracing takes for a constant."""
+
+
+class Node(NamedTuple):
+    """One operation of a call, as what runs it timed it.
+
+    Attributes:
+        name: its own.
+        kind: what it does, in the runtime's words.
+        calls: how often it ran in the call.
+        seconds: of all these together.
+    """
+
+    name: str
+    kind: str
+    calls: float
+    seconds: float
 
 
 def example_clips(spec: ClipSpec, n: int = TRACED) -> Tensor:

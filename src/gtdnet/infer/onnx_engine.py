@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.infer.exported import ExportedFile, check_graph
-from gtdnet.infer.graph import INPUT, OUTPUT, check_installed, to_program
+from gtdnet.infer.graph import INPUT, OUTPUT, Node, check_installed, to_program
 from gtdnet.models.deploy import FromFrames, deployable
 from gtdnet.models.model_file import METADATA_KEY
 
@@ -83,11 +85,14 @@ class OnnxEngine:
         model: the file's content.
         device: the CPU, or a CUDA device where ONNX Runtime has it.
         threads: of one operator; operators run one after the other.
+        profiled: note what each node takes; see :meth:`nodes`.
     """
 
     name, precision = "onnx", "fp32"
 
-    def __init__(self, model: bytes, device: torch.device, threads: int) -> None:
+    def __init__(
+        self, model: bytes, device: torch.device, threads: int, *, profiled: bool = False
+    ) -> None:
         check_installed("onnxruntime")
         import onnxruntime as ort
 
@@ -96,6 +101,11 @@ class OnnxEngine:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
+        self._notes: TemporaryDirectory[str] | None = None
+        if profiled:
+            self._notes = TemporaryDirectory(prefix="gtdnet-")
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(self._notes.name, "profile"))
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.type == "cuda":
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
@@ -122,6 +132,27 @@ class OnnxEngine:
         frames = np.ascontiguousarray(clips.cpu().numpy())
         (logits,) = self._session.run([OUTPUT], {INPUT: frames})
         return torch.from_numpy(np.asarray(logits)).to(self.device)
+
+    def nodes(self) -> list[list[Node]]:
+        """Of each call so far, what the nodes took; can be asked once, of one made ``profiled``."""
+        if self._notes is None:
+            return []
+        with self._notes:
+            events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
+        self._notes = None
+        calls: list[list[Node]] = [[]]
+        for event in events:  # those of a call come before its own
+            name, seconds = event["name"], event["dur"] / 1e6
+            if name == "model_run":
+                calls.append([])
+            elif name.endswith(_NODE):
+                kind = event["args"]["op_name"]
+                calls[-1].append(Node(name.removesuffix(_NODE), kind, 1, seconds))
+        return calls[:-1]
+
+
+_NODE = "_kernel_time"
+"""What ONNX Runtime's profile adds to the name of a node."""
 
 
 def _shape(axes: list[int | str | None]) -> list[int | None]:

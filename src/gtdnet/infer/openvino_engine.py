@@ -21,7 +21,7 @@ from gtdnet.device import resolve_precision
 from gtdnet.errors import InputError
 from gtdnet.files import sha256
 from gtdnet.infer.exported import ExportedFile, check_graph
-from gtdnet.infer.graph import INPUT, OUTPUT, check_installed, example_clips
+from gtdnet.infer.graph import INPUT, OUTPUT, Node, check_installed, example_clips
 from gtdnet.models.deploy import FromFrames, deployable
 from gtdnet.models.model_file import METADATA_KEY
 
@@ -107,6 +107,7 @@ class OpenVinoEngine:
             is computed in bf16 where the processor has it, else in fp32.
         threads: of one clip.
         batched: give the graph all clips at once after all, as others than gtdnet may run it.
+        profiled: count what each node takes; see :meth:`nodes`.
     """
 
     name = "openvino"
@@ -132,7 +133,13 @@ class OpenVinoEngine:
             ) from error
 
     def __init__(
-        self, graph: ov.Model, precision: str, threads: int, *, batched: bool = False
+        self,
+        graph: ov.Model,
+        precision: str,
+        threads: int,
+        *,
+        batched: bool = False,
+        profiled: bool = False,
     ) -> None:
         self.device = torch.device("cpu")
         self.precision = precision
@@ -152,6 +159,7 @@ class OpenVinoEngine:
                     "INFERENCE_NUM_THREADS": threads,
                     # Two processes with a thread each would both be pinned to the first core.
                     "ENABLE_CPU_PINNING": False,
+                    "PERF_COUNT": profiled,
                 },
             )
         )
@@ -160,13 +168,43 @@ class OpenVinoEngine:
             used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
             self.precision = names.get(used, precision)
         self._request, self._lock = compiled.create_infer_request(), Lock()
+        self._counters = _Counters() if profiled else None
 
     def __call__(self, clips: Tensor) -> Tensor:
         frames = np.ascontiguousarray(clips.cpu().numpy())
         parts = [frames] if self._batched else np.split(frames, len(frames))
         with self._lock:  # a request holds one clip's answer at a time
             logits = [self._request.infer([part], share_inputs=True)[0] for part in parts]
+            if self._counters:
+                self._counters.read(self._request, len(parts))
         return torch.from_numpy(np.concatenate(logits))
+
+    def nodes(self) -> list[list[Node]]:
+        """Of each call so far, what the nodes took; empty unless made ``profiled``."""
+        return self._counters.calls if self._counters else []
+
+
+class _Counters:
+    """What each call took, of counters that give each node's mean over all inferences so far."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Node]] = []
+        self._inferences = 0
+        self._spent: list[float] = []  # seconds so far, by node
+
+    def read(self, request: ov.InferRequest, inferences: int) -> None:
+        """Take in one more call, which was this many inferences."""
+        self._inferences += inferences
+        infos = request.profiling_info
+        spent = [info.real_time.total_seconds() * self._inferences for info in infos]
+        before = self._spent or [0.0] * len(infos)
+        self.calls.append(
+            [
+                Node(i.node_name, f"{i.node_type} ({i.exec_type})", inferences, now - then)
+                for i, now, then in zip(infos, spent, before, strict=True)
+            ]
+        )
+        self._spent = spent
 
 
 _BIN_KEY = "gtdnet_bin_sha256"

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -26,11 +26,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from gtdnet.errors import InputError
+from gtdnet.models.watch import OperationWatch
 from gtdnet.models.zoo import create_model
 from gtdnet.nn import TemporalAdaptiveModule, TemporalConv1d
 
@@ -114,9 +113,11 @@ def measure(model: nn.Module, clip: Tensor) -> Complexity:
     """
     training = model.training
     weights = {_key(t) for t in (*model.parameters(), *model.buffers())}
-    live = _LiveStorage(clip, weights)
+    live = _LiveStorage(weights)
+    live.add([clip])
+    watch = OperationWatch(lambda taken, given: live.add(given))
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), _unseen_macs(model.eval()) as unseen, live, counter:
+    with torch.no_grad(), _unseen_macs(model.eval()) as unseen, watch, counter:
         model(clip)
     saved: dict[int, torch.UntypedStorage] = {}
 
@@ -140,40 +141,26 @@ def _key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-class _LiveStorage(TorchDispatchMode):
-    """Follows the bytes of the clip and of all that operations make, from making to end.
+class _LiveStorage:
+    """Follows the bytes of tensors from when they are added to their end.
 
     ``peak`` is the most there was at one time. Views of the weights are no memory of their own.
     """
 
-    def __init__(self, clip: Tensor, weights: Collection[int]) -> None:
-        super().__init__()
+    def __init__(self, weights: Collection[int]) -> None:
         self._weights = weights
         self._alive: dict[int, int] = {}  # bytes by key
         self._now = self.peak = 0
-        self._add(clip)
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self._add(leaf)
-        return out
-
-    def _add(self, tensor: Tensor) -> None:
-        key, storage = _key(tensor), tensor.untyped_storage()
-        if key in self._weights or key in self._alive:  # a view, or an operation in place
-            return
-        self._alive[key] = storage.nbytes()
-        self._now += storage.nbytes()
-        self.peak = max(self.peak, self._now)
-        weakref.finalize(storage, self._remove, key)
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            key, storage = _key(tensor), tensor.untyped_storage()
+            if key in self._weights or key in self._alive:  # a view, or an operation in place
+                continue
+            self._alive[key] = storage.nbytes()
+            self._now += storage.nbytes()
+            self.peak = max(self.peak, self._now)
+            weakref.finalize(storage, self._remove, key)
 
     def _remove(self, key: int) -> None:
         self._now -= self._alive.pop(key)

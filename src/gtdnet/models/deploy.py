@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.forms import one_pass, two_convs
+from gtdnet.models.watch import OperationWatch
 from gtdnet.nn.gtd import GlobalTemporalDifference
 from gtdnet.nn.insert import TemporalConv2d, temporal_convs
 
@@ -104,7 +103,7 @@ def _foldable_norms(model: VideoClassifier) -> list[tuple[str, str]]:
     if not any(isinstance(module, _NORMS) for module in model.modules()):
         return []
     shadow = copy.deepcopy(model).to("meta")
-    uses = _Uses()
+    uses: Counter[int] = Counter()  # how often operations take each tensor, by identity
     outputs: dict[int, _Output] = {}  # by identity; kept alive, so that no other tensor gets it
     inputs: dict[
         str, set[str | None]
@@ -115,7 +114,7 @@ def _foldable_norms(model: VideoClassifier) -> list[tuple[str, str]]:
             # A linear map's last axis is a norm's second one in [N, C] alone.
             if out.ndim == 2 or not isinstance(module, nn.Linear):
                 outputs[id(out)] = _Output(out, name)
-                uses.count[id(out)] = 0
+                uses[id(out)] = 0
 
         return hook
 
@@ -134,35 +133,16 @@ def _foldable_norms(model: VideoClassifier) -> list[tuple[str, str]]:
         elif isinstance(module, _NORMS) and module.running_mean is not None:
             module.register_forward_pre_hook(takes(name))
     frames = model.num_segments * model.frames_per_segment
-    with torch.no_grad(), uses:
+    with torch.no_grad(), OperationWatch(lambda taken, given: uses.update(map(id, taken))):
         shadow(torch.empty(1, frames, 3, 224, 224, device="meta"))
     pairs = []
     for norm, layers in inputs.items():
         (layer, *others) = layers
         of_layer = [o for o in outputs.values() if o.layer == layer]
-        used_alone = all(o.norm == norm and uses.count[id(o.tensor)] == 1 for o in of_layer)
+        used_alone = all(o.norm == norm and uses[id(o.tensor)] == 1 for o in of_layer)
         if layer is not None and not others and used_alone:
             pairs.append((layer, norm))
     return pairs
-
-
-class _Uses(TorchDispatchMode):
-    """Counts how often operations take each tensor, by identity."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count: Counter[int] = Counter()
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        taken: Iterable[Any] = tree_leaves((args, kwargs))
-        self.count.update(id(leaf) for leaf in taken if isinstance(leaf, Tensor))
-        return func(*args, **(kwargs or {}))
 
 
 def _fold(layer: nn.Module, norm: nn.Module) -> None:
