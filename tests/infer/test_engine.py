@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -165,6 +167,31 @@ def test_openvinos_answer_does_not_depend_on_the_batch(tiny_model: TinyModel) ->
 
 
 @needs_openvino
+@needs_openvino
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs Unix's signals")
+def test_signals_reach_a_process_that_had_several_openvino_engines() -> None:
+    """As Ctrl-C does: the process must not end by it."""
+    code = """
+import signal
+from torch import nn
+from gtdnet.data.spec import ClipSpec
+from gtdnet.infer.engine import build_engine
+
+class Model(nn.Module):
+    def forward(self, clips):
+        return clips.mean(dim=(1, 3, 4))
+
+spec = ClipSpec(tuple("abc"), num_segments=4, short_side=32, crop_size=32)
+engines = [build_engine(Model(), spec, "openvino", device="cpu") for _ in range(2)]
+while engines:
+    engines.pop(0)
+signal.signal(signal.SIGUSR1, lambda *_: print("reached"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "reached\n")
+
+
 @pytest.mark.skipif(find_spec("nncf") is None, reason="the extra 'export' is not installed")
 def test_int8_of_calibration_clips(tiny_model: TinyModel) -> None:
     model = tiny_model("gtdnet_resnet18", shallow=True)

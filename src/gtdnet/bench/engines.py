@@ -176,6 +176,6 @@ def load_runtime(engine: str) -> None:
     if engine == "onnx":
         import onnxruntime  # noqa: F401
     else:
-        from gtdnet.infer.openvino_engine import _openvino
+        from gtdnet.infer.openvino_engine import openvino_core
 
-        _openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")  # loads its part for CPUs
+        openvino_core().get_property("CPU", "FULL_DEVICE_NAME")  # loads its part for CPUs

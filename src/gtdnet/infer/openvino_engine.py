@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -147,21 +148,17 @@ class OpenVinoEngine:
         if not batched:
             graph.reshape([1, *_shape(graph.input(0))[1:]])
         inner = resolve_precision("auto", self.device) if precision == "int8" else precision
-        compiled = (
-            _openvino()
-            .Core()
-            .compile_model(
-                graph,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": _TYPES[inner],
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": threads,
-                    # Two processes with a thread each would both be pinned to the first core.
-                    "ENABLE_CPU_PINNING": False,
-                    "PERF_COUNT": profiled,
-                },
-            )
+        compiled = openvino_core().compile_model(
+            graph,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _TYPES[inner],
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads,
+                # Two processes with a thread each would both be pinned to the first core.
+                "ENABLE_CPU_PINNING": False,
+                "PERF_COUNT": profiled,
+            },
         )
         if precision != "int8":  # a processor without bf16 computes in fp32
             names = {name: ours for ours, name in _TYPES.items()}
@@ -212,6 +209,16 @@ _TYPES = {"fp32": "f32", "bf16": "bf16"}
 _NOT_INT8 = ["Add", "AvgPool", "MatMul", "Multiply", "ReduceMean", "Sigmoid"]
 
 
+@cache
+def openvino_core() -> ov.Core:
+    """The one of this process.
+
+    Each brings a stack for signal handlers of its own, and puts the one before it back when it
+    goes. If that one has gone already, the next signal (as Ctrl-C) ends the process.
+    """
+    return _openvino().Core()
+
+
 def _openvino() -> Any:
     """The package. Importing it, too, is reported."""
     check_installed("openvino")
@@ -221,12 +228,12 @@ def _openvino() -> Any:
 
 
 def _read(path: Path) -> ov.Model:
-    ov = _openvino()
+    core = openvino_core()
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; an OpenVINO model is two, .xml and .bin")
     try:
-        graph = ov.Core().read_model(path, weights)
+        graph = core.read_model(path, weights)
     except RuntimeError as error:
         raise InputError(
             f"{path}: is no OpenVINO model, or a damaged one, or {weights.name} is of another "
