@@ -17,14 +17,16 @@ _USERS_OWN = (
     "MALLOC_MMAP_THRESHOLD_",
     "MALLOC_TRIM_THRESHOLD_",
 )
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_LARGEST = 32 * 2**20  # bytes; the highest threshold that glibc takes
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, and take it again.
+    """Let this process keep blocks of up to 32 MiB that it frees, and take them again.
 
     The command gtdnet does so for itself; programs that use the package may. It holds for the whole
-    process and what it forks, until it ends.
+    process and what it forks, until it ends. Larger blocks still come and go, lest memory fall to
+    pieces (docs/performance.md has the settings for those who have enough of it).
 
     Returns:
         Whether it does now: not where the C library is another, or where the environment has
@@ -33,4 +35,4 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _USERS_OWN):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))

@@ -14,17 +14,20 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gtdnet.allocator import keep_freed_memory
+
 T = TypeVar("T")
 
 
 def alone(function: Callable[..., T], *arguments: Any) -> T:
     """What a function of a module returns, or raises, in a new process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn"), _silence) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), _prepare) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def _silence() -> None:
-    """What libraries say there is not for this terminal."""
+def _prepare() -> None:
+    """As the command does it; and what libraries say there is not for this terminal."""
+    keep_freed_memory()
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
