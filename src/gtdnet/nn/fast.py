@@ -128,7 +128,7 @@ def _unshift_scaled(
     """The adjoint of :func:`shift_scaled` in x: shift back what was multiplied by ``gain``.
 
     Args:
-        plus: [N*T, C], added everywhere in the same pass; with ``gain`` alone.
+        plus: [N*T, C], added everywhere in the same pass; only together with ``gain``.
     """
     added = None if plus is None else _over(plus, y)
     if not fold:
