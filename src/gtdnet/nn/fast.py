@@ -100,26 +100,7 @@ def shift_scaled(x: Tensor, gain: Tensor | None, num_segments: int, fold: int) -
         x: the first ``fold`` channels of frame t come from t+1, the next ``fold`` from t-1.
         gain: [N*T, C], or None for 1.
     """
-    if not fold:
-        return x if gain is None else x * _over(gain, x)
-    out = torch.empty_like(x)
-    source, target = (m.unflatten(0, (-1, num_segments)) for m in (x, out))
-    gains = None if gain is None else _over(gain, x).unflatten(0, (-1, num_segments))
-    ahead, behind, still = slice(fold), slice(fold, 2 * fold), slice(2 * fold, None)
-    later, earlier, all_frames = slice(1, None), slice(None, -1), slice(None)
-    for channels, to, come_from in (
-        (ahead, earlier, later),
-        (behind, later, earlier),
-        (still, all_frames, all_frames),
-    ):
-        part, place = source[:, come_from, channels], target[:, to, channels]
-        if gains is None:
-            place.copy_(part)
-        else:
-            torch.mul(part, gains[:, to, channels], out=place)
-    target[:, -1, ahead].zero_()
-    target[:, 0, behind].zero_()
-    return out
+    return _one_pass(x, gain, None, num_segments, fold, back=False)
 
 
 def _unshift_scaled(
@@ -130,33 +111,43 @@ def _unshift_scaled(
     Args:
         plus: [N*T, C], added everywhere in the same pass; only together with ``gain``.
     """
-    added = None if plus is None else _over(plus, y)
+    return _one_pass(y, gain, plus, num_segments, fold, back=True)
+
+
+def _one_pass(
+    x: Tensor, gain: Tensor | None, plus: Tensor | None, num_segments: int, fold: int, back: bool
+) -> Tensor:
+    """gain * shift(x), or ``back``: the inverse shift of gain * x, where it ends plus ``plus``."""
     if not fold:
         if gain is None:
-            return y
-        by = _over(gain, y)
-        return y * by if added is None else torch.addcmul(added, y, by)
-    out = torch.empty_like(y)
-    source, target = (m.unflatten(0, (-1, num_segments)) for m in (y, out))
+            return x
+        return (
+            x * _over(gain, x) if plus is None else torch.addcmul(_over(plus, x), x, _over(gain, x))
+        )
+    out = torch.empty_like(x)
+    source, target = (m.unflatten(0, (-1, num_segments)) for m in (x, out))
     gains, sums = (
-        None if m is None else _over(m, y).unflatten(0, (-1, num_segments)) for m in (gain, plus)
+        None if m is None else _over(m, x).unflatten(0, (-1, num_segments)) for m in (gain, plus)
     )
     ahead, behind, still = slice(fold), slice(fold, 2 * fold), slice(2 * fold, None)
-    later, earlier, all_frames = slice(1, None), slice(None, -1), slice(None)
+    all_but_first, all_but_last, every = slice(1, None), slice(None, -1), slice(None)
+    if back:  # what came from the next frame goes there again
+        ahead, behind = behind, ahead
     for channels, to, come_from in (
-        (ahead, later, earlier),
-        (behind, earlier, later),
-        (still, all_frames, all_frames),
+        (ahead, all_but_last, all_but_first),
+        (behind, all_but_first, all_but_last),
+        (still, every, every),
     ):
         part, place = source[:, come_from, channels], target[:, to, channels]
         if gains is None:
             place.copy_(part)
-        elif sums is None:
-            torch.mul(part, gains[:, come_from, channels], out=place)
+            continue
+        by = gains[:, come_from if back else to, channels]
+        if sums is None:
+            torch.mul(part, by, out=place)
         else:
-            by, more = gains[:, come_from, channels], sums[:, to, channels]
-            torch.addcmul(more, part, by, out=place)
-    for frame, channels in ((0, ahead), (-1, behind)):
+            torch.addcmul(sums[:, to, channels], part, by, out=place)
+    for frame, channels in ((-1, ahead), (0, behind)):  # nothing comes from beyond the clip
         target[:, frame, channels] = 0 if sums is None else sums[:, frame, channels]
     return out
 
