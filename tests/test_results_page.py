@@ -154,3 +154,11 @@ def test_files_that_cannot_be_shown(
 def write(folder: Path, name: str, **values: Any) -> None:
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+
+def test_of_profiles_the_comparison_with_the_floor(results: ModuleType) -> None:
+    told = results.section(ROOT / "benchmarks" / "results" / "speed_engines.yaml")
+    assert "gtdnet_resnet50, openvino, bf16, batch 1, minus its floor, by kind of operation" in told
+    assert "| Slice (ref_bf16) | 5.48 | 0 | 5.48 | 32 % |" in told
+    assert "Operators of" not in told
+    assert "tsn_resnet50, openvino, bf16, batch 1, by kind" not in told

@@ -2,7 +2,7 @@
 
 By default glibc gives large blocks back to the system as soon as they are freed. A network frees
 and takes such blocks in every layer, and the system clears each of their pages anew when it is
-first touched: docs/performance.md says what that costs.
+first touched (docs/performance.md).
 """
 
 from __future__ import annotations

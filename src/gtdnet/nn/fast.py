@@ -9,9 +9,9 @@ for the backward pass. None of the arithmetic needs it:
 - shift and enhancement are one pass into one buffer: out_t[c] = x_{t'}[c] * (1 + s_t[c]), where
   t' is t + 1, t - 1 or t by channel;
 - the buffer follows from x and s_t, so that training keeps neither it nor the shifted features;
-- backward, the gradient of s_t is made of the convolution's weight gradient frame by frame where
-  that is smaller than the features, and the pooled vectors' gradient is added in the pass that
-  shifts back: no product of two feature maps, and no map of equal values, is ever formed.
+- backward, where the convolution's weight gradient frame by frame is about as small as the
+  features, the gradient of s_t is made of it, not of a product of two feature maps; and the pooled
+  vectors' gradient is added in the pass that shifts back, not as a map of equal values.
 
 The results are those of the plain form up to rounding (tests/nn/test_fast.py), and
 :func:`fast_path` switches between them.
@@ -79,16 +79,12 @@ def fast_forward(conv: TemporalConv2d, x: Tensor) -> Tensor | None:
         x, weight = x.to(dtype), weight.to(dtype)
     bias = None if conv.bias is None else conv.bias.to(x.dtype)
     with torch.autocast(x.device.type, enabled=False):
-        if not torch.is_grad_enabled():
-            gain = None
-            if gtd is not None:
-                u = shift_scaled(_pooled(x), None, num_segments, fold)
-                gain = (1 + gtd.gate_of_pooled(u)).to(x.dtype)
-            return conv._conv_forward(shift_scaled(x, gain, num_segments, fold), weight, bias)
         gain, exchange = None, _Exchange()
         if gtd is not None:
             u = _ShiftedPool.apply(x, exchange, num_segments, fold)
             gain = (1 + gtd.gate_of_pooled(u)).to(x.dtype)
+        if not torch.is_grad_enabled():
+            return conv._conv_forward(shift_scaled(x, gain, num_segments, fold), weight, bias)
         y = _ShiftedConv.apply(x, gain, weight, exchange, conv, num_segments, fold)
         return y if bias is None else y + bias[:, None, None]
 
@@ -121,9 +117,8 @@ def _one_pass(
     if not fold:
         if gain is None:
             return x
-        return (
-            x * _over(gain, x) if plus is None else torch.addcmul(_over(plus, x), x, _over(gain, x))
-        )
+        by = _over(gain, x)
+        return x * by if plus is None else torch.addcmul(_over(plus, x), x, by)
     out = torch.empty_like(x)
     source, target = (m.unflatten(0, (-1, num_segments)) for m in (x, out))
     gains, sums = (
