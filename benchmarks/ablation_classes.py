@@ -26,7 +26,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from gtdnet.data.annotations import read_annotations
+from gtdnet.data.formats import read_annotations
 from gtdnet.data.synthetic import class_groups
 from gtdnet.evaluate.results import Evaluation
 from gtdnet.evaluate.run import evaluate_model

@@ -28,7 +28,7 @@ from gtdnet.bench.result import envelope, save
 from gtdnet.bench.train import TrainBenchOptions, bench_train
 from gtdnet.device import resolve_device
 from gtdnet.errors import InputError
-from gtdnet.progress import say
+from gtdnet.text import say
 
 RESULTS = Path(__file__).parent / "results" / "gpu.yaml"
 QUICK_MINUTES = 9.0

@@ -28,15 +28,16 @@ import torch
 import yaml
 
 import gtdnet
-from gtdnet.bench.machine import describe_machine, versions
-from gtdnet.data.annotations import VideoRecord, list_splits, read_annotations
 from gtdnet.data.decode import iter_frames
-from gtdnet.data.pack import PackOptions, pack
+from gtdnet.data.formats import VideoRecord, list_splits, read_annotations
+from gtdnet.data.pack.write import PackOptions, pack
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import resize_short_side
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
-from gtdnet.progress import say
+from gtdnet.measure.machine import describe_machine
+from gtdnet.measure.provenance import versions
+from gtdnet.text import say
 
 RESULTS = Path(__file__).parent / "results" / "pack_quality.yaml"
 Pairs = list[tuple[VideoRecord, VideoRecord]]

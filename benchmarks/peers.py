@@ -27,7 +27,7 @@ import yaml
 
 import gtdnet
 from gtdnet.models.complexity import complexity
-from gtdnet.models.convert import ConvertOptions, convert
+from gtdnet.weights.convert import ConvertOptions, convert
 
 RESULTS = Path(__file__).parent / "results" / "peers.yaml"
 NUM_CLASSES = 174  # Something-Something

@@ -30,7 +30,7 @@ import numpy as np
 
 from gtdnet.data.decode import iter_frames, probe
 from gtdnet.errors import InputError
-from gtdnet.progress import say
+from gtdnet.text import say
 
 VIDEOS = ("mmaction2__demo.mp4", "moviepy__chaplin.mp4", "torchcodec__nasa_13013.mp4")
 FPS, SECONDS, LINES, BITS_PER_SECOND = 12, 4, 240, 176_000

@@ -5,8 +5,9 @@ import re
 import pytest
 import torch
 
-from gtdnet.device import autocast, default_workers, resolve_device, resolve_precision
+from gtdnet.device import autocast, resolve_device, resolve_precision
 from gtdnet.errors import InputError
+from gtdnet.workers import default_workers
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import gtdnet
-from gtdnet.data.annotations import read_annotations
+from gtdnet.data.formats import read_annotations
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.models.model_file import save_model

@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from gtdnet.data.annotations import read_annotations
 from gtdnet.data.decode import probe, read_frames
+from gtdnet.data.formats import read_annotations
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -5,8 +5,8 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.hub import from_pretrained, push_to_hub
 from gtdnet.infer.recognizer import ClassScore, Recognizer, load
+from gtdnet.models.build import create_model, list_models
 from gtdnet.models.model_file import load_model, save_model
-from gtdnet.models.zoo import create_model, list_models
 
 __version__ = "0.1.0"
 __all__ = [

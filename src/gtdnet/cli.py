@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from gtdnet import __version__
-from gtdnet.allocator import keep_freed_memory
 from gtdnet.errors import InputError
+from gtdnet.workers import keep_freed_memory
 
 if TYPE_CHECKING:
     from gtdnet.models.complexity import Views
@@ -97,7 +97,7 @@ def _models_parser(parser: _Parser) -> None:
 def _models(args: Namespace) -> tuple[int, dict[str, Any], str]:
     import torch
 
-    from gtdnet.models.zoo import METHODS, create_model, list_models, model_options
+    from gtdnet.models.build import METHODS, create_model, list_models, model_options
 
     names = [name for name in list_models() if fnmatchcase(name, args.model)]
     if not names:
@@ -150,7 +150,7 @@ def _protocols(args: Namespace) -> list[Views]:
 def _complexity(rows: list[dict[str, Any]], protocols: Sequence[Views], args: Namespace) -> str:
     """The table of what the models cost; each row's numbers are added to the row."""
     from gtdnet.models.complexity import Views, complexity
-    from gtdnet.progress import progress_bar
+    from gtdnet.text import aligned, progress_bar
 
     with progress_bar("models", len(rows)) as advance:
         for row in rows:
@@ -186,11 +186,7 @@ def _complexity(rows: list[dict[str, Any]], protocols: Sequence[Views], args: Na
                     f"{cost['training_bytes'] / 2**20:.0f}",
                 ]
             )
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
-        for name, *cells in table
-    ]
+    lines = [aligned(table)]
     lines += [
         "",
         f"GMACs: billions of multiply-accumulates, of a view of {args.crop_size}x{args.crop_size} "
@@ -227,7 +223,7 @@ def _synth_parser(parser: _Parser) -> None:
 
 def _synth(args: Namespace) -> tuple[int, dict[str, Any], str]:
     from gtdnet.data.synthetic import write_dataset
-    from gtdnet.progress import progress_counter
+    from gtdnet.text import progress_counter
 
     with progress_counter("writing clips") as progress:
         summary = write_dataset(
@@ -276,7 +272,7 @@ def _check_parser(parser: _Parser) -> None:
 
 def _check(args: Namespace) -> tuple[int, dict[str, Any], str]:
     from gtdnet.data.check import check_dataset, format_report
-    from gtdnet.progress import progress_counter
+    from gtdnet.text import progress_counter
 
     with progress_counter("decoding clips") as progress:
         report = check_dataset(
@@ -295,7 +291,7 @@ def _check(args: Namespace) -> tuple[int, dict[str, Any], str]:
 
 
 def _pack_parser(parser: _Parser) -> None:
-    from gtdnet.data.pack import PackOptions
+    from gtdnet.data.pack.write import PackOptions
 
     parser.add_argument("data", help="dataset folder, list file or manifest of gtdnet check")
     parser.add_argument("output", help="folder to write; new, empty or an interrupted run's")
@@ -303,8 +299,8 @@ def _pack_parser(parser: _Parser) -> None:
 
 
 def _pack(args: Namespace) -> tuple[int, dict[str, Any], str]:
-    from gtdnet.data.pack import PackOptions, pack, summary
-    from gtdnet.progress import progress_counter
+    from gtdnet.data.pack.write import PackOptions, pack, summary
+    from gtdnet.text import progress_counter
 
     with progress_counter("packing clips") as progress:
         result = pack(_options(PackOptions, args), progress)
@@ -365,14 +361,14 @@ def _train(args: Namespace) -> tuple[int, dict[str, Any] | None, str]:
 
 
 def _ablate_parser(parser: _Parser) -> None:
-    from gtdnet.train.ablate import AblateOptions
+    from gtdnet.ablate.run import AblateOptions
 
     parser.add_argument("grid", help="YAML file with base, variants and seeds")
     parser.add_class_arguments(AblateOptions, None, skip={"grid"})
 
 
 def _ablate(args: Namespace) -> tuple[int, dict[str, Any], str]:
-    from gtdnet.train.ablate import AblateOptions, ablate, table
+    from gtdnet.ablate.run import AblateOptions, ablate, table
 
     result = ablate(_options(AblateOptions, args))
     failed = any(run["status"] == "failed" for run in result["runs"])
@@ -478,8 +474,8 @@ def _report_parser(parser: _Parser) -> None:
 
 
 def _report(args: Namespace) -> tuple[int, dict[str, Any], str]:
-    from gtdnet.progress import progress_counter
     from gtdnet.report.report import ReportOptions, report, summary
+    from gtdnet.text import progress_counter
 
     with progress_counter("reading frames") as progress:
         result = report(_options(ReportOptions, args), progress)
@@ -490,7 +486,7 @@ def _report(args: Namespace) -> tuple[int, dict[str, Any], str]:
 
 
 def _show_parser(parser: _Parser) -> None:
-    from gtdnet.report.show import ShowOptions
+    from gtdnet.show.run import ShowOptions
 
     parser.add_argument("model", help="model file (*.safetensors), or hf://user/name")
     parser.add_argument("video", help="a video file or a folder of numbered pictures")
@@ -506,7 +502,7 @@ def _show_parser(parser: _Parser) -> None:
 
 def _show(args: Namespace) -> tuple[int, dict[str, Any], str]:
     from gtdnet.infer.render import percent
-    from gtdnet.report.show import ShowOptions, show
+    from gtdnet.show.run import ShowOptions, show
 
     args.class_name = args["class"]
     result = show(_options(ShowOptions, args))
@@ -562,14 +558,14 @@ def _push(args: Namespace) -> tuple[int, dict[str, Any], str]:
 
 
 def _convert_parser(parser: _Parser) -> None:
-    from gtdnet.models.convert import ConvertOptions
+    from gtdnet.weights.convert import ConvertOptions
 
     parser.add_argument("checkpoint", help="the file (.pth, .pth.tar, .safetensors, ...)")
     parser.add_class_arguments(ConvertOptions, None, skip={"checkpoint"})
 
 
 def _convert(args: Namespace) -> tuple[int, dict[str, Any], str]:
-    from gtdnet.models.convert import ConvertOptions, convert
+    from gtdnet.weights.convert import ConvertOptions, convert
 
     result = convert(_options(ConvertOptions, args))
     lines = [

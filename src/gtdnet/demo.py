@@ -9,14 +9,14 @@ from typing import Any
 
 from rich.console import Console
 
-from gtdnet.data.annotations import read_annotations
 from gtdnet.data.check import check_dataset
+from gtdnet.data.formats import read_annotations
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 from gtdnet.evaluate import evaluate_orders
 from gtdnet.infer import Recognizer
 from gtdnet.models.model_file import load_model
-from gtdnet.progress import progress_counter, say
+from gtdnet.text import progress_counter, say
 from gtdnet.train.config import TrainConfig, find_recipe
 from gtdnet.train.run import TrainResult, resume, train
 

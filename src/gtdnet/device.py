@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
 import torch
 from torch import nn
@@ -62,17 +61,6 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
         return contextlib.nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
     return torch.autocast(device.type, dtype)
-
-
-def num_cores() -> int:
-    """Cores that this process may use, as a container or a scheduler allows."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def default_workers(device: torch.device, devices: int = 1) -> int:
-    """Decoding processes for each of several devices: one per core up to 8, half on the CPU."""
-    return max(1, min(8, num_cores() // devices // (2 if device.type == "cpu" else 1)))
 
 
 def to_channels_last(model: nn.Module) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +45,46 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success ``path`` holds its files, else it goes.
+
+    A new ``path`` is that folder with another name. One that is there (empty: a mount, or where
+    somebody works) stays what it is and gets the files.
+
+    Raises:
+        ValueError: ``path`` is a file, or a folder that holds files, or it cannot be made.
+    """
+    final = Path(path).resolve()
+    check_free(Path(path))
+    is_there = final.is_dir()
+    temporary = (final if is_there else final.parent) / f".{final.name}-{secrets.token_hex(4)}"
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be made ({error.strerror}); choose another folder"
+        ) from error
+    try:
+        yield temporary
+        check_free(final, temporary)
+        if is_there:
+            for file in list(temporary.iterdir()):
+                file.replace(final / file.name)
+        else:
+            temporary.replace(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(folder: Path, *ours: Path) -> None:
+    """Raise InputError unless a folder is new, or holds nothing but ``ours``."""
+    if folder.is_dir() and any(path not in ours for path in folder.iterdir()):
+        raise InputError(f"{folder}: holds files already; choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file already; choose another folder")
 
 
 def write_text(path: str | Path, text: str) -> None:

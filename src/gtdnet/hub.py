@@ -21,9 +21,9 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, sha256, write_text
 from gtdnet.infer.recognizer import Recognizer, load
+from gtdnet.models.build import METHODS
 from gtdnet.models.model_file import METADATA_KEY, load_model
-from gtdnet.models.pretrained import hub_errors
-from gtdnet.models.zoo import METHODS
+from gtdnet.weights.find import hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

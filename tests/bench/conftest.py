@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from gtdnet.bench import cases, data, models, timing
+from gtdnet.bench import cases, data, models
+from gtdnet.measure import timing
 
 
 @pytest.fixture(autouse=True)

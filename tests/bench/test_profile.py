@@ -14,8 +14,8 @@ from gtdnet.bench.models import ModelBenchOptions, bench_models
 from gtdnet.bench.profile import _kind, by_pytorch, kinds, operators, quiet_mean
 from gtdnet.bench.result import text
 from gtdnet.data.spec import ClipSpec
-from gtdnet.infer.engine import build_engine
-from gtdnet.infer.graph import Node, example_clips
+from gtdnet.engines.graph import Node, example_clips
+from gtdnet.engines.open import build_engine
 from gtdnet.models import create_model
 
 CPU = torch.device("cpu")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from gtdnet.data import check
-from gtdnet.data.annotations import read_annotations
 from gtdnet.data.check import CheckReport, check_dataset, format_report, inspect_clip
+from gtdnet.data.formats import read_annotations
 from gtdnet.errors import InputError
 
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from gtdnet.data.annotations import VideoRecord, read_annotations
 from gtdnet.data.dataset import (
     Augmentation,
     Batch,
@@ -28,6 +27,7 @@ from gtdnet.data.dataset import (
     sample_rng,
 )
 from gtdnet.data.decode import read_frames
+from gtdnet.data.formats import VideoRecord, read_annotations
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.sharing import SharedCollate
 from gtdnet.data.spec import ClipSpec

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gtdnet.data.annotations import read_annotations
+from gtdnet.data.formats import read_annotations
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate, evaluate_model, evaluate_orders

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from gtdnet.data.annotations import read_annotations
+from gtdnet.data.formats import read_annotations
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate, evaluate_model
 from gtdnet.evaluate import run as module

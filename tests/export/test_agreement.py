@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gtdnet.data.annotations import VideoRecord
+from gtdnet.data.formats import VideoRecord
 from gtdnet.evaluate import Evaluation
 from gtdnet.export.agreement import BATCHES, Agreement, compare, in_batches
 from gtdnet.export.clips import at_least, balanced, spaced

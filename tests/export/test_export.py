@@ -24,15 +24,15 @@ import gtdnet
 from gtdnet.cli import main
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
+from gtdnet.engines import deploy, graph
+from gtdnet.engines import exported as exported_module
+from gtdnet.engines.exported import ExportedFile, open_model
+from gtdnet.engines.graph import example_clips
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate
 from gtdnet.export import ExportFailed, ExportOptions, export, run
 from gtdnet.export.agreement import Agreement
-from gtdnet.infer import exported as exported_module
-from gtdnet.infer import graph
-from gtdnet.infer.exported import ExportedFile, open_model
-from gtdnet.infer.graph import example_clips
-from gtdnet.models import VideoClassifier, deploy, save_model
+from gtdnet.models import VideoClassifier, save_model
 from gtdnet.nn import TemporalConv2d
 
 if not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"))):
@@ -188,8 +188,8 @@ def test_nobody_is_told(exported: Path, model_path: Path, tmp_path: Path) -> Non
     """OpenVINO and NNCF make a folder "intel" at home for what they report."""
     program = f"""if True:
         import gtdnet
-        from gtdnet.infer.graph import example_clips
-        from gtdnet.infer.openvino_engine import quantise, to_openvino
+        from gtdnet.engines.graph import example_clips
+        from gtdnet.engines.openvino import quantise, to_openvino
 
         gtdnet.load({str(exported / "model.xml")!r})
         file = gtdnet.load_model({str(model_path)!r})
@@ -326,7 +326,7 @@ def test_a_loss_of_accuracy_is_refused_unless_forced(
         "top1_lost_interval": [0.001, 0.011], "clips": 1000, "failed_clips": 0,
     }  # fmt: skip
     monkeypatch.setattr(run, "measure_loss", lambda *args: loss)
-    monkeypatch.setattr("gtdnet.infer.openvino_engine.quantise", lambda graph, clips: graph)
+    monkeypatch.setattr("gtdnet.engines.openvino.quantise", lambda graph, clips: graph)
     output = tmp_path / "int8"
     options = {"precision": "int8", "data": str(data), "calibration_clips": 2}
     message = (
@@ -555,7 +555,7 @@ def test_weights_that_are_not_the_graphs(exported: Path, tmp_path: Path) -> None
 
 
 def test_a_graph_that_openvino_cannot_compile(exported: Path) -> None:
-    from gtdnet.infer.openvino_engine import OpenVinoEngine
+    from gtdnet.engines.openvino import OpenVinoEngine
 
     file = open_model(exported / "model.xml")
     assert isinstance(file, ExportedFile)

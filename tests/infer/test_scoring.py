@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gtdnet.data.annotations import VideoRecord
+from gtdnet.data.formats import VideoRecord
 from gtdnet.errors import InputError
 from gtdnet.infer.scoring import score_batches
 

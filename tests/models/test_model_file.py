@@ -24,8 +24,8 @@ from gtdnet.models import (
     model_file,
     save_model,
 )
-from gtdnet.models.weights import BackboneWeights, read_tensors
 from gtdnet.nn import AGGREGATIONS
+from gtdnet.weights.tensors import BackboneWeights, read_tensors
 
 SPEC = ClipSpec(
     ("left", "right", "stop"), num_segments=4, short_side=40, crop_size=32, sampling="dense"

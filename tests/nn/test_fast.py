@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gtdnet.models.zoo import create_model
+from gtdnet.models.build import create_model
 from gtdnet.nn import (
     GlobalTemporalDifference,
     TemporalConv2d,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gtdnet.models.resnet import DEPTHS, ResNet
+from gtdnet.models.backbones.resnet import DEPTHS, ResNet
 from gtdnet.nn import (
     GlobalTemporalDifference,
     TemporalConv2d,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from gtdnet.cli import main
-from gtdnet.data.annotations import read_annotations
+from gtdnet.data.formats import read_annotations
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError

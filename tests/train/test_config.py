@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gtdnet.data.annotations import read_annotations
+from gtdnet.data.formats import read_annotations
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate
+from gtdnet.models.build import list_models
 from gtdnet.models.model_file import load_model
-from gtdnet.models.zoo import list_models
 from gtdnet.train.config import GROUPS, TrainConfig, find_recipe, list_recipes
 from gtdnet.train.run import train
 

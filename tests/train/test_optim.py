@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim import SGD, AdamW
 
-from gtdnet.models.zoo import create_model
+from gtdnet.models.build import create_model
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.optim import build_optimizer, lr_factor, parameter_groups, scaled_lr
 

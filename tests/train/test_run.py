@@ -19,12 +19,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from gtdnet.data.annotations import Annotations, VideoRecord
 from gtdnet.data.dataset import Batch
+from gtdnet.data.formats import Annotations, VideoRecord
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
+from gtdnet.models.build import METHODS, create_model
 from gtdnet.models.model_file import load_model, save_model
-from gtdnet.models.zoo import METHODS, create_model
 from gtdnet.train.callbacks import load_weights
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.module import TrainingModule

@@ -13,13 +13,17 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from gtdnet.bench.machine import LoadWatch
-from gtdnet.bench.memory import alone, resident_mib, taken_mib
 from gtdnet.bench.networks import Network, find_networks, own_size
-from gtdnet.bench.options import Choice, MeasureOptions, check_sizes, command, numbers
+from gtdnet.bench.options import Choice, MeasureOptions, check_sizes, numbers
 from gtdnet.bench.profile import CALLS, Profiler, kinds, operators, quiet_mean
 from gtdnet.bench.result import envelope
-from gtdnet.bench.timing import (
+from gtdnet.device import resolve_device
+from gtdnet.engines.graph import Node
+from gtdnet.errors import InputError
+from gtdnet.measure.machine import LoadWatch
+from gtdnet.measure.memory import alone, resident_mib, taken_mib
+from gtdnet.measure.provenance import command
+from gtdnet.measure.timing import (
     Turn,
     compared,
     interleave,
@@ -29,10 +33,7 @@ from gtdnet.bench.timing import (
     times,
     turns_of,
 )
-from gtdnet.device import resolve_device
-from gtdnet.errors import InputError
-from gtdnet.infer.graph import Node
-from gtdnet.progress import progress_bar, progress_counter
+from gtdnet.text import one_line, progress_bar, progress_counter
 
 C = TypeVar("C", bound="Case")
 
@@ -74,7 +75,7 @@ class Case(ABC):
         """Whether a compiler works in the process, whose memory cannot be told apart."""
 
     def resident_mib(self) -> dict[str, int] | None:
-        """:func:`gtdnet.bench.memory.resident_mib` of it alone on the CPU; None if compiled."""
+        """:func:`gtdnet.measure.memory.resident_mib` of it alone on the CPU; None if compiled."""
         return None if self.compiled else alone(_resident_mib, self)
 
 
@@ -212,9 +213,9 @@ def _make_all(
                 if found.case not in made:  # as engine "auto" may be
                     made[found.case] = _ready(found, device, before)
             except InputError as error:
-                left_out.append({**case.to_dict(), "reason": _one_line(error)})
+                left_out.append({**case.to_dict(), "reason": one_line(str(error))[:300]})
             except Exception as error:  # one that fails must not take the others with it
-                reason = f"failed: {type(error).__name__}: {_one_line(error)}"
+                reason = f"failed: {type(error).__name__}: {one_line(str(error))[:300]}"
                 left_out.append({**case.to_dict(), "reason": reason})
                 refusal = RuntimeError
             advance(1)
@@ -252,7 +253,7 @@ def _add_memory(made: Mapping[C, _Run]) -> None:
             try:
                 run.memory |= case.resident_mib() or {}
             except Exception as error:
-                run.memory["process_failed"] = _one_line(error)
+                run.memory["process_failed"] = one_line(str(error))[:300]
             advance(1)
 
 
@@ -306,7 +307,3 @@ def own_settings() -> Iterator[None]:
             yield
     finally:
         torch.backends.cudnn.benchmark = benchmark
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

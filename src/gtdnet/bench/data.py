@@ -26,12 +26,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from gtdnet.bench.cases import own_threads
-from gtdnet.bench.machine import LoadWatch
-from gtdnet.bench.options import TimingOptions, check_sizes, command, words
+from gtdnet.bench.options import TimingOptions, check_sizes, words
 from gtdnet.bench.result import envelope, save
-from gtdnet.bench.timing import Turn, compared, interleave, narrow, resolve_clock, rounded
 from gtdnet.data import dataset
-from gtdnet.data.annotations import Annotations, list_splits, read_annotations
 from gtdnet.data.dataset import (
     Augmentation,
     Batch,
@@ -42,14 +39,18 @@ from gtdnet.data.dataset import (
     collate,
 )  # fmt: skip
 from gtdnet.data.decode import Chooser
+from gtdnet.data.formats import Annotations, list_splits, read_annotations
 from gtdnet.data.sharing import SharedCollate
-from gtdnet.device import default_workers
 from gtdnet.errors import InputError
 from gtdnet.export.clips import spaced
 from gtdnet.infer.recognizer import check_views
-from gtdnet.progress import progress_bar, progress_counter
+from gtdnet.measure.machine import LoadWatch
+from gtdnet.measure.provenance import command
+from gtdnet.measure.timing import Turn, compared, interleave, narrow, resolve_clock, rounded
+from gtdnet.text import progress_bar, progress_counter
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.data import ClipLoaders
+from gtdnet.workers import default_workers
 
 VIEWS = ("train", "test")
 STAGES = ("open", "sample", "decode", "transform", "collate", "item")

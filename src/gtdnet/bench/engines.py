@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from gtdnet.bench.profile import Profiler, by_pytorch
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import autocast, resolve_precision, to_channels_last
+from gtdnet.engines.deploy import FromFrames
+from gtdnet.engines.exported import ExportedFile, ExportedModel
+from gtdnet.engines.graph import example_clips
+from gtdnet.engines.open import Choice, build_engine, open_engine, unavailable
 from gtdnet.errors import InputError
-from gtdnet.infer.engine import Choice, build_engine, open_engine, unavailable
-from gtdnet.infer.exported import ExportedFile, ExportedModel
-from gtdnet.infer.graph import example_clips
-from gtdnet.models.deploy import FromFrames
 from gtdnet.nn import fast_path
 
 LAYOUTS = ("nchw", "channels_last")
@@ -149,11 +149,11 @@ def _replayed(call: Call, device: torch.device) -> Call:
 def save_file(model: nn.Module, spec: ClipSpec, path: Path, precision: str, clips: int) -> None:
     """Write a model as the file that an engine of :data:`FILES` runs, without gtdnet's header."""
     if path.suffix == ".onnx":
-        from gtdnet.infer.onnx_engine import to_onnx
+        from gtdnet.engines.onnx import to_onnx
 
         path.write_bytes(to_onnx(model, spec))
         return
-    from gtdnet.infer.openvino_engine import quantise, save_openvino, to_openvino
+    from gtdnet.engines.openvino import quantise, save_openvino, to_openvino
 
     graph = to_openvino(model, spec)
     if precision == "int8":
@@ -176,6 +176,6 @@ def load_runtime(engine: str) -> None:
     if engine == "onnx":
         import onnxruntime  # noqa: F401
     else:
-        from gtdnet.infer.openvino_engine import openvino_core
+        from gtdnet.engines.openvino import openvino_core
 
         openvino_core().get_property("CPU", "FULL_DEVICE_NAME")  # loads its part for CPUs

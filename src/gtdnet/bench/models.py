@@ -27,16 +27,16 @@ from gtdnet.bench.engines import (
     save_file,
     why_not,
 )
-from gtdnet.bench.machine import measured_peak
-from gtdnet.bench.memory import alone, resident_mib
 from gtdnet.bench.networks import Network, find_networks
 from gtdnet.bench.options import Choice, MeasureOptions, words
 from gtdnet.bench.result import save
-from gtdnet.bench.timing import rounded
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import resolve_device
+from gtdnet.engines.open import ENGINES, PRECISIONS
 from gtdnet.errors import InputError
-from gtdnet.infer.engine import ENGINES, PRECISIONS
+from gtdnet.measure.machine import measured_peak
+from gtdnet.measure.memory import alone, resident_mib
+from gtdnet.measure.timing import rounded
 from gtdnet.models.complexity import Complexity
 
 _PACKAGES = ("onnx", "onnxruntime", "openvino", "nncf")

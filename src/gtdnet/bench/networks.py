@@ -11,9 +11,9 @@ from torch import nn
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
+from gtdnet.models.build import create_model, frames_per_segment, model_options, parse_name
 from gtdnet.models.complexity import Complexity, complexity
 from gtdnet.models.model_file import load_model
-from gtdnet.models.zoo import create_model, frames_per_segment, model_options, parse_name
 
 CLASSES = 174
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -159,29 +158,3 @@ def numbers(option: str, text: str) -> list[int]:
     if not all(word.isdecimal() and int(word) for word in found):
         raise InputError(f"--{option}: expected whole numbers such as 1,8, got {text!r}")
     return list(dict.fromkeys(map(int, found)))
-
-
-def command(program: str, options: Any, positional: str = "") -> str:
-    """The command line that gives these options: those that are not at their defaults.
-
-    Without --overwrite, which changes no result.
-
-    ``positional`` names the field that is given without its name.
-    """
-    line = [*program.split(), *map(str, getattr(options, positional) if positional else ())]
-    for option in fields(options):
-        value = getattr(options, option.name)
-        made = option.default_factory
-        default = option.default if made is MISSING else made()
-        if option.name in (positional, "overwrite") or value == default:
-            continue
-        if isinstance(value, dict):
-            for key, entry in value.items():
-                line += [f"--{option.name}.{key}", _word(entry)]
-        else:
-            line += [f"--{option.name}", _word(value)]
-    return shlex.join(line)
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gtdnet.bench.timing import rounded
-from gtdnet.infer.graph import Node
+from gtdnet.engines.graph import Node
+from gtdnet.measure.timing import rounded
 
 CALLS = 20
 """That are profiled of each case, if there is time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,9 +9,11 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from gtdnet.bench.machine import describe_load, describe_machine, versions
-from gtdnet.bench.memory import taken_mib
 from gtdnet.files import write_text
+from gtdnet.measure.machine import describe_load, describe_machine
+from gtdnet.measure.memory import taken_mib
+from gtdnet.measure.provenance import now, versions
+from gtdnet.text import aligned, counted, one_line
 
 Result = Mapping[str, Any]
 _Cell = Callable[[Mapping[str, Any]], str]
@@ -34,7 +35,7 @@ def envelope(
         "title": title,
         "bench": kind,
         "command": command,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": now(),
         "versions": versions(packages),
         "machine": describe_machine(device),
     }
@@ -57,7 +58,9 @@ def blocks(result: Result) -> list[str | Table]:
 
 def text(result: Result) -> str:
     """The blocks for a terminal."""
-    return "\n\n".join(_filled(b) if isinstance(b, str) else _aligned(b) for b in blocks(result))
+    return "\n\n".join(
+        _filled(b) if isinstance(b, str) else aligned([b.heads, *b.rows]) for b in blocks(result)
+    )
 
 
 # ------------------------------------------------------------------------- models, training
@@ -80,7 +83,7 @@ def _models(result: Result) -> list[str | Table]:
     several = len({p["threads"] for p in result["peak_gflops"]}) > 1
     peaks = [
         f"{_number(p['gflops'])} in {p['precision']}"
-        + (f" with {_counted(p['threads'], 'thread')}" if several else "")
+        + (f" with {counted(p['threads'], 'thread')}" if several else "")
         for p in result["peak_gflops"]
         if p["gflops"]
     ]
@@ -124,7 +127,7 @@ def _bench(
         **ratios,
     }
     legend = f"""/ floor: time as a multiple of that of the plain 2D network in the same setting.
-        Ratios: medians of {_counted(result["rounds"], "round")} and their 95 % intervals. {told}
+        Ratios: medians of {counted(result["rounds"], "round")} and their 95 % intervals. {told}
         {memory_legend}"""
     unmeasured = [c for c in cases if "process_failed" in c["memory"]]
     return [
@@ -203,16 +206,16 @@ def _data(result: Result) -> list[str | Table]:
         + (f", {d['failed']} more undecodable" if d["failed"] else "")
         for name, d in result["data"].items()
     ]
+    further = counted(result["num_workers"], "further process", "further processes")
     legend = f"""Per video, with all its views. open: opening it and counting its frames; sample:
         choosing them; decode: decoding up to the last chosen one and converting the chosen ones;
         transform: crops, resizing, flips; collate: putting videos side by side; item: all of these;
-        loader: the same in {_counted(result["num_workers"], "further process", "es")}, CPU time of
-        all together."""
+        loader: the same in {further}, CPU time of all together."""
     if compared:
         legend += f""" x first: how many times as fast as with the first data, by {_CLOCKS[clock]},
             median of {result["rounds"]} rounds and its 95 % interval."""
     return [
-        _line(f"{result['spec']}. {'; '.join(sets)}."),
+        one_line(f"{result['spec']}. {'; '.join(sets)}."),
         _table(columns, result["stages"]),
         *_circumstances(result, legend),
         *map(str, result["notes"]),
@@ -242,7 +245,7 @@ _MODEL_SETTINGS: dict[str, Callable[[Any], str]] = {
     "precision": str,
     "layout": str,
     "batch_size": lambda v: f"batch {v}",
-    "threads": lambda v: _counted(v, "thread"),
+    "threads": lambda v: counted(v, "thread"),
     "num_segments": lambda v: f"{v} frames",
     "crop_size": lambda v: f"{v}x{v} pixels",
 }
@@ -288,9 +291,9 @@ def _table(columns: _Columns, rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def _circumstances(result: Result, legend: str) -> list[str | Table]:
     """What is below a table: whether it was measured for long enough, its legend, other load."""
-    told = [_line(legend)]
+    told = [one_line(legend)]
     if result["rounds"] < 6:
-        rounds = _counted(result["rounds"], "round")
+        rounds = counted(result["rounds"], "round")
         told.insert(0, f"Only {rounds}: too few for an interval, which takes 6; raise --seconds.")
     load = describe_load(result["load"], result["machine"]["cores"])
     return [*told, f"{load[0].upper()}{load[1:]}."]
@@ -356,22 +359,3 @@ def _filled(text: str) -> str:
     """Each line of the text in lines of 100 columns."""
     options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     return "\n".join(textwrap.fill(line, 100, **options) for line in text.splitlines())
-
-
-def _counted(number: int, thing: str, plural: str = "s") -> str:
-    return f"{number} {thing}{'' if number == 1 else plural}"
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _aligned(table: Table) -> str:
-    """The table in columns; the first, and others of words, stand to the left."""
-    columns = list(zip(table.heads, *table.rows, strict=True))
-    cells = []
-    for column in columns:
-        width = max(map(len, column))
-        left = column is columns[0] or not any(c[:1].isdigit() for c in column[1:])
-        cells.append([c.ljust(width) if left else c.rjust(width) for c in column])
-    return "\n".join("  ".join(row).rstrip() for row in zip(*cells, strict=True))

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gtdnet.data.annotations import (
+from gtdnet.data.decode import iter_frames, probe
+from gtdnet.data.formats import (
     MANIFEST_VERSION,
     Annotations,
     VideoRecord,
@@ -27,10 +26,9 @@ from gtdnet.data.annotations import (
     list_splits,
     read_annotations,
 )
-from gtdnet.data.decode import iter_frames, probe
-from gtdnet.data.packed import changed_files
-from gtdnet.device import num_cores
+from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import DecodeError, InputError
+from gtdnet.workers import map_in_processes, num_cores
 
 SEVERITIES = ("error", "warning", "info")
 
@@ -234,17 +232,7 @@ def _inspect_all(
 def _inspected(paths: Sequence[str], workers: int | None) -> Iterator[ClipFacts]:
     if workers is None:
         workers = min(num_cores(), len(paths) // _PER_PROCESS)
-        workers = 0 if workers == 1 else workers
-    if workers == 0:
-        yield from map(inspect_clip, paths)
-        return
-    # Forking is unsafe once torch has started threads.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
-    try:
-        yield from pool.map(inspect_clip, paths, chunksize=4)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from map_in_processes(inspect_clip, paths, workers)
 
 
 # Findings

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from gtdnet.data.annotations import VideoRecord
 from gtdnet.data.decode import read_frames
+from gtdnet.data.formats import VideoRecord
 from gtdnet.data.sampling import eval_indices, train_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import (

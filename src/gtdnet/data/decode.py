@@ -36,8 +36,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from gtdnet.data.packed import find_clips
-from gtdnet.data.shards import PackedClip, packed_clip
+from gtdnet.data.pack.index import find_clips
+from gtdnet.data.pack.shards import PackedClip, packed_clip
 from gtdnet.data.transforms import resize_frames
 from gtdnet.errors import DecodeError
 

@@ -24,7 +24,7 @@ from gtdnet.evaluate.results import (
     write_results,
 )
 from gtdnet.evaluate.statistics import mcnemar
-from gtdnet.progress import say
+from gtdnet.text import say
 
 _NAMED = 3  # clips in a message
 

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtdnet.data.annotations import Annotations, VideoRecord, read_annotations
+from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
+from gtdnet.engines.exported import ExportedFile, digest, open_model
+from gtdnet.engines.open import choose_for
 from gtdnet.errors import InputError
 from gtdnet.evaluate.diagnose import diagnose
 from gtdnet.evaluate.partial import PartialScores, Scored
@@ -33,12 +35,10 @@ from gtdnet.evaluate.results import (
     result_file,
     write_results,
 )
-from gtdnet.infer.engine import choose_for
-from gtdnet.infer.exported import ExportedFile, digest, open_model
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
 from gtdnet.models.model_file import ModelFile
-from gtdnet.progress import progress_bar, say
+from gtdnet.text import progress_bar, say
 
 PARTIAL_FILE = "scores.partial.npz"
 _SAVE_SECONDS = 60.0

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtdnet.data.annotations import VideoRecord
 from gtdnet.data.dataset import EvalClips, Failure
+from gtdnet.data.formats import VideoRecord
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import EDITIONS, render_clip
 from gtdnet.data.transforms import eval_views
 from gtdnet.errors import InputError
-from gtdnet.progress import progress_bar, say
+from gtdnet.text import progress_bar, say
 
 EDITION = "easy"
 """Of the built-in dataset."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gtdnet.data.annotations import Annotations
+from gtdnet.data.formats import Annotations
+from gtdnet.engines.exported import ExportedFile
 from gtdnet.evaluate.results import Evaluation
 from gtdnet.evaluate.run import evaluate_model
 from gtdnet.evaluate.statistics import paired_difference_interval
-from gtdnet.infer.exported import ExportedFile
 from gtdnet.models.model_file import ModelFile
 
 MOST_LOST = 0.005

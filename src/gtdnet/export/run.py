@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import copy
-import datetime
-import secrets
-import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,24 +15,24 @@ import torch
 import yaml
 from torch import Tensor
 
-from gtdnet.bench.machine import describe_machine, versions
-from gtdnet.bench.options import command
-from gtdnet.data.annotations import Annotations, VideoRecord, read_annotations
+from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
 from gtdnet.data.transforms import normalise
+from gtdnet.engines.deploy import FromFrames, deployable
+from gtdnet.engines.exported import PRECISIONS, ExportedFile, is_exported, make_header, open_model
+from gtdnet.engines.graph import missing
+from gtdnet.engines.open import TorchEngine
 from gtdnet.errors import InputError
 from gtdnet.evaluate.protocol import match_classes
 from gtdnet.export.agreement import BATCHES, TOLERANCES, Agreement, compare, in_batches
 from gtdnet.export.clips import EDITION, at_least, balanced, built_in_clips, read_clips, spaced
 from gtdnet.export.quantisation import MOST_LOST, loses_too_much, measure_loss
-from gtdnet.files import sha256, write_text
-from gtdnet.infer.engine import TorchEngine
-from gtdnet.infer.exported import PRECISIONS, ExportedFile, is_exported, make_header, open_model
+from gtdnet.files import atomic_folder, check_free, sha256, write_text
 from gtdnet.infer.find import find_videos
-from gtdnet.infer.graph import missing
 from gtdnet.infer.scoring import check_loading
-from gtdnet.models.deploy import FromFrames, deployable
+from gtdnet.measure.machine import describe_machine
+from gtdnet.measure.provenance import command, now, versions
 from gtdnet.models.model_file import METADATA_KEY, ModelFile, load_model
-from gtdnet.progress import say
+from gtdnet.text import aligned, first_line, say
 
 FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -138,7 +134,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
         calibration = read_clips(dataset.calibration, spec, "calibration clips")
     work = _Work(model_file, options.precision, clips, reference, calibration)
     rows: list[dict[str, Any]] = []
-    with _new_folder(Path(options.output)) as folder:
+    with atomic_folder(options.output) as folder:
         for name in formats:
             say(f"exporting to {name}")
             path = folder / FORMATS[name][0]
@@ -178,14 +174,7 @@ def summary(result: Mapping[str, Any]) -> str:
         )
         for row in result["formats"]
     ]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
+    lines = [aligned(table)]
     clips = result["clips"]
     lines.append(
         f"differences of logits in units of their spread, in {result['precision']}, on "
@@ -234,15 +223,7 @@ def _check(options: ExportOptions) -> None:
                 f"--{name} is for --precision int8; leave it out for {options.precision}"
             )
     check_loading(1, options.num_workers)
-    _check_free(Path(options.output))
-
-
-def _check_free(folder: Path, *ours: Path) -> None:
-    """Raise InputError unless a folder is new, or holds nothing but ``ours``."""
-    if folder.is_dir() and any(path not in ours for path in folder.iterdir()):
-        raise InputError(f"{folder}: holds files already; choose another folder")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file already; choose another folder")
+    check_free(Path(options.output))
 
 
 def _formats(options: ExportOptions) -> tuple[list[str], dict[str, str]]:
@@ -345,7 +326,7 @@ class _Work:
         try:
             logits = in_batches(make(), self.clips)
         except Exception as error:  # of whichever runtime
-            reason = str(error).strip().partition("\n")[0]
+            reason = first_line(error)
             raise ExportFailed(
                 f"the exported {what} does not run on {' and '.join(map(str, BATCHES))} clips at a "
                 f"time: {reason}; nothing was written"
@@ -376,7 +357,7 @@ class _Work:
 
 
 def _write_onnx(work: _Work, path: Path, header: str) -> list[Agreement]:
-    from gtdnet.infer.onnx_engine import OnnxEngine, to_onnx
+    from gtdnet.engines.onnx import OnnxEngine, to_onnx
 
     path.write_bytes(to_onnx(work.model_file.model, work.model_file.spec, header))
     file, threads = _written(path), torch.get_num_threads()
@@ -384,7 +365,7 @@ def _write_onnx(work: _Work, path: Path, header: str) -> list[Agreement]:
 
 
 def _write_openvino(work: _Work, path: Path, header: str) -> list[Agreement]:
-    from gtdnet.infer.openvino_engine import (
+    from gtdnet.engines.openvino import (
         OpenVinoEngine,
         quantise,
         save_openvino,
@@ -411,7 +392,7 @@ def _write_openvino(work: _Work, path: Path, header: str) -> list[Agreement]:
 
 
 def _write_torch(work: _Work, path: Path, header: str) -> list[Agreement]:
-    from gtdnet.infer.graph import to_program
+    from gtdnet.engines.graph import to_program
 
     dtype = torch.bfloat16 if work.precision == "bf16" else torch.float32
     spec = work.model_file.spec
@@ -493,38 +474,9 @@ def _loss_line(loss: Mapping[str, Any]) -> str:
     )
 
 
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder; on success ``path`` holds its files, else it goes.
-
-    A new ``path`` is that folder with another name. One that is there (empty: a mount, or where
-    somebody works) stays what it is and gets the files.
-    """
-    final = path.resolve()
-    is_there = final.is_dir()
-    temporary = (final if is_there else final.parent) / f".{final.name}-{secrets.token_hex(4)}"
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be made ({error.strerror}); choose another folder"
-        ) from error
-    try:
-        yield temporary
-        _check_free(final, temporary)
-        if is_there:
-            for file in list(temporary.iterdir()):
-                file.replace(final / file.name)
-        else:
-            temporary.replace(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _provenance(model_file: ModelFile, name: str) -> dict[str, Any]:
-    now = datetime.datetime.now(datetime.timezone.utc)
     return {
-        "exported": now.isoformat(timespec="seconds"),
+        "exported": now(),
         "exported_from": Path(model_file.path).name,
         "exported_sha256": sha256(Path(model_file.path)),
         "exported_with": versions(_PACKAGES[name]),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
-from gtdnet.data.packed import INDEX, find_clips
+from gtdnet.data.pack.index import INDEX, find_clips
 from gtdnet.errors import InputError
 
 

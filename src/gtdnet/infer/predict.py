@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gtdnet.data.annotations import VideoRecord
+from gtdnet.data.formats import VideoRecord
+from gtdnet.engines.exported import is_exported
 from gtdnet.errors import DecodeError
-from gtdnet.infer.exported import is_exported
 from gtdnet.infer.find import find_videos
 from gtdnet.infer.recognizer import ClassScore, Recognizer, check_topk, check_views, load
 from gtdnet.infer.scoring import check_loading, score_batches
 from gtdnet.infer.timeline import check_positive, read_windows
-from gtdnet.progress import progress_bar, say
+from gtdnet.text import progress_bar, say
 
 _WORTHWHILE = 40
 """Views from which OpenVINO's speed makes up for its preparation (a ResNet-50 on one core)."""

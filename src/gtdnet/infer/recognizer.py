@@ -13,9 +13,9 @@ from torch import Tensor
 from gtdnet.data.dataset import read_views
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.transforms import eval_views
+from gtdnet.engines.exported import ExportedFile, open_model
+from gtdnet.engines.open import build_engine, choose_for, open_engine
 from gtdnet.errors import InputError
-from gtdnet.infer.engine import build_engine, choose_for, open_engine
-from gtdnet.infer.exported import ExportedFile, open_model
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile
 
@@ -34,14 +34,14 @@ class Recognizer:
     Args:
         model_file: its model is moved to the device and set to eval mode. Or an exported file.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        engine: what computes: one of :data:`gtdnet.infer.engine.ENGINES` or "auto"; default:
+        engine: what computes: one of :data:`gtdnet.engines.open.ENGINES` or "auto"; default:
             torch, and of an exported file its own.
         precision: "fp32", "bf16", "fp16", or "auto"; default: fp32, and of an exported file its
             own.
 
     Attributes:
         spec, metrics, provenance: the model file's.
-        engine: maps frames to logits (:class:`gtdnet.infer.engine.Engine`).
+        engine: maps frames to logits (:class:`gtdnet.engines.open.Engine`).
         device, precision: the engine's.
 
     Raises:

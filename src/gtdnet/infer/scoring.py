@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gtdnet.data.annotations import VideoRecord
 from gtdnet.data.dataset import EvalClips, Failure
+from gtdnet.data.formats import VideoRecord
 from gtdnet.data.sharing import SharedCollate
-from gtdnet.device import default_workers
 from gtdnet.errors import InputError
 from gtdnet.infer.recognizer import Recognizer, check_views
+from gtdnet.workers import default_workers
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def score_batches(
         clips, crops: test views per record.
         batch_size: views that go through the model at a time; a batch is as many records as that
             makes, at least one.
-        num_workers: decoding processes; default: :func:`gtdnet.device.default_workers`.
+        num_workers: decoding processes; default: :func:`gtdnet.workers.default_workers`.
         first_batch: batches to leave out, when they have been scored already.
         arrange: (views uint8 [N, V, T*f, 3, h, w], indices [N]) -> the views that the model sees
             in their place.

@@ -29,8 +29,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from gtdnet.errors import InputError
-from gtdnet.models.watch import OperationWatch
-from gtdnet.models.zoo import create_model
+from gtdnet.measure.watch import OperationWatch
+from gtdnet.models.build import create_model
 from gtdnet.nn import TemporalAdaptiveModule, TemporalConv1d
 
 _UNSEEN: Mapping[type[nn.Module], int] = MappingProxyType(

@@ -20,12 +20,12 @@ from torch import Tensor
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
+from gtdnet.models.build import create_model, model_options
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.models.pretrained import find_file
-from gtdnet.models.weights import load_all, read_safetensors, resize_segments
-from gtdnet.models.zoo import create_model, model_options
 from gtdnet.nn.shift import check_num_segments
 from gtdnet.nn.tdn import published_appearance
+from gtdnet.weights.find import find_file
+from gtdnet.weights.tensors import load_all, read_safetensors, resize_segments
 
 # Stays when a field comes that only some files need: older versions refuse just those files.
 FORMAT_VERSION = 1

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from gtdnet.errors import InputError
+from gtdnet.models.build import METHODS, create_model, model_options, parse_name
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile, load_model
-from gtdnet.models.weights import is_temporal
-from gtdnet.models.zoo import METHODS, create_model, model_options, parse_name
+from gtdnet.weights.tensors import is_temporal
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class MotionExcitation(nn.Module):
 
 
 class TemporalExcitationAggregation(nn.Module):
-    """What TEA puts into one Res2Net block (:class:`gtdnet.models.res2net.Res2NetBlock`).
+    """What TEA puts into one Res2Net block (:class:`gtdnet.models.backbones.res2net.Res2NetBlock`).
 
     The block's own convolutions stand between its parts, so that it has no forward of its own: the
     block gives all its channels to ``excitation`` and split i to ``aggregation[i]``.

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gtdnet.data.annotations import FORMATS, read_annotations
 from gtdnet.data.decode import read_frames
+from gtdnet.data.formats import FORMATS, read_annotations
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import resize_frames

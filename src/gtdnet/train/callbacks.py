@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 from gtdnet.files import atomic_path, write_text
-from gtdnet.progress import say
+from gtdnet.text import say
 from gtdnet.train.module import TrainingModule
 
 METRICS = (

@@ -14,7 +14,7 @@ import yaml
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
-from gtdnet.models.zoo import frames_per_segment
+from gtdnet.models.build import frames_per_segment
 
 SCHEDULES = ("cosine", "step", "onecycle", "constant")
 OPTIMIZERS = ("sgd", "adamw")

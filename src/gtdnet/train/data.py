@@ -9,7 +9,6 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from gtdnet.data.annotations import Annotations, list_splits, read_annotations
 from gtdnet.data.dataset import (
     Augmentation,
     EpochBatches,
@@ -17,6 +16,7 @@ from gtdnet.data.dataset import (
     TrainClips,
     balanced_weights,
 )
+from gtdnet.data.formats import Annotations, list_splits, read_annotations
 from gtdnet.data.sharing import SharedCollate
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError

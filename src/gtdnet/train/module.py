@@ -18,9 +18,9 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.models.weights import is_temporal
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.optim import build_optimizer, lr_factor
+from gtdnet.weights.tensors import is_temporal
 
 
 class TrainingModule(pl.LightningModule):

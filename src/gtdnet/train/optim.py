@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.models.weights import is_temporal
 from gtdnet.train.config import TrainConfig
+from gtdnet.weights.tensors import is_temporal
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 

@@ -19,26 +19,26 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, RichProgre
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from gtdnet.data.annotations import Annotations
+from gtdnet.data.formats import Annotations
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import (
-    default_workers,
     resolve_device,
     resolve_precision,
     to_channels_last,
 )
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
+from gtdnet.models.build import create_model
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
 from gtdnet.models.start import Start, start_from
-from gtdnet.models.zoo import create_model
-from gtdnet.progress import say
+from gtdnet.text import say
 from gtdnet.train.callbacks import Interrupted, ProgressLines, RunFiles, load_weights
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.data import ClipLoaders, read_splits
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import scaled_lr
+from gtdnet.workers import default_workers
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _PIXELS = ("mean", "std", "interpolation", "antialias")  # of a ClipSpec

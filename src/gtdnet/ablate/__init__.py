@@ -1,0 +1,1 @@
+"""Variants of a model under equal data, steps and seeds."""

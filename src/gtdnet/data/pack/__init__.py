@@ -1,0 +1,1 @@
+"""A dataset as JPEG frames in ZIP shards."""

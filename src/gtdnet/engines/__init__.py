@@ -1,0 +1,1 @@
+"""Engines: what computes a model's logits from frames, one file each."""

@@ -1,0 +1,161 @@
+"""Networks in the form that they are run in: norms folded, and for each engine its own modules.
+
+What an engine runs computes what the network computes; only how it does so may differ.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.engines.forms import one_pass, two_convs
+from gtdnet.measure.watch import OperationWatch
+from gtdnet.models.classifier import VideoClassifier
+from gtdnet.nn.gtd import GlobalTemporalDifference
+from gtdnet.nn.insert import TemporalConv2d, temporal_convs
+
+Form = Callable[[TemporalConv2d], nn.Module]
+
+FORMS: Mapping[str, Form] = MappingProxyType({"compile": one_pass, "openvino": two_convs})
+"""By engine: makes of a convolution with its temporal module (a norm behind it folded in) one that
+computes the same, [N*T, C, H, W] -> [N*T, C', H', W']. Engines without one run it as it is."""
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_MAPS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+def deployable(model: nn.Module, engine: str) -> nn.Module:
+    """A copy to be run by an engine, on the CPU and in eval mode; equal outputs.
+
+    Batch norms are folded into the convolution or linear map before them (of a
+    :class:`VideoClassifier`; another network keeps them), then :data:`FORMS` apply.
+    """
+    deployed = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    if isinstance(deployed, VideoClassifier):
+        for name, norm in _foldable_norms(deployed):
+            _fold(deployed.get_submodule(name), deployed.get_submodule(norm))
+            deployed.set_submodule(norm, nn.Identity())
+    if form := FORMS.get(engine):
+        for name, conv in temporal_convs(deployed):
+            deployed.set_submodule(name, form(conv))
+    return deployed
+
+
+class FromFrames(nn.Module):
+    """A network with the normalisation of its frames in front of it.
+
+    clips uint8 [N, T*f, 3, H, W] -> logits float32 [N, K].
+
+    Args:
+        model: normalised clips -> logits.
+        spec: its mean and std are used.
+        dtype: what the network computes in; its weights are converted, in place, but for those of
+            GTD blocks, which are computed in theirs.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(
+        self, model: nn.Module, spec: ClipSpec, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.model = model.to(dtype)
+        for module in model.modules():
+            if isinstance(module, GlobalTemporalDifference):
+                module.float()
+        self.dtype = dtype
+        # (value / 255 - mean) / std as one product and one sum.
+        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (spec.mean, spec.std))
+        self.register_buffer("scale", (1 / (255 * std)).float().view(3, 1, 1))
+        self.register_buffer("offset", (-mean / std).float().view(3, 1, 1))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        normalised = clips.float() * self.scale + self.offset
+        return self.model(normalised.to(self.dtype)).float()
+
+
+# ------------------------------------------------------------------------------- folding of norms
+
+
+@dataclass
+class _Output:
+    """What a convolution or linear map gave at one time, and the norm that took it."""
+
+    tensor: Tensor
+    layer: str
+    norm: str | None = None
+
+
+def _foldable_norms(model: VideoClassifier) -> list[tuple[str, str]]:
+    """(layer, norm) of each norm that takes nothing but one layer's output, used nowhere else.
+
+    Found by following the tensors of one pass on shapes alone, so names and places do not matter.
+    """
+    if not any(isinstance(module, _NORMS) for module in model.modules()):
+        return []
+    shadow = copy.deepcopy(model).to("meta")
+    uses: Counter[int] = Counter()  # how often operations take each tensor, by identity
+    outputs: dict[int, _Output] = {}  # by identity; kept alive, so that no other tensor gets it
+    inputs: dict[
+        str, set[str | None]
+    ] = {}  # the layers whose outputs each norm takes; None: others
+
+    def gave(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, out: Tensor) -> None:
+            # A linear map's last axis is a norm's second one in [N, C] alone.
+            if out.ndim == 2 or not isinstance(module, nn.Linear):
+                outputs[id(out)] = _Output(out, name)
+                uses[id(out)] = 0
+
+        return hook
+
+    def takes(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            output = outputs.get(id(args[0]))
+            inputs.setdefault(name, set()).add(output.layer if output else None)
+            if output:
+                output.norm = name
+
+        return hook
+
+    for name, module in shadow.named_modules():
+        if isinstance(module, _MAPS):
+            module.register_forward_hook(gave(name))
+        elif isinstance(module, _NORMS) and module.running_mean is not None:
+            module.register_forward_pre_hook(takes(name))
+    frames = model.num_segments * model.frames_per_segment
+    with torch.no_grad(), OperationWatch(lambda taken, given: uses.update(map(id, taken))):
+        shadow(torch.empty(1, frames, 3, 224, 224, device="meta"))
+    pairs = []
+    for norm, layers in inputs.items():
+        (layer, *others) = layers
+        of_layer = [o for o in outputs.values() if o.layer == layer]
+        used_alone = all(o.norm == norm and uses[id(o.tensor)] == 1 for o in of_layer)
+        if layer is not None and not others and used_alone:
+            pairs.append((layer, norm))
+    return pairs
+
+
+def _fold(layer: nn.Module, norm: nn.Module) -> None:
+    """Make ``norm(layer(x))`` the layer itself, in place; the norm in eval mode."""
+
+    def values(module: nn.Module, name: str, absent: float = 0.0) -> Tensor:
+        found = getattr(module, name)
+        return torch.tensor(absent, dtype=torch.float64) if found is None else found.double()
+
+    deviation = (values(norm, "running_var") + norm.eps).sqrt()  # type: ignore[operator]
+    scale = values(norm, "weight", 1.0) / deviation  # [C']
+    weight = values(layer, "weight")
+    bias = (values(layer, "bias") - values(norm, "running_mean")) * scale + values(norm, "bias")
+    weight = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+    for name, value in (("weight", weight), ("bias", bias)):
+        setattr(layer, name, nn.Parameter(value.float(), requires_grad=False))

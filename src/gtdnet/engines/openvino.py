@@ -1,0 +1,273 @@
+"""OpenVINO: networks to graphs, files out and in, quantisation, OpenVINO as an engine on CPUs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.device import resolve_precision
+from gtdnet.engines.deploy import FromFrames, deployable
+from gtdnet.engines.exported import ExportedFile, check_graph
+from gtdnet.engines.graph import INPUT, OUTPUT, Node, check_installed, example_clips
+from gtdnet.errors import InputError
+from gtdnet.files import sha256
+from gtdnet.models.model_file import METADATA_KEY
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+
+def to_openvino(model: nn.Module, spec: ClipSpec) -> ov.Model:
+    """A network as an OpenVINO model, clips uint8 [N, T*f, 3, H, W] -> logits [N, K].
+
+    Raises:
+        ValueError: packages of the extra "export" are missing.
+    """
+    ov = _openvino()
+    network = FromFrames(deployable(model, "openvino"), spec).eval()
+    # Much quicker than by way of torch.export; what tracing could get wrong (a number taken for a
+    # constant) is found by comparing logits, of other numbers of clips as well.
+    with torch.no_grad(), warnings.catch_warnings(), _no_telemetry():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(network, example_clips(spec), check_trace=False)
+        graph = ov.convert_model(traced)
+    graph.reshape([-1, *example_clips(spec, 1).shape[1:]])
+    graph.input(0).set_names({INPUT})
+    graph.output(0).set_names({OUTPUT})
+    return graph
+
+
+def quantise(graph: ov.Model, clips: Tensor) -> ov.Model:
+    """A copy that computes its convolutions in int8 (post-training quantisation by NNCF).
+
+    The rest stays as it is. What makes and applies gates, and the classifier, are a small part of
+    the work, and in int8 they doubled the largest difference of a trained GTDNet's logits. The sums
+    at the shortcuts in int8 cost networks with a temporal shift more time than they save.
+
+    Args:
+        graph: see :func:`to_openvino`.
+        clips: uint8 [M, T*f, 3, H, W], from which the ranges of all values are taken.
+
+    Raises:
+        ValueError: packages of the extra "export" are missing.
+    """
+    check_installed("nncf")
+    with _no_telemetry(), redirect_stdout(sys.stderr):  # stdout is for results
+        import nncf
+
+        nncf.set_log_level(logging.WARNING)
+        return nncf.quantize(
+            graph,
+            nncf.Dataset([clip[None].numpy() for clip in clips]),
+            subset_size=len(clips),
+            ignored_scope=nncf.IgnoredScope(types=_NOT_INT8, validate=False),
+        )
+
+
+def save_openvino(graph: ov.Model, path: Path, header: str) -> None:
+    """Write a model with gtdnet's header: ``path`` (.xml) and the ``.bin`` beside it."""
+    ov = _openvino()
+    graph.set_rt_info(header, [METADATA_KEY])
+    ov.save_model(graph, path, compress_to_fp16=False)
+    graph.set_rt_info(sha256(path.with_suffix(".bin")), [_BIN_KEY])
+    ov.save_model(graph, path, compress_to_fp16=False)  # the same .bin, now bound to its .xml
+
+
+def read_header(path: Path) -> str | None:
+    """The header of an OpenVINO model; None if it has none.
+
+    Raises:
+        ValueError: not an OpenVINO model, or its ``.bin`` is missing or another's.
+    """
+    return _info(_read(path), METADATA_KEY)
+
+
+class OpenVinoEngine:
+    """OpenVINO on a CPU: see :class:`gtdnet.engines.open.Engine`.
+
+    Runs one clip at a time: OpenVINO's code for a graph whose shapes are all known is faster than
+    that for a free number of clips by more than a batch gains (the frames of a clip are a batch
+    already), no new number of clips means compiling again, and no answer depends on the batch.
+
+    Args:
+        graph: see :func:`to_openvino`; is changed.
+        precision: "fp32" or "bf16"; "int8" for a graph made by :func:`quantise`, of which the rest
+            is computed in bf16 where the processor has it, else in fp32.
+        threads: of one clip.
+        batched: give the graph all clips at once after all, as others than gtdnet may run it.
+        profiled: count what each node takes; see :meth:`nodes`.
+    """
+
+    name = "openvino"
+
+    @classmethod
+    def open(
+        cls, file: ExportedFile, precision: str, threads: int, *, batched: bool = False
+    ) -> OpenVinoEngine:
+        """The engine of an exported file.
+
+        Raises:
+            ValueError: the file cannot be run, or its graph is not what its spec says.
+        """
+        graph = _read(Path(file.path))
+        shapes = ([_shape(port) for port in ports] for ports in (graph.inputs, graph.outputs))
+        (clips,), (logits,) = shapes
+        check_graph(file.path, file.spec, clips, logits)
+        try:
+            return cls(graph, precision, threads, batched=batched)
+        except RuntimeError as error:
+            raise InputError(
+                f"{file.path}: OpenVINO cannot run it ({_last_line(error)})"
+            ) from error
+
+    def __init__(
+        self,
+        graph: ov.Model,
+        precision: str,
+        threads: int,
+        *,
+        batched: bool = False,
+        profiled: bool = False,
+    ) -> None:
+        self.device = torch.device("cpu")
+        self.precision = precision
+        self._batched = batched
+        if not batched:
+            graph.reshape([1, *_shape(graph.input(0))[1:]])
+        inner = resolve_precision("auto", self.device) if precision == "int8" else precision
+        compiled = openvino_core().compile_model(
+            graph,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _TYPES[inner],
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads,
+                # Two processes with a thread each would both be pinned to the first core.
+                "ENABLE_CPU_PINNING": False,
+                "PERF_COUNT": profiled,
+            },
+        )
+        if precision != "int8":  # a processor without bf16 computes in fp32
+            names = {name: ours for ours, name in _TYPES.items()}
+            used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+            self.precision = names.get(used, precision)
+        self._request, self._lock = compiled.create_infer_request(), Lock()
+        self._counters = _Counters() if profiled else None
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        frames = np.ascontiguousarray(clips.cpu().numpy())
+        parts = [frames] if self._batched else np.split(frames, len(frames))
+        with self._lock:  # a request holds one clip's answer at a time
+            logits = [self._request.infer([part], share_inputs=True)[0] for part in parts]
+            if self._counters:
+                self._counters.read(self._request, len(parts))
+        return torch.from_numpy(np.concatenate(logits))
+
+    def nodes(self) -> list[list[Node]]:
+        """Of each call so far, what the nodes took; empty unless made ``profiled``."""
+        return self._counters.calls if self._counters else []
+
+
+class _Counters:
+    """What each call took, of counters that give each node's mean over all inferences so far."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Node]] = []
+        self._inferences = 0
+        self._spent: list[float] = []  # seconds so far, by node
+
+    def read(self, request: ov.InferRequest, inferences: int) -> None:
+        """Take in one more call, which was this many inferences."""
+        self._inferences += inferences
+        infos = request.profiling_info
+        spent = [info.real_time.total_seconds() * self._inferences for info in infos]
+        before = self._spent or [0.0] * len(infos)
+        self.calls.append(
+            [
+                Node(i.node_name, f"{i.node_type} ({i.exec_type})", inferences, now - then)
+                for i, now, then in zip(infos, spent, before, strict=True)
+            ]
+        )
+        self._spent = spent
+
+
+_BIN_KEY = "gtdnet_bin_sha256"
+_TYPES = {"fp32": "f32", "bf16": "bf16"}
+_NOT_INT8 = ["Add", "AvgPool", "MatMul", "Multiply", "ReduceMean", "Sigmoid"]
+
+
+@cache
+def openvino_core() -> ov.Core:
+    """The one of this process.
+
+    Each brings a stack for signal handlers of its own, and puts the one before it back when it
+    goes. If that one has gone already, the next signal (as Ctrl-C) ends the process.
+    """
+    return _openvino().Core()
+
+
+def _openvino() -> Any:
+    """The package. Importing it, too, is reported."""
+    check_installed("openvino")
+    with _no_telemetry():
+        import openvino
+    return openvino
+
+
+def _read(path: Path) -> ov.Model:
+    core = openvino_core()
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such file; an OpenVINO model is two, .xml and .bin")
+    try:
+        graph = core.read_model(path, weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: is no OpenVINO model, or a damaged one, or {weights.name} is of another "
+            f"({_last_line(error)})"
+        ) from error
+    if _info(graph, METADATA_KEY) is not None and _info(graph, _BIN_KEY) != sha256(weights):
+        raise InputError(
+            f"{weights}: is not the file that {path.name} was written with, or a damaged one; take "
+            f"both files of one export"
+        )
+    return graph
+
+
+def _info(graph: ov.Model, key: str) -> str | None:
+    return graph.get_rt_info([key]).astype(str) if graph.has_rt_info([key]) else None
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def _shape(port: Any) -> list[int | None]:
+    return [axis.get_length() if axis.is_static else None for axis in port.partial_shape]
+
+
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """OpenVINO and NNCF report their use to a server, unless they run in CI."""
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before

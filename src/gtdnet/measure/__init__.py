@@ -1,0 +1,1 @@
+"""Measuring: time, memory, the machine; what bench, export and reports share."""

@@ -1,0 +1,71 @@
+"""The memory of a process that does one thing alone, measured by running such a process.
+
+In a process that takes turns between several models nobody can tell whose memory is whose.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gtdnet.workers import keep_freed_memory
+
+T = TypeVar("T")
+
+
+def alone(function: Callable[..., T], *arguments: Any) -> T:
+    """What a function of a module returns, or raises, in a new process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn"), _prepare) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _prepare() -> None:
+    """As the command does it; and what libraries say there is not for this terminal."""
+    keep_freed_memory()
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
+def resident_mib(make: Callable[[], Callable[[], object]]) -> dict[str, int]:
+    """Resident memory of this process: now, and the most while it calls what ``make`` makes.
+
+    Everything that is imported for it should be by now; JSON-ready.
+    """
+    start = _resident("VmRSS")
+    call = make()
+    for _ in range(2):  # pack weights
+        call()
+    # Making and converting may take more than computing does.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    for _ in range(2):
+        call()
+    return {"process_start_mib": round(start), "process_peak_mib": round(_resident("VmHWM"))}
+
+
+def taken_mib(memory: Mapping[str, Any]) -> int | None:
+    """Of what was measured: what a case itself takes; None where nothing was."""
+    if "gpu_peak_mib" in memory:
+        return memory["gpu_peak_mib"]
+    if memory.get("process_peak_mib") is not None:
+        return memory["process_peak_mib"] - memory["process_start_mib"]
+    return None
+
+
+def _resident(field: str) -> float:
+    """MiB by a line of /proc/self/status; where there is none, the most since the start."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        import resource
+
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) / 2**10

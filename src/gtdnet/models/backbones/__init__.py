@@ -1,0 +1,1 @@
+"""2D networks, each in one file."""

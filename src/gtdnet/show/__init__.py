@@ -1,0 +1,1 @@
+"""One clip as a model sees it."""

@@ -1,0 +1,251 @@
+"""The figure of ``gtdnet show`` as one picture for papers and slides: PNG, PDF or SVG."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps, font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Circle, Rectangle
+from numpy.typing import NDArray
+
+from gtdnet.infer.render import percent
+from gtdnet.show.views import HEAT, ClipViews, Row, disc_radii, picture_rows
+
+INK, GREY, FAINT, ACCENT = "#1b1f24", "#636b75", "#dfe3e8", "#f2a33c"
+
+# Inches.
+WIDTH, WIDER = 13.0, 16.0  # the latter from 11 columns on
+MARGIN = 0.35
+LABELS = 2.1  # the column of row titles
+GAP = 0.06
+MOST_COLUMNS = 16
+LARGEST_CELL = 1.75
+
+# The first that is there; the others fill in for the letters it does not have.
+FONTS = (
+    "Arial",
+    "Liberation Sans",
+    "DejaVu Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Arial Unicode MS",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+)
+
+
+def save_figure(views: ClipViews, path: Path) -> None:
+    """Write the figure to a .png, .pdf or .svg file."""
+    with warnings.catch_warnings():
+        # Letters that no font here has are drawn as boxes; the page has them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure = draw(views)
+        figure.savefig(path, dpi=figure.dpi, metadata=_metadata(path))
+
+
+def draw(views: ClipViews) -> Figure:
+    """The figure: prediction and global image, then the rows; wrapped after 16 frames."""
+    total = len(views.frames)
+    bands = -(-total // MOST_COLUMNS)
+    columns = -(-total // bands)
+    room = (WIDTH if columns <= 10 else WIDER) - 2 * MARGIN - LABELS + GAP
+    cell = min(LARGEST_CELL, room / columns - GAP)
+    width = max(2 * MARGIN + LABELS + columns * (cell + GAP) - GAP, 8.0)
+    rows = picture_rows(views)
+    sheet = _Sheet(width, dpi=260 if cell < 1 else 200)
+    y = _header(sheet, views, width, cell)
+    for start in range(0, total, columns):
+        y = _band(sheet, views, rows, slice(start, start + columns), cell, y)
+    for note in views.notes:
+        y = sheet.text(MARGIN, y + 0.02, note, 8.5, GREY, width - 2 * MARGIN, lines=3)
+    return sheet.finish(y + MARGIN - 0.05)
+
+
+def _header(sheet: _Sheet, views: ClipViews, width: float, cell: float) -> float:
+    side = min(max(cell, 1.25), 1.4)
+    x = width - MARGIN - side
+    picture = views.global_image.round().astype(np.uint8)
+    sheet.picture(picture, x, MARGIN, side)
+    label = "Global image"
+    sheet.text(x - 0.14, MARGIN, label, 9.5, INK, 1.3, bold=True, align="right")
+    sheet.text(
+        x - 0.14, MARGIN + 0.21, f"mean of the {len(views.frames)} frames", 8, GREY, 1.2,
+        align="right", lines=3,
+    )  # fmt: skip
+
+    room = x - 1.7 - MARGIN
+    best = views.prediction[0]
+    y = sheet.text(MARGIN, MARGIN - 0.03, best.name, 17, INK, room, bold=True, lines=2)
+    y += 0.1
+    bar, number = 1.55, 0.62
+    for score in views.prediction:
+        sheet.bar(MARGIN, y + 0.045, bar, 0.115, score.probability)
+        sheet.text(MARGIN + bar + number, y, percent(score.probability), 9, INK, 1, align="right")
+        name_x = MARGIN + bar + number + 0.14
+        y = sheet.text(name_x, y, score.name, 9, INK, MARGIN + room - name_x) + 0.04
+    y = sheet.text(MARGIN, y + 0.07, views.source, 8, GREY, room, lines=2)
+    return max(y, MARGIN + side) + 0.24
+
+
+def _band(
+    sheet: _Sheet, views: ClipViews, rows: list[Row], part: slice, cell: float, y: float
+) -> float:
+    """One line of frames with all rows below it; returns where it ends."""
+    xs = [MARGIN + LABELS + i * (cell + GAP) for i in range(len(views.indices[part]))]
+    for x, index in zip(xs, views.indices[part], strict=True):
+        sheet.text(x + cell / 2, y, str(index), 8.5, GREY, cell, align="center")
+    y += 0.19
+    for row in rows:
+        if row.key == "activation" and views.scores is not None:
+            y = _scores(sheet, views.scores, part, xs, cell, y)
+        bottom = _label(sheet, row.title, row.hint, y)
+        for x, picture in zip(xs, row.pictures[part], strict=False):
+            sheet.picture(picture, x, y, cell)
+        if row.key == "activation" and views.activation is not None:
+            bottom = _heat_scale(sheet, float(views.activation.max()), bottom + 0.05)
+        y = max(y + cell, bottom)
+        if row.captions:
+            for x, caption in zip(xs, row.captions[part], strict=False):
+                sheet.text(x + cell / 2, y + 0.05, caption, 8.5, INK, cell, align="center")
+            sheet.text(MARGIN, y + 0.055, row.caption_hint, 8, GREY, LABELS - 0.1)
+            y += 0.22
+        y += GAP
+    if views.scores is not None and views.activation is None:
+        y = _scores(sheet, views.scores, part, xs, cell, y)
+    return y + 0.15
+
+
+def _scores(
+    sheet: _Sheet,
+    scores: NDArray[np.float64],
+    part: slice,
+    xs: list[float],
+    cell: float,
+    y: float,
+) -> float:
+    """A disc per frame, its area in proportion to the score, over a ring of the area of 1/T."""
+    radii = disc_radii(scores) * cell
+    height = max(2 * float(radii.max()), 0.34) + 0.1
+    _label(sheet, "Global difference score", "by the model's gates; ring: 1/T", y + 0.02)
+    ring = float(disc_radii(scores, at=1 / len(scores))[0]) * cell
+    for x, score, radius in zip(xs, scores[part], radii[part], strict=True):
+        centre = (x + cell / 2, y + height / 2)
+        sheet.disc(centre, float(radius), ring)
+        sheet.text(centre[0], centre[1] - 0.075, f"{score:.2f}", 8.5, INK, cell, align="center")
+    return y + height + GAP
+
+
+def _label(sheet: _Sheet, title: str, hint: str, y: float) -> float:
+    y = sheet.text(MARGIN, y + 0.03, title, 9.5, INK, LABELS - 0.15, bold=True)
+    return sheet.text(MARGIN, y + 0.02, hint, 8, GREY, LABELS - 0.2, lines=5) if hint else y
+
+
+def _heat_scale(sheet: _Sheet, most: float, y: float) -> float:
+    if most <= 0:
+        return y
+    colours = (colormaps[HEAT](np.linspace(0, 1, 64))[None, :, :3] * 255).astype(np.uint8)
+    sheet.picture(colours, MARGIN, y, 0.7, 0.08)
+    sheet.text(MARGIN, y + 0.09, "0", 7, GREY, 0.3)
+    return sheet.text(MARGIN + 0.7, y + 0.09, f"{most:.3g}", 7, GREY, 0.5, align="right")
+
+
+class _Sheet:
+    """A figure on which things are placed in inches from its top left corner."""
+
+    def __init__(self, width: float, dpi: int) -> None:
+        self.width, self.dpi = width, dpi
+        self.figure = Figure(figsize=(width, 1), dpi=dpi, facecolor="white")
+        self.renderer = FigureCanvasAgg(self.figure).get_renderer()
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set_axis_off()
+        installed = set(font_manager.get_font_names())
+        self.family = [name for name in FONTS if name in installed]
+
+    def finish(self, height: float) -> Figure:
+        self.figure.set_size_inches(self.width, height)
+        self.axes.set_aspect("auto")
+        self.axes.set_xlim(0, self.width)
+        self.axes.set_ylim(height, 0)
+        return self.figure
+
+    def picture(
+        self, picture: NDArray[np.uint8], x: float, y: float, width: float, height: float = 0
+    ) -> None:
+        extent = (x, x + width, y + (height or width), y)
+        self.axes.imshow(picture, extent=extent, interpolation="antialiased")
+        corner, height = (x, y), height or width
+        self.axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=FAINT, lw=0.4))
+
+    def bar(self, x: float, y: float, width: float, height: float, share: float) -> None:
+        for colour, part in ((FAINT, 1.0), (ACCENT, share)):
+            self.axes.add_patch(Rectangle((x, y), width * part, height, color=colour, lw=0))
+
+    def disc(self, centre: tuple[float, float], radius: float, ring: float) -> None:
+        self.axes.add_patch(Circle(centre, radius, facecolor=ACCENT, lw=0))
+        self.axes.add_patch(
+            Circle(centre, ring, fill=False, edgecolor=GREY, lw=0.5, ls=(0, (3, 3)))
+        )
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float,
+        colour: str,
+        width: float,
+        *,
+        bold: bool = False,
+        align: str = "left",
+        lines: int = 1,
+    ) -> float:
+        """Text from y downwards, wrapped to ``width``, shortened to ``lines``; returns its end."""
+        font = FontProperties(family=self.family, size=size, weight="bold" if bold else "normal")
+        step = 1.22 * size / 72
+        for line in self._wrap(text, font, width, lines):
+            self.axes.text(
+                x,
+                y + 0.82 * step,
+                line,
+                fontproperties=font,
+                color=colour,
+                ha=align,
+                va="baseline",
+                parse_math=False,
+            )
+            y += step
+        return y
+
+    def _wrap(self, text: str, font: FontProperties, width: float, lines: int) -> list[str]:
+        words, wrapped = text.split(" "), []
+        while words and len(wrapped) < lines - 1:
+            count = len(words)
+            while count > 1 and self._width(" ".join(words[:count]), font) > width:
+                count -= 1
+            wrapped.append(self._shorten(" ".join(words[:count]), font, width))
+            words = words[count:]
+        if words:
+            wrapped.append(self._shorten(" ".join(words), font, width))
+        return wrapped
+
+    def _shorten(self, text: str, font: FontProperties, width: float) -> str:
+        if self._width(text, font) <= width:
+            return text
+        while text and self._width(f"{text}…", font) > width:
+            text = text[:-1]
+        return f"{text.rstrip()}…"
+
+    def _width(self, text: str, font: FontProperties) -> float:
+        return self.renderer.get_text_width_height_descent(text, font, ismath=False)[0] / self.dpi
+
+
+def _metadata(path: Path) -> dict[str, str | None]:
+    # The same clip gives the same file: no time of writing in it.
+    if path.suffix.lower() == ".png":
+        return {"Software": "gtdnet"}
+    return {"CreationDate": None} if path.suffix.lower() == ".pdf" else {"Date": None}

@@ -1,0 +1,228 @@
+"""gtdnet show: the paper's figure 7 for any clip, as a picture and as a page."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gtdnet.data.decode import read_frames
+from gtdnet.data.sampling import eval_indices
+from gtdnet.data.spec import ClipSpec
+from gtdnet.data.transforms import eval_views, normalise
+from gtdnet.errors import InputError
+from gtdnet.files import atomic_path, write_text
+from gtdnet.infer.recognizer import Recognizer, load
+from gtdnet.nn.gtd import GlobalTemporalDifference
+from gtdnet.show.views import (
+    ClipViews,
+    class_activation_maps,
+    global_difference_scores,
+    global_image,
+)
+
+FIGURES = (".png", ".pdf", ".svg")
+SUFFIXES = (*FIGURES, ".html")
+
+
+@dataclass
+class ShowOptions:
+    """Show how a model sees one clip: differences, global difference scores, activation maps
+
+    Args:
+        model: the model file (*.safetensors), or hf://user/name.
+        video: a video file or a folder of numbered pictures.
+        class_name: name or number of the class that the activation maps are about; default: the
+            predicted one.
+        output: a .png, .pdf, .svg or .html file to write, or a folder for VIDEO.png and
+            VIDEO.html.
+        overwrite: replace files that are there.
+        num_segments: frames per clip; default: as in training.
+        device: auto, cpu, cuda or mps.
+    """
+
+    model: str
+    video: str
+    class_name: str | None = None
+    output: str = "show"
+    overwrite: bool = False
+    num_segments: int | None = None
+    device: str = "auto"
+
+
+def show(options: ShowOptions) -> dict[str, Any]:
+    """Write what :func:`explain` finds out about a clip; returns its numbers, JSON-ready.
+
+    Raises:
+        ValueError: bad options, no model file, a video that cannot be read, or files in the way.
+    """
+    files = output_files(options.output, options.video)
+    for path in files:
+        if path.exists() and not options.overwrite:
+            raise InputError(f"{path} exists; add --overwrite to replace it, or give --output")
+    recognizer = load(options.model, options.device, num_segments=options.num_segments)
+    label = None
+    if options.class_name is not None:
+        label = find_class(options.class_name, recognizer.spec)
+    views = explain(recognizer, options.video, label)
+    for path in files:
+        if path.suffix.lower() == ".html":
+            from gtdnet.show.page import page
+
+            write_text(path, page(views))
+        else:
+            from gtdnet.show.figure import save_figure
+
+            with atomic_path(path) as temporary:
+                save_figure(views, temporary)
+    return {"model_file": options.model, **numbers(views), "files": [str(path) for path in files]}
+
+
+def explain(recognizer: Recognizer, video: str | Path, class_label: int | None = None) -> ClipViews:
+    """What the figure shows, as arrays: one view of the clip (one centre crop), in float32.
+
+    Args:
+        recognizer: the model.
+        video: path of a video file or of a folder of numbered pictures.
+        class_label: the class that the activation maps are about; default: the predicted one.
+
+    Raises:
+        ValueError: a video that cannot be read, no class of that number, or a model that gives no
+            numbers.
+    """
+    spec, model = recognizer.spec, recognizer.model
+    if class_label is not None and not 0 <= class_label < spec.num_classes:
+        raise InputError(
+            f"there is no class {class_label}: the model's are 0 to {spec.num_classes - 1}"
+        )
+    decoded, num_frames = read_frames(video, lambda n: eval_indices(spec, n).reshape(-1))
+    clip = eval_views(decoded, spec)[0]  # uint8 [T*f, 3, H, W]
+    seen = _observe(model, normalise(clip.to(recognizer.device), spec))
+    if not seen.logits.isfinite().all():
+        raise InputError("the model's scores are not finite: it has diverged in training")
+    scores = seen.logits.mean(dim=0).softmax(dim=-1)
+    ranking = recognizer.top(scores, spec.num_classes)
+    target = next((c for c in ranking if c.label == class_label), ranking[0])
+
+    middle = slice(spec.frames_per_segment // 2, None, spec.frames_per_segment)
+    frames = np.ascontiguousarray(clip[middle].permute(0, 2, 3, 1).numpy())
+    difference_scores = None
+    if seen.gates:
+        mean = torch.from_numpy(global_image(frames)).permute(2, 0, 1)
+        still = normalise(mean.to(recognizer.device), spec).expand(len(clip), -1, -1, -1)
+        difference_scores = global_difference_scores(
+            [gate.numpy() for gate in seen.gates],
+            [gate.numpy() for gate in _observe(model, still).gates],
+        )
+    activation = None
+    if seen.features.ndim == 4:
+        weight = model.classifier.weight[target.label].detach().float().cpu()
+        activation = class_activation_maps(seen.features.numpy(), weight.numpy())
+    return ClipViews(
+        video=str(video),
+        model=model.name or type(model).__name__,
+        protocol=f"{spec.views(1, 1)}, {spec.describe()}",
+        num_frames=num_frames,
+        indices=eval_indices(spec, num_frames)[0, middle],
+        frames=frames,
+        logits=seen.logits.numpy(),
+        prediction=tuple(ranking[:3]),
+        target=target,
+        scores=difference_scores,
+        activation=activation,
+    )
+
+
+def numbers(views: ClipViews) -> dict[str, Any]:
+    """The numbers of the figure, JSON-ready; those per frame in the order of ``frames``."""
+    label = views.target.label
+    return {
+        "video": views.video,
+        "model": views.model,
+        "protocol": views.protocol,
+        "num_frames": views.num_frames,
+        "frames": views.indices.tolist(),
+        "prediction": [score._asdict() for score in views.prediction],
+        "class": views.target._asdict(),
+        "class_logits": [round(float(x), 6) for x in views.logits[:, label]],
+        "class_probabilities": [round(float(x), 6) for x in views.target_probabilities],
+        "global_difference_scores": None
+        if views.scores is None
+        else [round(float(x), 6) for x in views.scores],
+        "notes": list(views.notes),
+    }
+
+
+def find_class(text: str, spec: ClipSpec) -> int:
+    """The number of a class given by its name (capitals do not matter) or its number.
+
+    Raises:
+        ValueError: no such class.
+    """
+    names = [name.casefold() for name in spec.class_names]
+    if text in spec.class_names:
+        return spec.class_names.index(text)
+    if names.count(text.casefold()) == 1:
+        return names.index(text.casefold())
+    if text.isdecimal():
+        if int(text) < spec.num_classes:
+            return int(text)
+        raise InputError(f"--class {text}: the model's classes are 0 to {spec.num_classes - 1}")
+    near = difflib.get_close_matches(text.casefold(), names, n=1)
+    hint = f"did you mean {spec.class_names[names.index(near[0])]!r}" if near else "give its number"
+    raise InputError(f"--class {text!r} is none of the model's {spec.num_classes} classes; {hint}")
+
+
+def output_files(output: str | Path, video: str | Path) -> list[Path]:
+    """The files to write: ``output`` itself, or in that folder a picture and a page.
+
+    Raises:
+        ValueError: a file name with another ending than :data:`SUFFIXES`.
+    """
+    path = Path(output).expanduser()
+    if path.suffix.lower() in SUFFIXES and not path.is_dir():
+        return [path]
+    if path.is_file() or (path.suffix and not path.exists()):
+        raise InputError(f"--output {output}: give a folder or a file in {', '.join(SUFFIXES)}")
+    source = Path(video).resolve()
+    name = source.name if source.is_dir() else source.stem
+    return [path / f"{name}.png", path / f"{name}.html"]
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """A forward pass seen from inside, on the CPU: logits [T, K], the backbone's last features
+    [T, C(, h, w)], and per GTD block the gates [T, C]."""
+
+    logits: Tensor
+    features: Tensor
+    gates: list[Tensor]
+
+
+@torch.inference_mode()
+def _observe(model: nn.Module, clip: Tensor) -> _Observed:
+    """Run a clip [T*f, 3, H, W] through a VideoClassifier and look at its modules on the way."""
+    gates: list[Tensor] = []
+    features: list[Tensor] = []
+
+    hooks: list[RemovableHandle] = []
+    for module in model.modules():
+        if isinstance(module, GlobalTemporalDifference):
+            hook = lambda _, x, __, gate=module.gate: gates.append(gate(x[0]).float().cpu())  # noqa: E731
+            hooks.append(module.register_forward_hook(hook))
+    backbone = model.get_submodule("backbone")
+    hooks.append(
+        backbone.register_forward_hook(lambda _, __, out: features.append(out.float().cpu()))
+    )
+    try:
+        logits = model.forward_frames(clip[None])[0].float().cpu()  # type: ignore[operator]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return _Observed(logits, features[0], gates)

@@ -1,0 +1,116 @@
+"""Text for people: messages and progress on stderr, so that stdout holds results; words; tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import ProgressColumn
+
+# ------------------------------------------------------------------------------------- progress
+
+
+def say(message: str, console: Console | None = None) -> None:
+    """One message on stderr (or the given console), as it is."""
+    from rich.console import Console
+
+    console = console or Console(stderr=True)
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(
+    what: str, total: int, done: int = 0, quiet: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with the number of steps just done; draws on a terminal alone."""
+    with _progress(what, total, done, quiet) as (progress, task):
+        yield lambda steps: progress.advance(task, steps)
+
+
+@contextmanager
+def progress_counter(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function to call with (steps done, steps in all); draws on a terminal alone."""
+    with _progress(what, None, 0, False) as (progress, task):
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _progress(what: str, total: int | None, done: int, quiet: bool) -> Iterator[tuple]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    hidden = quiet or not console.is_terminal
+    with Progress(*_columns(), console=console, disable=hidden, transient=True) as progress:
+        yield progress, progress.add_task(what, total=total, completed=done)
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    from rich import progress
+
+    return (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left:"),
+        progress.TimeRemainingColumn(),
+    )
+
+
+# ---------------------------------------------------------------------------------------- words
+
+
+def one_line(text: str) -> str:
+    """The words of a text with single spaces between."""
+    return " ".join(text.split())
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def first_of(names: Iterable[object], most: int = 3) -> str:
+    """The first few of some names: "a, b, c, ..."."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """ "1 clip", "2 clips"; ``many`` where an s does not make it."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+# --------------------------------------------------------------------------------------- tables
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of them heads, in columns two spaces apart.
+
+    The first column stands to the left, and so does any other without a number below its head.
+    """
+    return "\n".join("  ".join(row).rstrip() for row in _padded(rows)[0])
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """The same as a Markdown table, which also reads well in a terminal."""
+    padded, is_left = _padded(rows)
+    heads = zip(padded[0], is_left, strict=True)
+    rule = ["-" * (len(head) + 2 - (not left)) + ":" * (not left) for head, left in heads]
+    lines = ["| " + " | ".join(row) + " |" for row in padded]
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+
+
+def _padded(rows: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[bool]]:
+    """The cells in the widths of their columns, and which columns stand to the left."""
+    columns, is_left = [], []
+    for column in zip(*rows, strict=True):
+        width = max(map(len, column))
+        numbers = any(cell.lstrip("+-")[:1].isdigit() for cell in column[1:])
+        is_left.append(not columns or not numbers)
+        columns.append([c.ljust(width) if is_left[-1] else c.rjust(width) for c in column])
+    return [list(row) for row in zip(*columns, strict=True)], is_left

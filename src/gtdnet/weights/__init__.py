@@ -1,0 +1,1 @@
+"""Where a network's starting weights come from."""

@@ -1,0 +1,108 @@
+"""Processes: how many there may be, how they start and end, and how they keep memory."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import multiprocessing.connection
+import os
+import platform
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def num_cores() -> int:
+    """Cores that this process may use, as a container or a scheduler allows."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def default_workers(device: torch.device, devices: int = 1) -> int:
+    """Decoding processes for each of several devices: one per core up to 8, half on the CPU."""
+    return max(1, min(8, num_cores() // devices // (2 if device.type == "cpu" else 1)))
+
+
+def map_in_processes(function: Callable[[T], R], jobs: Iterable[T], workers: int) -> Iterator[R]:
+    """What a function of a module gives for each job, in the order of the jobs.
+
+    With one worker it is called here. More are started afresh, for forking a process that runs
+    PyTorch's threads may hang; each has one thread, leaves Ctrl-C to this process and ends with
+    it. They are a few jobs ahead of what is taken; closing the iterator lets the jobs at hand be
+    finished and ends them.
+    """
+    if workers <= 1:
+        yield from map(function, jobs)
+        return
+    jobs = iter(jobs)
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=start_worker
+    )
+    try:
+        waiting: deque[Future[R]] = deque(
+            pool.submit(function, job) for job in islice(jobs, 3 * workers)
+        )
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, job) for job in islice(jobs, 1))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def start_worker() -> None:
+    """Leave Ctrl-C to the parent; end when it is killed; compute in one thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for a PyTorch that is imported later
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        if parent:
+            multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+# ---------------------------------------------------------------------------------------- memory
+
+_USERS_OWN = (
+    "GLIBC_TUNABLES",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_LARGEST = 32 * 2**20  # bytes; the highest threshold that glibc takes
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep blocks of up to 32 MiB that it frees, and take them again.
+
+    By default glibc gives large blocks back to the system as soon as they are freed. A network
+    frees and takes such blocks in every layer, and the system clears each of their pages anew when
+    it is first touched (docs/performance.md). The command gtdnet does this for itself; programs
+    that use the package may. It holds for the whole process and what it forks, until it ends.
+    Larger blocks still come and go, lest memory fall to pieces.
+
+    Returns:
+        Whether it does now: not where the C library is another, or where the environment has
+        settings of its own for glibc's malloc.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _USERS_OWN):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from gtdnet.text import progress_bar, progress_counter, say
+
+
+def test_messages_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    message = "[red]runs/a[0] " + "x" * 200  # neither markup nor wrapped
+    say(message)
+    assert capsys.readouterr() == ("", message + "\n")
+
+
+def test_messages_go_to_the_console_given() -> None:
+    file = io.StringIO()
+    say("done", Console(file=file))
+    assert file.getvalue() == "done\n"
+
+
+def test_bars_draw_nothing_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("clips", 3, done=1) as advance:
+        advance(2)
+    with progress_counter("clips") as update:
+        update(1, 3)
+    assert capsys.readouterr() == ("", "")
