@@ -73,7 +73,7 @@ def test_forward_is_the_plain_form(
     x = frames(n, t, format)
     with fast_path(False):
         expected = conv(x)
-    fast = fast_forward(conv, x)
+    fast = fast_forward(conv, conv.temporal, x)
     assert fast is not None
     torch.testing.assert_close(fast, expected)
     with torch.inference_mode():
@@ -219,21 +219,81 @@ def test_networks_agree(name: str, format: str) -> None:
 def test_hooks_get_the_plain_form() -> None:
     conv = make_conv("shift and gtd", 2)
     x = frames(1, 2)
-    assert fast_forward(conv, x) is not None
+    assert fast_forward(conv, conv.temporal, x) is not None
     shift, gtd = conv.temporal.children()
     seen: list[nn.Module] = []
     for module in (conv.temporal, shift, gtd):
         seen.clear()
         handle = module.register_forward_hook(lambda m, args, output: seen.append(m))
-        assert fast_forward(conv, x) is None
+        assert fast_forward(conv, conv.temporal, x) is None
         conv(x)
         assert seen == [module]
         handle.remove()
     for register in (gtd.register_full_backward_hook, gtd.register_full_backward_pre_hook):
         handle = register(lambda *_: None)
-        assert fast_forward(conv, x) is None
+        assert fast_forward(conv, conv.temporal, x) is None
         handle.remove()
-    assert fast_forward(conv, x) is not None
+    assert fast_forward(conv, conv.temporal, x) is not None
+
+
+class Detached(nn.Linear):
+    """A map whose input is cut off from the backward pass."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.detach())
+
+
+class WithoutGradient(nn.Linear):
+    @torch.no_grad()
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("child", ["reduce", "difference", "expand"])
+@pytest.mark.parametrize("kind", [Detached, WithoutGradient])
+def test_a_gate_that_is_cut_off_leaves_the_features_gradient(
+    kind: type[nn.Linear], child: str, kernel: int
+) -> None:
+    conv = make_conv("shift and gtd", 2, kernel=kernel)
+    conv.get_submodule(f"temporal.gtd.{child}").__class__ = kind
+    x = frames(2, 2).requires_grad_()
+    found = []
+    for fast in (True, False):
+        with fast_path(fast):
+            y = conv(x)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+        inputs = [x, *conv.parameters()]
+        found.append(torch.autograd.grad((y * weights).sum(), inputs, allow_unused=True))
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain)
+
+
+def test_what_is_looked_on_or_changed_on_an_instance_gets_the_plain_form() -> None:
+    x = frames(1, 2)
+    conv = make_conv("shift and gtd", 2)
+    gtd = conv.get_submodule("temporal.gtd")
+    handle = conv.get_submodule("temporal.gtd.reduce").register_forward_hook(lambda *_: None)
+    assert fast_forward(conv, conv.temporal, x) is None
+    handle.remove()
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    assert fast_forward(conv, conv.temporal, x) is None
+    handle.remove()
+    assert fast_forward(conv, conv.temporal, x) is not None
+    for name in ("forward", "gate"):
+        setattr(gtd, name, getattr(gtd, name))
+        assert fast_forward(conv, conv.temporal, x) is None
+        delattr(gtd, name)
+    assert fast_forward(conv, conv.temporal, x) is not None
+
+
+def test_a_second_backward_pass_over_a_kept_graph() -> None:
+    conv = make_conv("shift and gtd", 2)
+    x = frames(1, 2).requires_grad_()
+    y = conv(x).square().sum()
+    first = torch.autograd.grad(y, [x, *conv.parameters()], retain_graph=True)
+    for once, again in zip(first, torch.autograd.grad(y, [x, *conv.parameters()]), strict=True):
+        torch.testing.assert_close(once, again)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
@@ -261,7 +321,7 @@ def test_other_modules_and_subclasses_get_their_own_forward() -> None:
     for temporal in (Louder(2, 4), nn.Sequential(TemporalShift(2, 4), nn.ReLU()), nn.Identity()):
         conv = make_conv("shift", 2)
         conv.temporal = temporal
-        assert fast_forward(conv, x) is None
+        assert fast_forward(conv, conv.temporal, x) is None
         expected = torch.nn.functional.conv2d(temporal(x), conv.weight)
         torch.testing.assert_close(conv(x), expected)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from gtdnet.models.backbones.resnet import DEPTHS, ResNet
 from gtdnet.nn import (
     GlobalTemporalDifference,
     TemporalConv2d,
+    TemporalEnhancementInteraction,
     TemporalShift,
     insert_temporal,
     set_num_segments,
@@ -317,3 +319,21 @@ def test_set_num_segments() -> None:
     assert backbone(torch.randn(5, 3, 16, 16)).shape == (5, 5)
     with pytest.raises(ValueError, match="num_segments"):
         set_num_segments(backbone, 0)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda channels: TemporalEnhancementInteraction(channels, 4),
+        lambda channels: nn.Sequential(TemporalShift(4), nn.ReLU()),
+        lambda channels: nn.Conv2d(channels, channels, 1),
+    ],
+)
+def test_identity_is_refused_of_modules_that_have_none(build: Callable[[int], nn.Module]) -> None:
+    network = ResNet(18, 0.25)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with pytest.raises(ValueError, match="no start at identity"):
+        insert_temporal(network, build, init="identity")
+    after = network.state_dict()
+    assert set(before) == set(after)
+    assert all(torch.equal(value, after[key]) for key, value in before.items())

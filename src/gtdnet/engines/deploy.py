@@ -19,7 +19,6 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.engines.forms import one_pass, two_convs
 from gtdnet.measure.watch import OperationWatch
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.nn.gtd import GlobalTemporalDifference
 from gtdnet.nn.insert import TemporalConv2d, temporal_convs
 
 Form = Callable[[TemporalConv2d], nn.Module]
@@ -58,7 +57,7 @@ class FromFrames(nn.Module):
         model: normalised clips -> logits.
         spec: its mean and std are used.
         dtype: what the network computes in; its weights are converted, in place, but for those of
-            GTD blocks, which are computed in theirs.
+            modules that keep their precision.
     """
 
     scale: Tensor
@@ -70,7 +69,7 @@ class FromFrames(nn.Module):
         super().__init__()
         self.model = model.to(dtype)
         for module in model.modules():
-            if isinstance(module, GlobalTemporalDifference):
+            if getattr(module, "keeps_precision", False):
                 module.float()
         self.dtype = dtype
         # (value / 255 - mean) / std as one product and one sum.

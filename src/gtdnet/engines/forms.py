@@ -1,4 +1,4 @@
-"""A convolution behind shift and GTD, in the forms that compilers of graphs run fastest.
+"""A convolution with what stands before it, in the forms that compilers of graphs run fastest.
 
 They compute what :class:`gtdnet.nn.TemporalConv2d` does, up to rounding; docs/performance.md says
 how the forms were chosen. Like the fast path of the eager network (:mod:`gtdnet.nn.fast`) they
@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gtdnet.nn.fast import Parts, parts_of
+from gtdnet.nn.fast import FusedPart, fused_part
 from gtdnet.nn.insert import TemporalConv2d
 
 
 def one_pass(conv: TemporalConv2d) -> nn.Module:
     """For torch.compile, which writes the shifted and enhanced features in one loop."""
-    parts = parts_of(conv)
-    return conv if parts is None else _OnePass(conv, parts)
+    part = fused_part(conv, conv.temporal)
+    return conv if part is None else _OnePass(conv, part)
 
 
 def two_convs(conv: TemporalConv2d) -> nn.Module:
@@ -26,10 +26,10 @@ def two_convs(conv: TemporalConv2d) -> nn.Module:
 
     They and those that move have a convolution each; the sum is part of the second one.
     """
-    parts = parts_of(conv)
-    if parts is None or conv.groups != 1:
+    part = fused_part(conv, conv.temporal)
+    if part is None or conv.groups != 1:
         return conv
-    return _TwoConvs(conv, parts)
+    return _TwoConvs(conv, part)
 
 
 class _Form(nn.Module):
@@ -39,9 +39,9 @@ class _Form(nn.Module):
     multiplied by 0. (Loops over a clip axis of its own are slower.)
     """
 
-    def __init__(self, conv: TemporalConv2d, parts: Parts) -> None:
+    def __init__(self, conv: TemporalConv2d, part: FusedPart) -> None:
         super().__init__()
-        self.gtd, self.num_segments, self.fold = parts
+        self.num_segments, self.fold, self.gate = part
         self.stride, self.padding = conv.stride, conv.padding
         self.dilation, self.groups = conv.dilation, conv.groups
         self.bias = conv.bias
@@ -60,8 +60,8 @@ class _Form(nn.Module):
         inside = self.shift.inside.view(self.num_segments, -1)[:, : 2 * self.fold]
         moved = inside.repeat(x.shape[0] // self.num_segments, 1)
         still = None
-        if self.gtd is not None:
-            gain = 1 + self.gtd.gate_of_pooled(self.shift(u))
+        if self.gate is not None:
+            gain = 1 + self.gate.gate_of_pooled(self.shift(u))
             moved = moved * gain[:, : 2 * self.fold]
             still = gain[:, 2 * self.fold :].to(x.dtype)[:, :, None, None]
         return moved.to(x.dtype)[:, :, None, None], still
@@ -71,8 +71,8 @@ class _Form(nn.Module):
 
 
 class _OnePass(_Form):
-    def __init__(self, conv: TemporalConv2d, parts: Parts) -> None:
-        super().__init__(conv, parts)
+    def __init__(self, conv: TemporalConv2d, part: FusedPart) -> None:
+        super().__init__(conv, part)
         self.weight = conv.weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,8 +87,8 @@ class _OnePass(_Form):
 
 
 class _TwoConvs(_Form):
-    def __init__(self, conv: TemporalConv2d, parts: Parts) -> None:
-        super().__init__(conv, parts)
+    def __init__(self, conv: TemporalConv2d, part: FusedPart) -> None:
+        super().__init__(conv, part)
         moved, still = conv.weight.split([2 * self.fold, conv.in_channels - 2 * self.fold], 1)
         self.moved = nn.Parameter(moved.contiguous(), requires_grad=False)
         self.still = nn.Parameter(still.contiguous(), requires_grad=False)

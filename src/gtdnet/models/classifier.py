@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.shift import check_num_segments
+from gtdnet.nn.frames import check_num_segments
 
 
 class VideoClassifier(nn.Module):

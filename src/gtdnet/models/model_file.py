@@ -22,7 +22,7 @@ from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
 from gtdnet.models.build import create_model, model_options
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.nn.shift import check_num_segments
+from gtdnet.nn.frames import check_num_segments
 from gtdnet.nn.tdn import published_appearance
 from gtdnet.weights.find import find_file
 from gtdnet.weights.tensors import load_all, read_safetensors, resize_segments

@@ -2,10 +2,23 @@
 
 Two are made of several parts that stand at different places of a network, and have no such form:
 ``TemporalExcitationAggregation`` (TEA) and ``ShortTermDifference`` (TDN).
+
+A module may say of itself what others need to know; none of it must be there:
+
+    num_segments                     T; :func:`set_num_segments` changes it
+    identity_gain                    the number it multiplies by at its identity start
+    start_at_identity()              makes that true, where it is not always so
+    resize_time(state, num_segments) its weights, fitted to another number of frames
+    extra_macs(out)                  multiply-accumulates that no layer in it shows
+    shows_gate, gate(x)              it has a gate in (0, 1), [N*T, C], that is worth drawing
+    keeps_precision                  it computes in the precision of its weights, whatever
+                                     that of the network
+    fused_part(channels)             what the layer behind it can take into its own pass
+                                     (:class:`gtdnet.nn.fast.FusedPart`)
 """
 
 from gtdnet.nn.action import Action
-from gtdnet.nn.fast import fast_path
+from gtdnet.nn.fast import FusedPart, fast_path
 from gtdnet.nn.gtd import (
     AGGREGATIONS,
     AverageAggregation,
@@ -25,6 +38,7 @@ __all__ = [
     "AGGREGATIONS",
     "Action",
     "AverageAggregation",
+    "FusedPart",
     "GlobalTemporalDifference",
     "LSTMAggregation",
     "LongTermDifference",

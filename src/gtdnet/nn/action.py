@@ -27,7 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gtdnet.nn.shift import TemporalConv1d, check_folded, reduced_channels
+from gtdnet.nn.frames import check_folded, reduced_channels
+from gtdnet.nn.shift import TemporalConv1d
 
 
 class SpatioTemporalExcitation(nn.Module):

@@ -1,13 +1,15 @@
-"""The fast path of a convolution behind a temporal shift, a GTD block, or both.
+"""The fast path: a convolution in one pass with what stands before it.
 
-The plain form (:mod:`gtdnet.nn.shift`, :mod:`gtdnet.nn.gtd`) passes over the feature map once for
-the pooled vectors, twice for the shift and twice for the enhancement, and training keeps all that
-for the backward pass. None of the arithmetic needs it:
+A temporal module that moves channels along time, or multiplies them by a gate made of pooled
+vectors, says so by ``fused_part(channels)`` (:class:`FusedPart`). The plain form of a shift, a
+gate and a convolution passes over the feature map once for the pooled vectors, twice for the shift
+and twice for the gate, and training keeps all that for the backward pass. None of the arithmetic
+needs it:
 
 - pooling and shift commute: GAP(shift(x))_t is made of the GAP(x) of three frames, so the gate
   follows from the pooled vectors of x itself;
-- shift and enhancement are one pass into one buffer: out_t[c] = x_{t'}[c] * (1 + s_t[c]), where
-  t' is t + 1, t - 1 or t by channel;
+- shift and gate are one pass into one buffer: out_t[c] = x_{t'}[c] * (1 + s_t[c]), where t' is
+  t + 1, t - 1 or t by channel;
 - the buffer follows from x and s_t, so that training keeps neither it nor the shifted features;
 - backward, where the convolution's weight gradient frame by frame is about as small as the
   features, the gradient of s_t is made of it, not of a product of two feature maps; and the pooled
@@ -19,21 +21,18 @@ The results are those of the plain form up to rounding (tests/nn/test_fast.py), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules import module as torch_modules
 
-from gtdnet.nn.gtd import GlobalTemporalDifference
-from gtdnet.nn.shift import TemporalShift, check_folded
-
-if TYPE_CHECKING:
-    from gtdnet.nn.insert import TemporalConv2d
+from gtdnet.nn.frames import check_folded
 
 _ENABLED: ContextVar[bool] = ContextVar("gtdnet_fast_path", default=True)
 
@@ -42,8 +41,8 @@ _ENABLED: ContextVar[bool] = ContextVar("gtdnet_fast_path", default=True)
 def fast_path(enabled: bool = True) -> Iterator[None]:
     """Within it, convolutions take the fast path where there is one, or never do.
 
-    The default is to take it. Hooks on the temporal modules, tracing, exporting, compiling and
-    torch.func get the plain form in any case.
+    The default is to take it. Modules with hooks or with a forward of the instance's own, tracing,
+    exporting, compiling and torch.func get the plain form in any case.
     """
     token = _ENABLED.set(enabled)
     try:
@@ -52,41 +51,91 @@ def fast_path(enabled: bool = True) -> Iterator[None]:
         _ENABLED.reset(token)
 
 
-class Parts(NamedTuple):
-    """What stands before the convolution; T and the channels that move each way."""
+class FusedPart(NamedTuple):
+    """A temporal module that what follows can take into its own pass.
 
-    gtd: GlobalTemporalDifference | None
+    Attributes:
+        num_segments: T.
+        fold: so many channels of frame t come from t+1, the next as many from t-1.
+        gate: a module whose ``gate_of_pooled`` makes s_t, [N*T, C], of the pooled vectors u_t,
+            [N*T, C]; all channels are then multiplied by 1 + s_t. None: they are not.
+    """
+
     num_segments: int
-    fold: int
+    fold: int = 0
+    gate: nn.Module | None = None
 
 
-def fast_forward(conv: TemporalConv2d, x: Tensor) -> Tensor | None:
-    """``conv(x)`` by the fast path; None where there is none."""
+def fused_part(conv: nn.Conv2d, temporal: nn.Module) -> FusedPart | None:
+    """What stands before ``conv`` as one part: a shift, a gate, or a shift, then a gate.
+
+    None where there is anything else, or where somebody looks on or changed something: hooks, a
+    forward patched on an instance.
+    """
+    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        return None
+    parts = []
+    for module in temporal if type(temporal) is nn.Sequential else [temporal]:
+        said = getattr(module, "fused_part", None)
+        if said is None or (part := said(conv.in_channels)) is None:
+            return None
+        parts.append(part)
+    if any(map(_is_watched, temporal.modules())):
+        return None
+    if len(parts) == 2 and parts[0].gate is None and parts[1].fold == 0:
+        shift, gate = parts
+        is_same = shift.num_segments == gate.num_segments
+        return gate._replace(fold=shift.fold) if is_same else None
+    return parts[0] if len(parts) == 1 else None
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _is_watched(module: nn.Module) -> bool:
+    own = module.__dict__
+    return any(own[hooks] for hooks in _HOOKS) or "forward" in own or "gate" in own
+
+
+def fast_forward(conv: nn.Conv2d, temporal: nn.Module, x: Tensor) -> Tensor | None:
+    """``conv(temporal(x))`` by the fast path; None where there is none."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         return None
     if not _ENABLED.get() or torch._C._are_functorch_transforms_active():
         return None
     if type(x) is not Tensor or x.is_meta or not x.is_floating_point():  # a tracer's stand-in
         return None
-    parts = parts_of(conv)
-    if parts is None:
+    if torch_modules._has_any_global_hook():
         return None
-    gtd, num_segments, fold = parts
-    check_folded(x, num_segments)
+    part = fused_part(conv, temporal)
+    if part is None:
+        return None
+    check_folded(x, part.num_segments)
     weight = conv.weight
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
     bias = None if conv.bias is None else conv.bias.to(x.dtype)
     with torch.autocast(x.device.type, enabled=False):
-        gain, exchange = None, _Exchange()
-        if gtd is not None:
-            u = _ShiftedPool.apply(x, exchange, num_segments, fold)
-            gain = (1 + gtd.gate_of_pooled(u)).to(x.dtype)
         if not torch.is_grad_enabled():
-            return conv._conv_forward(shift_scaled(x, gain, num_segments, fold), weight, bias)
-        y = _ShiftedConv.apply(x, gain, weight, exchange, conv, num_segments, fold)
+            gain = None if part.gate is None else _gain(part, _shifted_pool(x, part), x)
+            return conv._conv_forward(shift_scaled(x, gain, *part[:2]), weight, bias)
+        learned = () if part.gate is None else tuple(part.gate.parameters())
+        y: Any = _Fused.apply(x, weight, conv, part, *learned)
         return y if bias is None else y + bias[:, None, None]
+
+
+def _gain(part: FusedPart, u: Tensor, x: Tensor) -> Tensor:
+    """1 + s_t of the shifted pooled vectors u, [N*T, C], in the precision of x."""
+    return (1 + part.gate.gate_of_pooled(u)).to(x.dtype)  # type: ignore[union-attr, operator]
+
+
+def _shifted_pool(x: Tensor, part: FusedPart) -> Tensor:
+    """GAP(shift(x)): [N*T, C, H, W] -> [N*T, C]."""
+    return shift_scaled(_pooled(x), None, part.num_segments, part.fold)
+
+
+# ------------------------------------------------------------------------------------- one pass
 
 
 def shift_scaled(x: Tensor, gain: Tensor | None, num_segments: int, fold: int) -> Tensor:
@@ -100,14 +149,14 @@ def shift_scaled(x: Tensor, gain: Tensor | None, num_segments: int, fold: int) -
 
 
 def _unshift_scaled(
-    y: Tensor, gain: Tensor | None, num_segments: int, fold: int, plus: Tensor | None = None
+    y: Tensor, gain: Tensor | None, part: FusedPart, plus: Tensor | None = None
 ) -> Tensor:
     """The adjoint of :func:`shift_scaled` in x: shift back what was multiplied by ``gain``.
 
     Args:
         plus: [N*T, C], added everywhere in the same pass; only together with ``gain``.
     """
-    return _one_pass(y, gain, plus, num_segments, fold, back=True)
+    return _one_pass(y, gain, plus, part.num_segments, part.fold, back=True)
 
 
 def _one_pass(
@@ -147,65 +196,43 @@ def _one_pass(
     return out
 
 
-class _Exchange:
-    """What the backward pass of a convolution leaves to that of the pooling before it.
+# -------------------------------------------------------------------------------- with gradients
 
-    The pooling's is the later one, as the gate lies between the two. It adds its own gradient of x
-    in the pass over the features that the convolution's takes anyway.
+
+class _Fused(torch.autograd.Function):
+    """conv(gain * shift(x)), which keeps x, the gain and the gate's own small graph.
+
+    The gate's parameters are inputs, so that all gradients leave by one node: whatever part of
+    them is asked for, none depends on another node having run.
     """
-
-    pending: tuple[Tensor, Tensor] | None = None
-
-
-class _ShiftedPool(torch.autograd.Function):
-    """shift(GAP(x)): [N*T, C, H, W] -> [N*T, C]; its backward pass is _ShiftedConv's in x too."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, exchange: _Exchange, num_segments: int, fold: int) -> Tensor:
-        ctx.exchange, ctx.num_segments, ctx.fold, ctx.shape = exchange, num_segments, fold, x.shape
-        return shift_scaled(_pooled(x), None, num_segments, fold)
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grads: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        num_segments, fold = ctx.num_segments, ctx.fold
-        grad_u = _unshift_scaled(grads[0], None, num_segments, fold) / ctx.shape[2:].numel()
-        pending, ctx.exchange.pending = ctx.exchange.pending, None
-        if pending is None:  # nobody asked for the convolution's
-            return grad_u[:, :, None, None].expand(ctx.shape), None, None, None
-        grad_moved, gain = pending
-        return _unshift_scaled(grad_moved, gain, num_segments, fold, grad_u), None, None, None
-
-
-class _ShiftedConv(torch.autograd.Function):
-    """conv(gain * shift(x)), which keeps x and the gain alone for its backward pass."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        gain: Tensor | None,
-        weight: Tensor,
-        exchange: _Exchange,
-        conv: nn.Conv2d,
-        num_segments: int,
-        fold: int,
+        ctx: Any, x: Tensor, weight: Tensor, conv: nn.Conv2d, part: FusedPart, *learned: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(x, gain, weight)
-        ctx.exchange, ctx.conv, ctx.num_segments, ctx.fold = exchange, conv, num_segments, fold
-        return conv._conv_forward(shift_scaled(x, gain, num_segments, fold), weight, None)
+        gain = None
+        if part.gate is not None:
+            u = _shifted_pool(x, part)
+            with torch.enable_grad():
+                u.requires_grad_(x.requires_grad)
+                ctx.pooled, ctx.gain = u, _gain(part, u, x)
+            gain = ctx.gain.detach()
+        ctx.save_for_backward(x, weight)
+        ctx.conv, ctx.part, ctx.learned = conv, part, learned
+        moved = shift_scaled(x, gain, part.num_segments, part.fold)
+        return conv._conv_forward(moved, weight, None)
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x, gain, weight = ctx.saved_tensors
-        conv, num_segments, fold = ctx.conv, ctx.num_segments, ctx.fold
-        needs_x, needs_gain, needs_weight = ctx.needs_input_grad[:3]
-        moved = shift_scaled(x, gain, num_segments, fold)
+        x, weight = ctx.saved_tensors
+        conv, part, learned = ctx.conv, ctx.part, ctx.learned
+        needs_x, needs_weight = ctx.needs_input_grad[:2]
+        needs_gain = part.gate is not None and ctx.gain.requires_grad
+        gain = None if part.gate is None else ctx.gain.detach()
+        moved = shift_scaled(x, gain, part.num_segments, part.fold)
 
         def convolution(wants_input: bool, wants_weight: bool) -> Any:
             wanted = [wants_input, wants_weight, False]
@@ -214,7 +241,7 @@ class _ShiftedConv(torch.autograd.Function):
                 [0, 0], conv.groups, wanted,
             )[:2]  # fmt: skip
 
-        grad_x = grad_gain = grad_weight = None
+        grad_gain = None
         if needs_gain and _is_smaller_by_frames(conv, x):
             # y = W moved and moved = gain * shift(x): the sum over H and W of grad_moved * moved is
             # that over C' of W * grad_W, frame by frame.
@@ -225,43 +252,32 @@ class _ShiftedConv(torch.autograd.Function):
         else:
             grad_moved, grad_weight = convolution(needs_x or needs_gain, needs_weight)
             grad_gain = (grad_moved * moved).sum(dim=(2, 3)) if needs_gain else None
+        grad_u: Tensor | None = None
+        grads_learned: list[Tensor | None] = [None] * len(learned)
         if grad_gain is not None:
             grad_gain = grad_gain / gain  # every gain is above 1
-        if needs_x and needs_gain:
-            ctx.exchange.pending = grad_moved, gain
-        elif needs_x:
-            grad_x = _unshift_scaled(grad_moved, gain, num_segments, fold)
-        return grad_x, grad_gain, grad_weight, None, None, None, None
+            grad_u, *grads_learned = _gradients(ctx.gain, [ctx.pooled, *learned], grad_gain)
+        grad_x = None
+        if needs_x:
+            plus = None
+            if grad_u is not None:
+                plus = _unshift_scaled(grad_u, None, part) / x.shape[2:].numel()
+            grad_x = _unshift_scaled(grad_moved, gain, part, plus)
+        return grad_x, grad_weight, None, None, *grads_learned
+
+
+def _gradients(y: Tensor, inputs: Sequence[Tensor], grad_y: Tensor) -> list[Tensor | None]:
+    """Of those inputs that learn; None for the others, and where y does not depend on one."""
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    found = torch.autograd.grad(y, wanted, grad_y, retain_graph=True, allow_unused=True)
+    gradients = iter(found)
+    return [next(gradients) if tensor.requires_grad else None for tensor in inputs]
 
 
 def _is_smaller_by_frames(conv: nn.Conv2d, x: Tensor) -> bool:
     """Whether a weight gradient for each frame, [N*T, C', C], is about as large as x at most."""
     is_map = conv.kernel_size == (1, 1) == conv.stride and conv.padding == (0, 0)
     return is_map and conv.groups == 1 and conv.out_channels <= 2 * x.shape[2:].numel()
-
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def parts_of(conv: TemporalConv2d) -> Parts | None:
-    """The shift and the block before ``conv``; None if there is anything else, or a hook."""
-    temporal = conv.temporal
-    modules = list(temporal.children()) if type(temporal) is nn.Sequential else [temporal]
-    shift = gtd = None
-    for module in modules:
-        if type(module) is TemporalShift and shift is None and gtd is None:
-            shift = module
-        elif type(module) is GlobalTemporalDifference and gtd is None:
-            gtd = module
-        else:
-            return None
-    if any(getattr(m, hooks) for m in (temporal, *modules) for hooks in _HOOKS):
-        return None
-    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
-        return None
-    fold = 0 if shift is None else conv.in_channels // shift.fold_div
-    num_segments = {m.num_segments for m in (shift, gtd) if m is not None}
-    return Parts(gtd, num_segments.pop(), fold) if len(num_segments) == 1 else None
 
 
 def _pooled(x: Tensor) -> Tensor:

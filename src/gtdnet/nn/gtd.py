@@ -14,13 +14,13 @@ For frames x_t of a clip, t = 1..T, r the reduction:
     s_t  = sigmoid(W_expand (z"_t + z_t))
     x'_t = x_t + x_t * s_t                       enhancement of the local features
 
-For ablations, parts can be left out or exchanged: z"_t = z'_t without attention, z'_t = z_t without
-the difference gate, and z_{t+1} - z_t (0 for the last frame) in place of z_m - z_t.
+For ablations some of these are exchanged: see "parts" below.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 
 import torch
@@ -28,7 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.shift import check_folded, check_num_segments, reduced_channels
+from gtdnet.nn.fast import FusedPart
+from gtdnet.nn.frames import check_folded, check_num_segments, reduced_channels
 
 # --------------------------------------------------------------------------- global aggregation
 # Figure 3 of the paper: each maps the clip's z_1 .. z_T, [N, T, D], to its z_m, [N, D].
@@ -92,10 +93,44 @@ AGGREGATIONS: Mapping[str, Callable[[int, int, int], nn.Module]] = MappingProxyT
 )
 """Builders (channels, num_segments, alpha) -> module [N, T, D] -> [N, D], by name."""
 
-DIFFERENCES = ("global", "local")
+
+# ---------------------------------------------------------------------------------------- parts
+# Functions of the block and its z, [N*T, D] -> [N*T, D]: those of the formulas first, then what
+# ablations put in their place.
 
 
-# ------------------------------------------------------------------------------------ the block
+def difference_to_clip(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
+    """z_m - z_t."""
+    z_clip = z.unflatten(0, (-1, block.num_segments))  # [N, T, D]
+    z_m = block.aggregation(z_clip)  # [N, D]
+    return (z_m.unsqueeze(1) - z_clip).flatten(0, 1)
+
+
+def difference_to_next(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
+    """z_{t+1} - z_t, and 0 for the last frame: a local difference."""
+    z_clip = z.unflatten(0, (-1, block.num_segments))  # [N, T, D]
+    return F.pad(z_clip[:, 1:] - z_clip[:, :-1], (0, 0, 0, 1)).flatten(0, 1)
+
+
+def gated(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
+    """z'_t = z_t * sigmoid(W_diff (z_m - z_t))."""
+    return z * torch.sigmoid(block.difference(block.compare(block, z)))
+
+
+def attended(block: GlobalTemporalDifference, z_prime: Tensor) -> Tensor:
+    """z"_t = softmax(q_t k_t^T) v_t."""
+    q, k, v = block.query(z_prime), block.key(z_prime), block.value(z_prime)
+    return channel_attention(q, k, v)
+
+
+def unchanged(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
+    """z'_t = z_t without the difference gate, z"_t = z'_t without attention."""
+    return z
+
+
+DIFFERENCES: Mapping[str, Callable[[GlobalTemporalDifference, Tensor], Tensor]] = MappingProxyType(
+    {"global": difference_to_clip, "local": difference_to_next}
+)
 
 
 def channel_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -113,6 +148,9 @@ def channel_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     # [N*T, heads=1, tokens=D, head dimension=1]
     q, k, v = (m[:, None, :, None] for m in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0, :, 0]
+
+
+# ------------------------------------------------------------------------------------ the block
 
 
 class GlobalTemporalDifference(nn.Module):
@@ -142,7 +180,9 @@ class GlobalTemporalDifference(nn.Module):
         ValueError: an argument out of range, or an input whose first axis is not a multiple of T.
     """
 
-    identity_gain = 1.5  # what the block multiplies its input by under init="identity"
+    identity_gain = 1.5  # with W_expand zero every gate is 1/2: x + x / 2
+    keeps_precision = True  # its vectors are small: lower precision saves nothing
+    shows_gate = True
 
     def __init__(
         self,
@@ -173,12 +213,13 @@ class GlobalTemporalDifference(nn.Module):
         if init not in ("default", "identity"):
             raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
         self.num_segments = num_segments
-        self.has_attention, self.has_gate = attention, gate
-        self.is_local = difference == "local"
         reduced = reduced_channels(channels, reduction)  # D = C/r
+        self.compare = DIFFERENCES[difference]
+        self.gated = gated if gate else unchanged
+        self.attended = attended if attention else unchanged
         self.reduce = nn.Linear(channels, reduced)
         if gate:
-            if not self.is_local:
+            if difference == "global":
                 self.aggregation = AGGREGATIONS[aggregation](reduced, num_segments, alpha)
             self.difference = nn.Linear(reduced, reduced)
         if attention:
@@ -194,44 +235,33 @@ class GlobalTemporalDifference(nn.Module):
         nn.init.zeros_(self.expand.weight)
         nn.init.zeros_(self.expand.bias)
 
-    def gate(self, x: Tensor) -> Tensor:
-        """s_t of the formulas: [N*T, C, H, W] -> [N*T, C], every value in (0, 1)."""
-        return self.gate_of_pooled(x.mean(dim=(2, 3)))
-
-    def gate_of_pooled(self, u: Tensor) -> Tensor:
-        """s_t from u_t = GAP(x_t): [N*T, C] -> [N*T, C], in the precision of the weights.
-
-        Autocast does not reach in here: these are vectors, so that its lower precision would save
-        nothing, and cost a copy of every weight in each call.
-        """
-        if not u.is_meta and torch.is_autocast_enabled(u.device.type):
-            with torch.autocast(u.device.type, enabled=False):
-                return self.gate_of_pooled(u)
-        u = u.to(self.reduce.weight.dtype)
-        z = self.reduce(u)  # [N*T, D]
-        z_prime = z
-        if self.has_gate:
-            z_prime = z * torch.sigmoid(self.difference(self._difference(z)))
-        z_second = z_prime
-        if self.has_attention:
-            q, k, v = self.query(z_prime), self.key(z_prime), self.value(z_prime)
-            z_second = channel_attention(q, k, v)  # [N*T, D]
-        return torch.sigmoid(self.expand(z_second + z))  # [N*T, C]
-
-    def _difference(self, z: Tensor) -> Tensor:
-        """z_m - z_t of the formulas, or z_{t+1} - z_t: [N*T, D] -> [N*T, D]."""
-        z_clip = z.unflatten(0, (-1, self.num_segments))  # [N, T, D]
-        if self.is_local:
-            difference = F.pad(z_clip[:, 1:] - z_clip[:, :-1], (0, 0, 0, 1))
-        else:
-            z_m = self.aggregation(z_clip)  # [N, D]
-            difference = z_m.unsqueeze(1) - z_clip
-        return difference.flatten(0, 1)
-
     def forward(self, x: Tensor) -> Tensor:
         check_folded(x, self.num_segments)
         s = self.gate(x).to(x.dtype)[:, :, None, None]  # [N*T, C, 1, 1]
         return x + x * s
 
+    def gate(self, x: Tensor) -> Tensor:
+        """s_t of the formulas: [N*T, C, H, W] -> [N*T, C], every value in (0, 1)."""
+        return self.gate_of_pooled(x.mean(dim=(2, 3)))
+
+    def gate_of_pooled(self, u: Tensor) -> Tensor:
+        """s_t from u_t = GAP(x_t): [N*T, C] -> [N*T, C], in the precision of the weights."""
+        with _without_autocast(u):  # which would copy every weight in each call
+            z = self.reduce(u.to(self.reduce.weight.dtype))  # [N*T, D]
+            z_prime = self.gated(self, z)
+            z_second = self.attended(self, z_prime)
+            return torch.sigmoid(self.expand(z_second + z))  # [N*T, C]
+
+    def fused_part(self, channels: int) -> FusedPart | None:
+        """What :mod:`gtdnet.nn.fast` needs to compute the block in one pass with what follows."""
+        is_plain = type(self) is GlobalTemporalDifference
+        return FusedPart(self.num_segments, gate=self) if is_plain else None
+
     def extra_repr(self) -> str:
         return f"num_segments={self.num_segments}"
+
+
+def _without_autocast(u: Tensor) -> AbstractContextManager[object]:
+    if u.is_meta or not torch.is_autocast_enabled(u.device.type):
+        return nullcontext()
+    return torch.autocast(u.device.type, enabled=False)

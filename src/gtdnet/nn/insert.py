@@ -7,7 +7,8 @@ any renaming, before or after.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from gtdnet.errors import InputError
 from gtdnet.nn.fast import fast_forward
-from gtdnet.nn.shift import check_num_segments
+from gtdnet.nn.frames import check_num_segments
+from gtdnet.text import first_of
 
 
 class TemporalConv2d(nn.Conv2d):
@@ -29,7 +31,7 @@ class TemporalConv2d(nn.Conv2d):
     temporal: nn.Module
 
     def forward(self, input: Tensor) -> Tensor:
-        output = fast_forward(self, input)
+        output = fast_forward(self, self.temporal, input)
         return super().forward(self.temporal(input)) if output is None else output
 
 
@@ -52,14 +54,16 @@ def insert_temporal(
             is the stem, excepted). Or glob patterns over module names ("layer4.*.conv1"), or a
             predicate (name, convolution) -> bool.
         init: "identity" makes the changed network compute what it computed before, whatever its
-            weights: modules with ``start_at_identity`` start as a multiplication by their
-            ``identity_gain``, and the convolution is divided by it.
+            weights: modules start as a multiplication by what they call their ``identity_gain``,
+            and the convolution is divided by it. A temporal shift stays one: a network trained
+            with it expects it.
 
     Returns:
         The names of the convolutions that got a module, in network order.
 
     Raises:
-        ValueError: nothing matches, a pattern matches nothing, or a site already has a module.
+        ValueError: nothing matches, a pattern matches nothing, a site already has a module, or
+            ``init`` is "identity" and a module has no such start.
     """
     if init not in ("default", "identity"):
         raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
@@ -81,11 +85,12 @@ def insert_temporal(
     modules = [
         build(c.in_channels).to(c.weight.device, c.weight.dtype).train(c.training) for c in convs
     ]
-    for conv, module in zip(convs, modules, strict=True):
+    gains = [start_at_identity(m) if init == "identity" else 1.0 for m in modules]
+    for conv, module, gain in zip(convs, modules, gains, strict=True):
         conv.__class__ = TemporalConv2d
         conv.temporal = module
-        if init == "identity":
-            _start_at_identity(conv, module)
+        with torch.no_grad():
+            conv.weight.div_(gain)
     return names
 
 
@@ -106,15 +111,26 @@ def set_num_segments(model: nn.Module, num_segments: int) -> None:
             module.num_segments = num_segments  # type: ignore[assignment]
 
 
-def _start_at_identity(conv: nn.Conv2d, temporal: nn.Module) -> None:
-    gain = 1.0
-    for module in temporal.modules():
-        start = getattr(module, "start_at_identity", None)
-        if callable(start):
-            start()
-            gain *= float(module.identity_gain)  # type: ignore[arg-type]
-    with torch.no_grad():
-        conv.weight.div_(gain)
+def start_at_identity(temporal: nn.Module) -> float:
+    """Make a temporal module multiply its input by a number, and return that number.
+
+    A module states the number as ``identity_gain``, and makes it true in ``start_at_identity()``
+    unless it always is; a Sequential's is the product of its modules'.
+
+    Raises:
+        ValueError: a module states none.
+    """
+    if type(temporal) is nn.Sequential:
+        return math.prod(map(start_at_identity, temporal))
+    gain = getattr(temporal, "identity_gain", None)
+    if gain is None:
+        raise InputError(
+            f"{type(temporal).__name__} has no start at identity (it states no identity_gain); "
+            f"insert it with init='default'"
+        )
+    if start := getattr(temporal, "start_at_identity", None):
+        start()
+    return float(gain)
 
 
 def _find_sites(
@@ -137,7 +153,7 @@ def _find_sites(
             if not any(fnmatchcase(n, pattern) for n, _ in convs):
                 raise InputError(
                     f"site pattern {pattern!r} matches no convolution of "
-                    f"{type(backbone).__name__}; it has {_sample(n for n, _ in convs)}"
+                    f"{type(backbone).__name__}; it has {first_of((n for n, _ in convs), 4)}"
                 )
         names = [n for n, _ in convs if any(fnmatchcase(n, p) for p in patterns)]
     if not names:
@@ -157,9 +173,3 @@ def _opening_convs(backbone: nn.Module) -> list[str]:
                 names.append(".".join(p for p in (name, "conv1", inner) if p))
                 break
     return names
-
-
-def _sample(names: Iterable[str], most: int = 4) -> str:
-    listed = list(names)
-    tail = ", ..." if len(listed) > most else ""
-    return ", ".join(listed[:most]) + tail

@@ -7,13 +7,13 @@ is what several later methods are built from.
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
+from gtdnet.nn.fast import FusedPart
+from gtdnet.nn.frames import check_folded, check_num_segments
 
 
 def temporal_shift(x: Tensor, num_segments: int, fold_div: int = 8) -> Tensor:
@@ -52,6 +52,8 @@ class TemporalShift(nn.Module):
             multiple of num_segments.
     """
 
+    identity_gain = 1.0  # it has nothing to learn: what was trained behind it expects it
+
     def __init__(self, num_segments: int, fold_div: int = 8) -> None:
         super().__init__()
         check_num_segments(num_segments)
@@ -63,6 +65,11 @@ class TemporalShift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_folded(x, self.num_segments)
         return temporal_shift(x, self.num_segments, self.fold_div)
+
+    def fused_part(self, channels: int) -> FusedPart | None:
+        """What :mod:`gtdnet.nn.fast` needs to shift in one pass with what follows."""
+        fold = channels // self.fold_div
+        return FusedPart(self.num_segments, fold) if type(self) is TemporalShift else None
 
     def extra_repr(self) -> str:
         return f"num_segments={self.num_segments}, fold_div={self.fold_div}"
@@ -114,30 +121,9 @@ class TemporalConv1d(nn.Module):
             + clips[:, 2:] * after[:, None, None]
         ).flatten(0, 1)
 
+    def extra_macs(self, out: Tensor) -> int:
+        """Multiply-accumulates of a forward pass that gave ``out``."""
+        return 3 * out.numel()
+
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, num_segments={self.num_segments}"
-
-
-def check_num_segments(num_segments: int) -> None:
-    """Raise ValueError unless num_segments is a positive whole number."""
-    if not isinstance(num_segments, Integral) or num_segments < 1:
-        raise InputError(f"num_segments must be a whole number of at least 1, got {num_segments!r}")
-
-
-def reduced_channels(channels: int, reduction: int) -> int:
-    """D = C/r, rounded down, at least 1. Raises ValueError if one of the two is less than 1."""
-    for name, value in (("channels", channels), ("reduction", reduction)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
-    return max(1, channels // reduction)
-
-
-def check_folded(x: Tensor, num_segments: int) -> None:
-    """Raise ValueError unless x is [N*T, C, H, W] with T = num_segments."""
-    if x.ndim != 4:
-        raise InputError(f"expected frames as [N*T, C, H, W], got a tensor of {x.ndim} axes")
-    if x.shape[0] % num_segments:
-        raise InputError(
-            f"expected a multiple of num_segments={num_segments} frames on the first axis "
-            f"([N*T, C, H, W]), got {x.shape[0]}"
-        )

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.shift import check_folded, check_num_segments
+from gtdnet.nn.frames import check_folded, check_num_segments
 
 
 class LocalBranch(nn.Module):
@@ -106,6 +106,10 @@ class TemporalAdaptiveModule(nn.Module):
         theta = self.adaptive(phi)[:, None, :, :, None, None]  # [N, 1, C, 3, 1, 1]
         before, now, after = theta.unbind(3)  # [N, 1, C, 1, 1] each
         return (z[:, :-2] * before + z[:, 1:-1] * now + z[:, 2:] * after).flatten(0, 1)
+
+    def extra_macs(self, out: Tensor) -> int:
+        """Multiply-accumulates of a forward pass that gave ``out``, beside its convolutions'."""
+        return 3 * out.numel()
 
     def extra_repr(self) -> str:
         return f"num_segments={self.num_segments}"

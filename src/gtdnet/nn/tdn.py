@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.shift import check_folded, check_num_segments, reduced_channels
+from gtdnet.nn.frames import check_folded, check_num_segments, reduced_channels
 
 FRAMES = 5
 """Neighbouring frames that make a segment."""

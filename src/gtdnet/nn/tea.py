@@ -26,7 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.shift import TemporalConv1d, check_folded, check_num_segments, reduced_channels
+from gtdnet.nn.frames import check_folded, check_num_segments, reduced_channels
+from gtdnet.nn.shift import TemporalConv1d
 
 
 class MotionExcitation(nn.Module):
