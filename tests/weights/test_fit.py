@@ -1,10 +1,10 @@
-"""Weights from files and made to fit: what is taken, and what is refused."""
+"""Weights made to fit a network: another number of frames, a 2D network, and what is refused."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from gtdnet.errors import InputError
 from gtdnet.models import ResNet, create_model, load_model, save_model
 from gtdnet.nn import MTAggregation, TemporalAdaptiveModule, temporal_convs
 from gtdnet.nn.tanet import AdaptiveKernel
-from gtdnet.weights.tensors import BackboneWeights, read_tensors, resize_segments
+from gtdnet.weights.fit import BackboneWeights, resize_segments
 
 # ------------------------------------------------------------------------- another number of frames
 
@@ -124,6 +124,33 @@ def test_norms_of_other_modules_are_not_resized() -> None:
     assert tensors["local.norm.weight"].shape == (2,)  # loading it will say that it does not fit
 
 
+class Doubled(nn.Module):
+    """A module that says itself how its weights go to another T: they are repeated."""
+
+    def __init__(self, num_segments: int) -> None:
+        super().__init__()
+        self.num_segments = num_segments
+        self.weight = nn.Parameter(torch.arange(float(num_segments)))
+
+    def resize_time(self, state: Mapping[str, Tensor], num_segments: int) -> dict[str, Tensor]:
+        return {key: value.repeat(num_segments // len(value)) for key, value in state.items()}
+
+
+def test_modules_are_asked_for_their_own_weights() -> None:
+    def network(num_segments: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(1, 1), Doubled(num_segments), Doubled(num_segments))
+
+    given = {**network(2).state_dict(), "10.weight": torch.ones(2)}
+    tensors = resize_segments(given, network(4))
+    assert list(tensors) == list(given)
+    for name in ("1.weight", "2.weight"):
+        assert tensors[name].tolist() == [0, 1, 0, 1]
+    for name in ("0.weight", "0.bias", "10.weight"):
+        assert tensors[name] is given[name]
+    alone = resize_segments(Doubled(2).state_dict(), Doubled(6))
+    assert alone["weight"].tolist() == [0, 1, 0, 1, 0, 1]
+
+
 # -------------------------------------------------------------------------------------- 2D weights
 
 
@@ -194,69 +221,3 @@ def test_weights_that_do_not_fit_change_nothing(
     with pytest.raises(InputError, match=f"the state dict: the weights do not fit.*{message}"):
         BackboneWeights.read(source).load_plain(backbone)
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1, 2], "holds a list, not a state dict"),
-        (torch.zeros(3), "holds a Tensor, not a state dict"),
-        ({}, "holds no tensors .*; it is an empty dict"),
-        ({"epoch": 3}, "holds no tensors .*; its keys are epoch"),
-        (
-            {"net": {"conv1.weight": torch.zeros(1)}, "epoch": 3},
-            "holds no tensors where they are looked for, at the top or under state_dict, model, "
-            "model_state or model_state_dict; its keys are net, epoch",
-        ),
-        (
-            {"state_dict": {"conv1.weight": torch.zeros(1), "gamma": [1, 2]}},
-            r"holds other things among its tensors: gamma \(list\); save the state dict alone",
-        ),
-        ({"epoch": 3, "conv1.weight": torch.zeros(1)}, r".* its tensors: epoch \(int\)"),
-        ({0: torch.zeros(1), "b": torch.zeros(1)}, r"names tensors by 0 \(int\)"),
-        ({"model": {(1, 2): torch.zeros(1)}}, r"names tensors by \(1, 2\) \(tuple\)"),
-    ],
-)
-def test_pytorch_files_without_weights(tmp_path: Path, content: object, message: str) -> None:
-    path = tmp_path / "weights.pth"
-    torch.save(content, path)
-    with pytest.raises(InputError, match=rf"weights.pth: {message}"):
-        read_tensors(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty; download it again"),
-        (b"hello world", "is nothing that torch.save writes; give a .pth or .safetensors file"),
-        (b"epoch,top1\n1,0.5\n", "is nothing that torch.save writes"),
-        (b"PK\x03\x04 broken", "is cut off or damaged; download it again"),
-        (b"\n<!DOCTYPE html>", "is a web page, not the file itself; download the file"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not the file"),
-    ],
-)
-def test_files_that_are_no_checkpoint(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(content)
-    with pytest.raises(InputError) as error:
-        read_tensors(path)
-    assert str(error.value).startswith(f"{path}: {message}")
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_files_that_are_cut_off(tmp_path: Path, zipped: bool) -> None:
-    path = tmp_path / "weights.pth"
-    torch.save({"a": torch.zeros(9999)}, path, _use_new_zipfile_serialization=zipped)
-    content = path.read_bytes()
-    for size in (10, len(content) // 2, len(content) - 3):
-        path.write_bytes(content[:size])
-        with pytest.raises(InputError, match=r"weights.pth: is cut off or damaged; download it"):
-            read_tensors(path)
-
-
-def test_folders_are_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a folder, not a weights file"):
-        read_tensors(tmp_path)
-    with pytest.raises(InputError, match=r"no such weights file; give the path of a .pth or"):
-        read_tensors(tmp_path / "nowhere.pth")
