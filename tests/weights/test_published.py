@@ -18,8 +18,9 @@ from torch import nn
 from gtdnet.errors import InputError
 from gtdnet.models import build as zoo
 from gtdnet.models import create_model, list_models
-from gtdnet.weights import find as pretrained
-from gtdnet.weights.find import PUBLISHED, find_file, find_weights
+from gtdnet.weights import published
+from gtdnet.weights.hub import find_file
+from gtdnet.weights.published import PUBLISHED, find_weights
 
 CONTENT = b"tiny weights"
 DIGITS = hashlib.sha256(CONTENT).hexdigest()[:8]
@@ -77,8 +78,8 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.delenv("GTDNET_WEIGHTS_URL", raising=False)
-    published = {"imagenet-v1": {"resnet18": f"https://published.invalid/{NAME}"}}
-    monkeypatch.setattr(pretrained, "PUBLISHED", published)
+    only = {"imagenet-v1": {"resnet18": f"https://published.invalid/{NAME}"}}
+    monkeypatch.setattr(published, "PUBLISHED", only)
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 
@@ -105,7 +106,8 @@ def test_every_model_has_a_published_start(name: str, monkeypatch: pytest.Monkey
         create_model(name, 5, pretrained="imagenet")
     [(source, network, width)] = asked
     assert (source, width) == ("imagenet", 1.0)
-    assert network == ("res2net" if name.startswith("tea_") else "resnet") + name.split("resnet")[1]
+    backbone = name.partition("_")[2]
+    assert network == (backbone.replace("resnet", "res2net") if "tea_" in name else backbone)
     assert network in PUBLISHED["imagenet-v1"]
 
 
@@ -241,7 +243,7 @@ def test_without_a_mirror_the_published_place_is_asked(
     def offline(request: object, timeout: float) -> None:
         raise URLError("no route to host")
 
-    monkeypatch.setattr(pretrained, "urlopen", offline)
+    monkeypatch.setattr(published, "urlopen", offline)
     refused_download(cache, rf"^https://published.invalid/{NAME}: .*\(no route to host\)")
 
 
@@ -258,12 +260,12 @@ def test_weights_arrive(
     server: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     backbone = create_model("tsn_resnet18", 5).backbone
-    published = {**backbone.state_dict(), "fc.weight": torch.zeros(1000, 512)}
-    torch.save(published, tmp_path / "file")
+    weights = {**backbone.state_dict(), "fc.weight": torch.zeros(1000, 512)}
+    torch.save(weights, tmp_path / "file")
     content = (tmp_path / "file").read_bytes()
     name = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     server.files[f"/weights/{name}"] = content
-    monkeypatch.setattr(pretrained, "PUBLISHED", {"imagenet-v1": {"resnet18": f"https://x/{name}"}})
+    monkeypatch.setattr(published, "PUBLISHED", {"imagenet-v1": {"resnet18": f"https://x/{name}"}})
     model = create_model("gtdnet_resnet18", 5, pretrained="imagenet", init="default")
     state = model.backbone.state_dict()
     assert all(torch.equal(state[key], value) for key, value in backbone.state_dict().items())

@@ -1,0 +1,148 @@
+"""Published ImageNet weights: their places, and their names made into files.
+
+What is downloaded stays in the cache that PyTorch uses, so nothing is fetched twice, by whichever.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import torch.hub
+
+from gtdnet.errors import InputError
+from gtdnet.files import atomic_path, sha256
+from gtdnet.text import progress_counter, say
+from gtdnet.weights.hub import find_file
+
+MIRROR = "GTDNET_WEIGHTS_URL"
+"""Environment variable: a URL below which the published files lie, by their names."""
+
+_PYTORCH = "https://download.pytorch.org/models"
+_TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-res2net"
+
+PUBLISHED: Mapping[str, Mapping[str, str]] = {
+    # torchvision's IMAGENET1K_V1, and for Res2Net the files of its authors, as timm keeps them.
+    "imagenet-v1": {
+        "resnet18": f"{_PYTORCH}/resnet18-f37072fd.pth",
+        "resnet34": f"{_PYTORCH}/resnet34-b627a593.pth",
+        "resnet50": f"{_PYTORCH}/resnet50-0676ba61.pth",
+        "resnet101": f"{_PYTORCH}/resnet101-63fe2227.pth",
+        "resnet152": f"{_PYTORCH}/resnet152-394f9c45.pth",
+        "res2net50": f"{_TIMM}/res2net50_26w_4s-06e79181.pth",
+        "res2net101": f"{_TIMM}/res2net101_26w_4s-02a759a1.pth",
+    },
+    # torchvision's IMAGENET1K_V2: the same networks, trained for longer.
+    "imagenet-v2": {
+        "resnet50": f"{_PYTORCH}/resnet50-11ad3fa6.pth",
+        "resnet101": f"{_PYTORCH}/resnet101-cd907fc2.pth",
+        "resnet152": f"{_PYTORCH}/resnet152-f82ba261.pth",
+    },
+}
+"""URLs by edition and network. The digits that end a file's name begin its SHA-256."""
+
+_TIMEOUT = 30  # seconds without an answer
+
+
+def find_weights(source: str | Path, network: str, width: float = 1.0) -> Path:
+    """The file of weights that ``source`` means, downloaded if need be.
+
+    Args:
+        source: "imagenet" (the same as "imagenet-v1", from which published video models start),
+            "imagenet-v2", hf://user/name[@revision][/file], or a path.
+        network: "resnet50", "res2net101", ...: decides which of the published files it is.
+        width: the network's; the published ones have 1.
+
+    Raises:
+        ValueError: no such file or weights, or they cannot be downloaded; says what to do.
+    """
+    edition = "imagenet-v1" if str(source) == "imagenet" else str(source)
+    if edition not in PUBLISHED:
+        path = find_file(source)
+        if path.is_dir():
+            raise InputError(f"{source}: is a folder, not a weights file; give a file in it")
+        if not path.is_file():
+            names = ["imagenet", *PUBLISHED]
+            near = get_close_matches(str(source), names, n=1)
+            remedy = f"give a path, hf://user/name or one of {', '.join(names)}"
+            raise InputError(
+                f"{source}: no such weights file; {f'did you mean {near[0]}?' if near else remedy}"
+            )
+        return path
+    if width != 1:
+        raise InputError(
+            f"{source}: the published weights are of networks of width 1, this one has width "
+            f"{width:g}; leave out the width or the pretrained weights"
+        )
+    if network not in PUBLISHED[edition]:
+        others = [name for name, files in PUBLISHED.items() if network in files]
+        remedy = f"use {others[0]}" if others else "give a file of your own"
+        raise InputError(f"{source}: no such weights are published for {network}; {remedy}")
+    return _published_file(PUBLISHED[edition][network])
+
+
+def _published_file(url: str) -> Path:
+    """The file in PyTorch's cache, downloaded if it is not there; either way its hash is checked.
+
+    Raises:
+        ValueError: it cannot be had, or the cached one is another; the cache stays as it was.
+    """
+    name = url.rpartition("/")[2]
+    wanted = Path(name).stem.rpartition("-")[2]
+    path = Path(torch.hub.get_dir(), "checkpoints", name)
+    if path.is_file():
+        found = sha256(path)
+        if not found.startswith(wanted):
+            raise InputError(
+                f"{path}: is not the published file, or it is damaged (its SHA-256 begins with "
+                f"{found[: len(wanted)]}); delete it, and it is downloaded anew"
+            )
+        return path
+    if mirror := os.environ.get(MIRROR):
+        url = f"{mirror.rstrip('/')}/{name}"
+    remedy = f"get {name} elsewhere and put it at {path}, or give its path with --pretrained"
+    try:
+        with atomic_path(path) as temporary:
+            _download(url, temporary)
+            found = sha256(temporary)
+            if not found.startswith(wanted):
+                raise InputError(
+                    f"{url}: is not the published file (its SHA-256 begins with "
+                    f"{found[: len(wanted)]}); {remedy}"
+                )
+    except InputError:
+        raise
+    except (OSError, HTTPException, ValueError) as error:
+        reason = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
+        raise InputError(f"{url}: cannot be downloaded ({reason}); {remedy}") from error
+    say(f"downloaded {url}")
+    return path
+
+
+def _download(url: str, path: Path) -> None:
+    """Write what the URL holds to a file, with a bar on a terminal.
+
+    Raises:
+        OSError: no answer, an error as answer, or one that breaks off.
+        HTTPException, ValueError: the answer is no HTTP; the URL is none.
+    """
+    # Some servers turn Python's own name away.
+    request = Request(url, headers={"User-Agent": "gtdnet"})
+    done = 0
+    with (
+        urlopen(request, timeout=_TIMEOUT) as response,
+        path.open("wb") as file,
+        progress_counter(f"{url.rpartition('/')[2]}, MB") as progress,
+    ):
+        size = int(response.headers.get("Content-Length", 0))
+        while block := response.read(1 << 20):
+            file.write(block)
+            done += len(block)
+            progress(done >> 20, max(size, done) >> 20)
+    if done < size:
+        raise OSError(f"it broke off after {done} of {size} bytes")
