@@ -27,11 +27,12 @@ from gtdnet.cli import main
 from gtdnet.data.labels import read_labels
 from gtdnet.errors import InputError
 from gtdnet.files import sha256
+from gtdnet.models.backbones.base import Backbone
 from gtdnet.models.backbones.res2net import Res2Net
 from gtdnet.models.backbones.resnet import ResNet
 from gtdnet.models.build import create_model
 from gtdnet.weights.convert import ConvertOptions, convert, recognise
-from gtdnet.weights.tensors import read_tensors
+from gtdnet.weights.read import read_tensors
 
 Shapes = dict[str, tuple[int, ...]]
 GOLDEN = Path(__file__).resolve().parents[3] / ".." / "shared" / "checkpoints"
@@ -40,7 +41,7 @@ BLOCK = re.compile(r"(layer\d)\.(\d+)\.")
 # ---------------------------------------------------------------------- keys of the official files
 
 
-def plain(depth: int, backbone: Callable[[int], ResNet] = ResNet) -> Shapes:
+def plain(depth: int, backbone: Callable[[int], Backbone] = ResNet) -> Shapes:
     with torch.device("meta"):
         return {key: tuple(value.shape) for key, value in backbone(depth).state_dict().items()}
 

@@ -1,5 +1,10 @@
-"""Official checkpoints of other projects made into model files of this package."""
+"""Official checkpoints of other projects made into model files of this package.
 
-from gtdnet.weights.convert.run import ConvertOptions, convert, recognise
+Nothing but a file's keys and shapes says what it holds. A source is a table of renamings, so that
+every tensor is accounted for: what is missing, left over or of another shape is refused.
+"""
+
+from gtdnet.weights.convert.recognition import recognise
+from gtdnet.weights.convert.run import ConvertOptions, convert
 
 __all__ = ["ConvertOptions", "convert", "recognise"]
