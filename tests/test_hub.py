@@ -34,7 +34,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 from gtdnet.models import create_model, load_model, save_model
-from gtdnet.weights.tensors import read_safetensors
+from gtdnet.weights.read import read_safetensors
 
 # The client's own, where it sends files.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<:DeprecationWarning")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import yaml
-from safetensors import safe_open
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
@@ -23,15 +23,15 @@ from gtdnet.files import atomic_path, sha256, write_text
 from gtdnet.infer.recognizer import Recognizer, load
 from gtdnet.models.build import parts_of
 from gtdnet.models.model_file import METADATA_KEY, load_model
-from gtdnet.weights.find import hub_errors
+from gtdnet.text import one_line
+from gtdnet.weights.hub import hub_errors
+from gtdnet.weights.read import read_safetensors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 FILES = ("model.safetensors", "config.json", "README.md")
 """What a model's repository holds."""
-
-_FOLDED = 20  # more classes than this are folded away in the card
 
 
 def from_pretrained(
@@ -120,7 +120,7 @@ def write_repository(
     for name in FILES:
         if (folder / name).exists():
             raise InputError(f"{folder / name}: exists already; choose another folder")
-    with atomic_path(folder / "model.safetensors") as temporary:
+    with atomic_path(folder / FILES[0]) as temporary:
         shutil.copyfile(path, temporary)
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -144,41 +144,30 @@ def model_card(
         evaluations: what metrics.json holds, of evaluations of this very file.
         license: an identifier of the hub's.
     """
-    model, spec = header["model"], ClipSpec.from_dict(header["spec"])
+    from jinja2 import Environment, StrictUndefined
+
     front = {
         "library_name": "gtdnet",
         "pipeline_tag": "video-classification",
-        "tags": ["gtdnet", "action-recognition", model["name"]],
+        "tags": ["gtdnet", "action-recognition", header["model"]["name"]],
         **({"license": license} if license else {}),
     }
-    title = parts_of(model["name"]).method.title
-    antialias = "with" if spec.antialias else "without"
-    sections = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
-        f"# {repo_id.partition('/')[2]}",
-        f"Recognises which of {spec.num_classes} actions a video clip shows. Network: "
-        f"`{model['name']}`, {title}, {num_parameters / 1e6:.2f} M parameters.",
-        "## Use",
-        "With gtdnet installed:",
-        f"    gtdnet predict hf://{repo_id} clip.mp4\n"
-        f"    gtdnet evaluate hf://{repo_id} --data DATA",
-        f'```python\nimport gtdnet\n\nrecognizer = gtdnet.from_pretrained("{repo_id}")\n'
-        f'print(recognizer.predict("clip.mp4"))\n```',
-        "## Input",
-        f"{spec.describe()}. Frames are resized {antialias} antialiasing ({spec.interpolation}); "
-        f"RGB values in [0, 1] are normalised with mean {list(spec.mean)} and standard deviation "
-        f"{list(spec.std)}. gtdnet does all this from what the model file holds.",
-        "## Results",
-        *_results(header["metrics"], spec, evaluations),
-        "## Classes",
-        _classes(spec),
-        "## Origin",
-        _table(("", "as recorded in the model file"), header["provenance"].items()),
-        "Options of the network: "
-        + ", ".join(f"`{name}={value}`" for name, value in model["options"].items())
-        + ".",
-    ]
-    return "\n\n".join(sections) + "\n"
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    environment.filters["cell"] = _cell
+    template = resources.files("gtdnet").joinpath("hub.md.j2").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        header,
+        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
+        name=repo_id.partition("/")[2],
+        repo_id=repo_id,
+        spec=ClipSpec.from_dict(header["spec"]),
+        title=parts_of(header["model"]["name"]).method.title,
+        num_parameters=num_parameters,
+        measured=[_measured(result) for result in evaluations],
+        validated=any(key.startswith("val_") for key in header["metrics"]),
+    )
 
 
 def _contents(path: str | Path, repo_id: str, license: str | None) -> tuple[Path, dict[str, str]]:
@@ -193,8 +182,7 @@ def _contents(path: str | Path, repo_id: str, license: str | None) -> tuple[Path
             )
     model_file = load_model(path)  # what cannot be loaded is not published
     path = Path(model_file.path)
-    with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()[METADATA_KEY])
+    header = json.loads(read_safetensors(path)[0][METADATA_KEY])
     card = model_card(
         {"provenance": {}, "metrics": {}, **header},
         repo_id,
@@ -214,56 +202,19 @@ def _evaluations(path: Path) -> list[dict[str, Any]]:
     return [result for result in results if result.get("model", {}).get("sha256") == digest]
 
 
-def _results(
-    metrics: Mapping[str, Any], spec: ClipSpec, evaluations: Iterable[Mapping[str, Any]]
-) -> list[str]:
+def _measured(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """One evaluation's row of the card's table."""
     from gtdnet.evaluate.protocol import protocol_line  # its package imports what is slow
 
-    def percent(share: float | None) -> str:
-        return "" if share is None else f"{100 * share:.2f} %"
-
-    parts = []
-    rows = [
-        (
-            Path(result["data"]["path"]).name,
-            percent(result["top1"]),
-            percent(result["top5"]),
-            percent(result["mean_class_accuracy"]),
-            protocol_line(result),
-        )
-        for result in evaluations
-    ]
-    if rows:
-        head = ("data", "top-1", "top-5", "mean class accuracy", "protocol")
-        parts += ["Measured with this file by `gtdnet evaluate`:", _table(head, rows)]
-    if metrics:
-        parts.append("Recorded in the model file when it was written; accuracies are fractions.")
-        if any(name.startswith("val_") for name in metrics):
-            parts[-1] += (
-                f" `val_` stands for the validation during training, {spec.views(1, 1)}: one "
-                f"centre crop of one clip of each video, in the precision of the training."
-            )
-        parts.append(_table(("", "value"), metrics.items()))
-    return parts or ["None are recorded."]
-
-
-def _classes(spec: ClipSpec) -> str:
-    names = "\n".join(f"{label:3}  {name}" for label, name in enumerate(spec.class_names))
-    text = f"```text\n{names}\n```"
-    if spec.num_classes <= _FOLDED:
-        return text
-    summary = f"<summary>{spec.num_classes} classes in the order of the model's answers</summary>"
-    return f"<details>\n{summary}\n\n{text}\n\n</details>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+    shares = (result[name] for name in ("top1", "top5", "mean_class_accuracy"))
+    percents = ("" if share is None else f"{100 * share:.2f} %" for share in shares)
+    return Path(result["data"]["path"]).name, *percents, protocol_line(result)
 
 
 def _cell(value: object) -> str:
+    """A cell of a Markdown table."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return " ".join(text.split()).replace("|", "\\|")
+    return one_line(text).replace("|", "\\|")
 
 
 def _check_repo_id(repo_id: str) -> None:
