@@ -25,7 +25,8 @@ from gtdnet.models import (
     save_model,
 )
 from gtdnet.nn import AGGREGATIONS
-from gtdnet.weights.tensors import BackboneWeights, read_tensors
+from gtdnet.weights.fit import BackboneWeights
+from gtdnet.weights.read import read_tensors
 
 SPEC = ClipSpec(
     ("left", "right", "stop"), num_segments=4, short_side=40, crop_size=32, sampling="dense"

@@ -132,8 +132,8 @@ class Doubled(nn.Module):
         self.num_segments = num_segments
         self.weight = nn.Parameter(torch.arange(float(num_segments)))
 
-    def resize_time(self, state: Mapping[str, Tensor], num_segments: int) -> dict[str, Tensor]:
-        return {key: value.repeat(num_segments // len(value)) for key, value in state.items()}
+    def resize_time(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {k: v.repeat(self.num_segments // len(v)) for k, v in state.items()}
 
 
 def test_modules_are_asked_for_their_own_weights() -> None:

@@ -19,7 +19,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import sha256
 from gtdnet.models.model_file import FORMAT_VERSION, METADATA_KEY, ModelFile, load_model
-from gtdnet.weights.find import find_file
+from gtdnet.weights.hub import find_file
 
 ENGINE_OF: Mapping[str, str] = MappingProxyType({".onnx": "onnx", ".xml": "openvino"})
 """The engine that runs a file, by its suffix."""

@@ -12,8 +12,8 @@ from gtdnet.errors import InputError
 from gtdnet.models.backbones import BACKBONES, BackboneKind
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.methods import METHODS, Method, check_stages
-from gtdnet.weights.find import find_weights
-from gtdnet.weights.tensors import BackboneWeights
+from gtdnet.weights.fit import BackboneWeights
+from gtdnet.weights.published import find_weights
 
 COMMON_OPTIONS: Mapping[str, Any] = {"dropout": 0.5, "stages": None, "every": 1}
 """Options of every model, beside its backbone's and its method's; stages depend on both."""

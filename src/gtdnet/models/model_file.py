@@ -22,8 +22,9 @@ from gtdnet.files import atomic_path
 from gtdnet.models.build import create_model, model_options, parts_of
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.nn.frames import check_num_segments
-from gtdnet.weights.find import find_file
-from gtdnet.weights.tensors import load_all, read_safetensors, resize_segments
+from gtdnet.weights.fit import load_all, resize_segments
+from gtdnet.weights.hub import find_file
+from gtdnet.weights.read import read_safetensors
 
 # Stays when a field comes that only some files need: older versions refuse just those files.
 FORMAT_VERSION = 1

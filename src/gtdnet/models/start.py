@@ -13,7 +13,7 @@ from gtdnet.errors import InputError
 from gtdnet.models.build import create_model, model_options, parts_of
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile, load_model
-from gtdnet.weights.tensors import is_temporal
+from gtdnet.weights.fit import is_temporal
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ A module may say of itself what others need to know; none of it must be there:
     num_segments                     T; :func:`set_num_segments` changes it
     identity_gain                    the number it multiplies by at its identity start
     start_at_identity()              makes that true, where it is not always so
-    resize_time(state, num_segments) its weights, fitted to another number of frames
+    resize_time(state)               weights of another number of frames, fitted to its own
     extra_macs(out)                  multiply-accumulates that no layer in it shows
     shows_gate, gate(x)              it has a gate in (0, 1), [N*T, C], that is worth drawing
     keeps_precision                  it computes in the precision of its weights, whatever

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from gtdnet.errors import InputError
 from gtdnet.nn.fast import FusedPart
 from gtdnet.nn.frames import check_folded, check_num_segments, reduced_channels
+from gtdnet.nn.time import resize_time_layers
 
 # --------------------------------------------------------------------------- global aggregation
 # Figure 3 of the paper: each maps the clip's z_1 .. z_T, [N, T, D], to its z_m, [N, D].
@@ -63,6 +64,10 @@ class MTAggregation(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         over_time = z.transpose(1, 2)  # [N, D, T]
         return self.collect(F.relu(self.spread(over_time))).squeeze(-1)  # [N, D]
+
+    def resize_time(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of another T, fitted to this one's."""
+        return resize_time_layers(state, self.spread.in_features, self.spread.out_features)
 
 
 class LSTMAggregation(nn.Module):

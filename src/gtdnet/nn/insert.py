@@ -103,7 +103,7 @@ def set_num_segments(model: nn.Module, num_segments: int) -> None:
     """Tell every module of the network that holds a ``num_segments`` the new number of frames.
 
     Weights whose shape depends on T are not touched: see
-    :func:`gtdnet.weights.tensors.resize_segments`.
+    :func:`gtdnet.weights.fit.resize_segments`.
     """
     check_num_segments(num_segments)
     for module in model.modules():

@@ -18,12 +18,15 @@ from C channels by a kernel of 3 frames to C/beta, and by one of 1 frame back to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
 from gtdnet.nn.frames import check_folded, check_num_segments
+from gtdnet.nn.time import resize_time_layers
 
 
 class LocalBranch(nn.Module):
@@ -65,6 +68,10 @@ class AdaptiveKernel(nn.Module):
         rows = phi.flatten(0, 1)  # every channel by itself: [N*C, T]
         scores = self.collect(F.relu(self.norm(self.spread(rows))))  # [N*C, 3]
         return torch.softmax(scores, dim=-1).unflatten(0, phi.shape[:2])
+
+    def resize_time(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of another T, fitted to this one's."""
+        return resize_time_layers(state, self.spread.in_features, self.spread.out_features)
 
 
 class TemporalAdaptiveModule(nn.Module):

@@ -20,7 +20,7 @@ from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.optim import build_optimizer, lr_factor
-from gtdnet.weights.tensors import is_temporal
+from gtdnet.weights.fit import is_temporal
 
 
 class TrainingModule(pl.LightningModule):

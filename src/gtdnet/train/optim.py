@@ -16,7 +16,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.train.config import TrainConfig
-from gtdnet.weights.tensors import is_temporal
+from gtdnet.weights.fit import is_temporal
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.time import resize_time_layers
 from gtdnet.text import first_of
 from gtdnet.weights.read import read_tensors
 
@@ -84,21 +82,11 @@ def resize_segments(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str
     """
     resized = dict(tensors)
     for name, module in model.named_modules():
-        resize_time = getattr(module, "resize_time", None) or _resize_time_layers(module)
-        if resize_time is not None:
+        if resize_time := getattr(module, "resize_time", None):
             prefix = f"{name}." if name else ""
             own = {k.removeprefix(prefix): v for k, v in resized.items() if k.startswith(prefix)}
-            own = resize_time(own, getattr(module, "num_segments", None))
-            resized |= {prefix + key: value for key, value in own.items()}
+            resized |= {prefix + key: value for key, value in resize_time(own).items()}
     return resized
-
-
-def _resize_time_layers(module: nn.Module) -> Callable[..., dict[str, Tensor]] | None:
-    """Goes when MTAggregation and TANet's AdaptiveKernel have resize_time and num_segments."""
-    if hasattr(module, "spread") and hasattr(module, "collect"):
-        spread: Any = module.spread
-        return lambda own, _: resize_time_layers(own, spread.in_features, spread.out_features)
-    return None
 
 
 def load_all(
