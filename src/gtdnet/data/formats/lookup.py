@@ -73,8 +73,12 @@ def split_files(
     return {split: found for split, found in files.items() if found}
 
 
-def split_folder(root: Path, split: str) -> Path | None:
-    return next((root / name for name in ALIASES[split] if (root / name).is_dir()), None)
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folder of each split that has one."""
+    there = {
+        split: [root / n for n in names if (root / n).is_dir()] for split, names in ALIASES.items()
+    }
+    return {split: found[0] for split, found in there.items() if found}
 
 
 def subfolders(root: Path) -> list[Path]:
