@@ -30,10 +30,7 @@ positive as the viewer sees a clock's hand turn.
 
 from __future__ import annotations
 
-import base64
 import colorsys
-import csv
-import hashlib
 import io
 import json
 import math
@@ -55,10 +52,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from gtdnet.data.formats import NewClip, written_formats
 from gtdnet.errors import InputError
+from gtdnet.files import write_text
 from gtdnet.workers import num_cores
 
-FORMATS = ("something-v2", "something-v1", "kinetics", "folder", "list")
+FORMATS = written_formats()
 
 Array = NDArray[np.floating[Any]]
 
@@ -837,6 +836,16 @@ class _Plan:
             clips.extend(_Clip(split, i, labels[i], start + i) for i in range(count))
         return clips
 
+    def new_clip(self, clip: _Clip, placeholders: tuple[str, ...] = ()) -> NewClip:
+        name = class_names(self.edition)[clip.label]
+        key = f"{self.edition} {self.seed} {clip.number}"
+        template = _TEMPLATES[name]
+        return NewClip(clip.number, clip.split, clip.label, name, key, template, placeholders)
+
+    def path(self, clip: _Clip) -> Path:
+        """Where the clip lies below the dataset's root: a file, or a folder of frames."""
+        return FORMATS[self.format].clip_path(self.new_clip(clip))
+
 
 @dataclass(frozen=True)
 class _Written:
@@ -925,37 +934,6 @@ def _write_frames(path: Path, images: Sequence[bytes]) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_bytes(path, text.encode())
-
-
-def _youtube_id(plan: _Plan, clip: _Clip) -> str:
-    """Eleven characters, as Kinetics names its videos."""
-    text = f"{plan.edition} {plan.seed} {clip.number}".encode()
-    return base64.urlsafe_b64encode(hashlib.sha256(text).digest())[:11].decode()
-
-
-def _time_start(clip: _Clip) -> int:
-    return 7 * clip.number % 290
-
-
-def _clip_path(plan: _Plan, clip: _Clip) -> Path:
-    """Where the clip lies below the dataset's root: a file, or a folder of frames."""
-    name = class_names(plan.edition)[clip.label]
-    split = "val" if clip.split == "validation" else clip.split
-    if plan.format == "something-v2":
-        return Path("20bn-something-something-v2") / f"{clip.number}.webm"
-    if plan.format == "something-v1":
-        return Path("20bn-something-something-v1") / f"{clip.number}"
-    if plan.format == "kinetics":
-        start = _time_start(clip)
-        return Path(split) / name / f"{_youtube_id(plan, clip)}_{start:06d}_{start + 10:06d}.mp4"
-    if plan.format == "folder":
-        return Path(split) / name / f"{clip.number}.mp4"
-    return Path("videos") / f"{clip.number}.mp4"
-
-
 def _write_clips(root: Path, plan: _Plan, clips: Sequence[_Clip]) -> list[_Written]:
     """What a worker does: write those of ``clips`` that are not there yet."""
     return [_write_clip(root, plan, clip) for clip in clips]
@@ -963,79 +941,17 @@ def _write_clips(root: Path, plan: _Plan, clips: Sequence[_Clip]) -> list[_Writt
 
 def _write_clip(root: Path, plan: _Plan, clip: _Clip) -> _Written:
     scene = compose(plan.edition, clip.label, plan.seed, clip.seed_index)
-    path = root / _clip_path(plan, clip)
+    path = root / plan.path(clip)
     is_new = not path.exists()
     if is_new:
         frames = render(scene, plan.height, plan.width)
-        if plan.format == "something-v1":
+        if not path.suffix:
             _write_frames(path, _encode_jpegs(frames, scene.crf))
         else:
             encode = _encode_webm if path.suffix == ".webm" else _encode_mp4
             _write_bytes(path, encode(frames, scene.crf))
     files = path.iterdir() if path.is_dir() else [path]
     return _Written(is_new, sum(file.stat().st_size for file in files), scene.placeholders)
-
-
-def _write_annotations(
-    root: Path, plan: _Plan, clips: Sequence[_Clip], written: Sequence[_Written]
-) -> None:
-    names = class_names(plan.edition)
-    by_split = {
-        split: [(c, w) for c, w in zip(clips, written, strict=True) if c.split == split]
-        for split in _SPLITS
-        if getattr(plan, split)
-    }
-    if plan.format == "something-v2":
-        labels = root / "labels"
-        _write_json(labels / "labels.json", {name: str(i) for i, name in enumerate(names)})
-        for split, items in by_split.items():
-            _write_json(labels / f"{split}.json", [_v2_item(names, c, w) for c, w in items])
-    elif plan.format == "something-v1":
-        prefix = "something-something-v1"
-        # As in the real dataset, the file's order is not the order of the classes.
-        shuffled = np.random.default_rng(plan.seed).permutation(names).tolist()
-        _write_text(root / f"{prefix}-labels.csv", "".join(f"{name}\n" for name in shuffled))
-        for split, items in by_split.items():
-            lines = [
-                f"{c.number}\n" if split == "test" else f"{c.number};{names[c.label]}\n"
-                for c, _ in items
-            ]
-            _write_text(root / f"{prefix}-{split}.csv", "".join(lines))
-    elif plan.format == "kinetics":
-        for split, items in by_split.items():
-            short = "val" if split == "validation" else split
-            table = io.StringIO()
-            rows = csv.writer(table, lineterminator="\n")
-            rows.writerow(["label", "youtube_id", "time_start", "time_end", "split"])
-            for c, _ in items:
-                start = _time_start(c)
-                rows.writerow([names[c.label], _youtube_id(plan, c), start, start + 10, short])
-            _write_text(root / f"{short}.csv", table.getvalue())
-    elif plan.format == "list":
-        _write_text(root / "classes.txt", "".join(f"{name}\n" for name in names))
-        for split, items in by_split.items():
-            short = "val" if split == "validation" else split
-            lines = [f"{_clip_path(plan, c).as_posix()} {c.label}\n" for c, _ in items]
-            _write_text(root / f"{short}.txt", "".join(lines))
-
-
-def _v2_item(names: Sequence[str], clip: _Clip, written: _Written) -> dict[str, Any]:
-    if clip.split == "test":
-        return {"id": str(clip.number)}
-    template = _TEMPLATES[names[clip.label]]
-    label = template.replace("[Something]", "[something]")
-    for placeholder in written.placeholders:
-        label = label.replace("[something]", placeholder, 1)
-    return {
-        "id": str(clip.number),
-        "label": label,
-        "template": template,
-        "placeholders": list(written.placeholders),
-    }
-
-
-def _write_json(path: Path, content: object) -> None:
-    _write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _claim(root: Path, plan: _Plan) -> None:
@@ -1057,7 +973,7 @@ def _claim(root: Path, plan: _Plan) -> None:
             )
     elif root.is_dir() and any(root.iterdir()):
         raise InputError(f"{root} is not empty; give a new or empty folder, or delete that one")
-    _write_json(marker, mine)
+    write_text(marker, json.dumps(mine, indent=1) + "\n")
 
 
 def write_dataset(
@@ -1106,12 +1022,13 @@ def write_dataset(
         2 * round(side * (size or short) / short / 2) for side in (spec.height, spec.width)
     )
     plan = _Plan(_VERSION, format, edition, train, validation, test, seed, height, width)
-    _claim(root, plan)
     clips = plan.clips()
-    for folder in {(root / _clip_path(plan, clip)).parent for clip in clips}:
+    _claim(root, plan)
+    for folder in {(root / path).parent for path in map(plan.path, clips)}:
         folder.mkdir(parents=True, exist_ok=True)
     written = _write_all(root, plan, clips, workers, progress or (lambda done, total: None))
-    _write_annotations(root, plan, clips, written)
+    new = [plan.new_clip(c, w.placeholders) for c, w in zip(clips, written, strict=True)]
+    FORMATS[format].write(root, spec.class_names, new, seed)
     return {
         "root": str(root),
         "format": format,
