@@ -20,7 +20,7 @@ from jinja2.ext import Extension
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-_NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")  # in HTML, or in UTF-8
+_NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0e-\x1f\ud800-\udfff]")  # in HTML, or in UTF-8
 
 
 def render(package: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
