@@ -23,9 +23,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def loud(text: str) -> str:
+    return f"<{text.upper()}>"
+
+
 def page(package: Path, template: str, **values: object) -> str:
     (package / "templates" / "page.html.j2").write_text(template)
-    return render(package.name, {"loud": lambda text: f"<{text.upper()}>"}, **values)
+    return render(package.name, [loud], **values)
 
 
 def test_values_and_what_filters_give_are_escaped(package: Path) -> None:

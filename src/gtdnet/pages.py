@@ -10,7 +10,7 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from importlib import resources
 from typing import Any
 
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 _NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0e-\x1f\ud800-\udfff]")  # in HTML, or in UTF-8
 
 
-def render(package: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
-    """The package's page with these values in it, written by these filters.
+def render(package: str, filters: Iterable[Callable[..., str]], **values: Any) -> str:
+    """The package's page with these values in it; filters go by the names of their functions.
 
     Every value is escaped, but for :class:`markupsafe.Markup`. The templates have ``style`` and
     ``script`` as well, and ``script_digest``, its hash for a Content-Security-Policy.
@@ -36,7 +36,7 @@ def render(package: str, filters: Mapping[str, Callable[..., str]], **values: An
         extensions=[_Layout],
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
-    environment.filters.update(filters)
+    environment.filters.update((function.__name__, function) for function in filters)
     folder = resources.files(package)
     style, script = folder / "page.css", folder / "page.js"
     code = script.read_text(encoding="utf-8") if script.is_file() else ""

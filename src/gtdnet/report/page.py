@@ -56,7 +56,7 @@ def render(
             data["matrices"][f"{view['id']}-matrix"] = view["confusions"]["matrix"]
     return pages.render(
         "gtdnet.report",
-        _FILTERS,
+        (text, interval, percent, points, p_value, counted, grouped, duration),
         title=title,
         runs=views,
         comparisons=comparisons,
@@ -84,30 +84,11 @@ def _run(id: str, shown: Shown) -> dict[str, Any]:
     return {
         "id": id,
         "shown": shown,
-        "headline": _headline(run),
         "parts": [(name, title) for name, title, is_there in parts if is_there],
         "training": _training(run),
         "confusions": _confusions(labelled) if labelled else None,
         "absent": absent,
     }
-
-
-def _headline(run: Run) -> str:
-    """One line: model, what it was measured on, how it did."""
-    evaluated = run.evaluated
-    if evaluated is None:
-        return str(run.config.get("model", "no evaluation"))
-    protocol, top1 = evaluated.protocol, evaluated.figures["top1"]
-    model = str(evaluated.model.get("name") or "model")
-    parts = [
-        f"{model}: top-1 {_percent(top1.value)}" if top1 else model,
-        f"{_counted(len(evaluated.ids), 'clip')} of {protocol.get('split')}",
-        _counted(len(evaluated.class_names), "class", "classes"),
-        f"views {protocol.get('views')}",
-    ]
-    if evaluated.frames != "in-order":
-        parts.append(f"frames {evaluated.frames}")
-    return ", ".join(parts)
 
 
 def _training(run: Run) -> dict[str, Any]:
@@ -132,7 +113,7 @@ def _training(run: Run) -> dict[str, Any]:
     kept = None if best is None else epochs[val_top1.index(best)]
     charts = [
         line_chart("loss", "Loss", epochs, loss, lambda v: f"{v:.3f}", kept=kept),
-        line_chart("top1", "Top-1", epochs, top1, _percent, from_zero=True, kept=kept),
+        line_chart("top1", "Top-1", epochs, top1, percent, from_zero=True, kept=kept),
         line_chart("lr", "Learning rate", epochs, rate, lambda v: f"{v:.3g}", from_zero=True),
     ]
     return {"charts": [chart for chart in charts if chart], "kept": kept}
@@ -184,53 +165,41 @@ def _absent(shown: Shown) -> list[str]:
 # ------------------------------------------------------------------------- numbers and words
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _interval(figure: Figure, digits: int = 1) -> str:
+def interval(figure: Figure, digits: int = 1) -> str:
     if figure.low is None or figure.high is None:
         return "no interval"
     return f"{100 * figure.low:.{digits}f} to {100 * figure.high:.{digits}f}\u00a0%"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     return f"{100 * share:.1f}\u00a0%"
 
 
-def _points(difference: float) -> str:
+def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
     if p < 0.0001:
         return "< 0.0001"
     return f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
 
 
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{_grouped(number)} {one if number == 1 else many or one + 's'}"
+def counted(number: int, one: str, many: str = "") -> str:
+    return f"{grouped(number)} {one if number == 1 else many or one + 's'}"
 
 
-def _grouped(number: int) -> str:
+def grouped(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     if seconds < 7200:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.1f} hours"
-
-
-_FILTERS = {
-    "text": _text,
-    "interval": _interval,
-    "percent": _percent,
-    "points": _points,
-    "p_value": _p_value,
-    "counted": _counted,
-    "grouped": _grouped,
-    "duration": _duration,
-}

@@ -69,10 +69,8 @@ def draw(views: ClipViews) -> Figure:
 def _header(sheet: _Sheet, views: ClipViews, width: float, cell: float) -> float:
     side = min(max(cell, 1.25), 1.4)
     x = width - MARGIN - side
-    picture = views.global_image.round().astype(np.uint8)
-    sheet.picture(picture, x, MARGIN, side)
-    label = "Global image"
-    sheet.text(x - 0.14, MARGIN, label, 9.5, INK, 1.3, bold=True, align="right")
+    sheet.picture(views.global_image.round().astype(np.uint8), x, MARGIN, side)
+    sheet.text(x - 0.14, MARGIN, "Global image", 9.5, INK, 1.3, bold=True, align="right")
     sheet.text(
         x - 0.14, MARGIN + 0.21, f"mean of the {len(views.frames)} frames", 8, GREY, 1.2,
         align="right", lines=3,
@@ -80,8 +78,7 @@ def _header(sheet: _Sheet, views: ClipViews, width: float, cell: float) -> float
 
     room = x - 1.7 - MARGIN
     best = views.prediction[0]
-    y = sheet.text(MARGIN, MARGIN - 0.03, best.name, 17, INK, room, bold=True, lines=2)
-    y += 0.1
+    y = sheet.text(MARGIN, MARGIN - 0.03, best.name, 17, INK, room, bold=True, lines=2) + 0.1
     bar, number = 1.55, 0.62
     for score in views.prediction:
         sheet.bar(MARGIN, y + 0.045, bar, 0.115, score.probability)
@@ -169,10 +166,10 @@ class _Sheet:
     def picture(
         self, picture: NDArray[np.uint8], x: float, y: float, width: float, height: float = 0
     ) -> None:
-        extent = (x, x + width, y + (height or width), y)
+        height = height or width
+        extent = (x, x + width, y + height, y)
         self.axes.imshow(picture, extent=extent, interpolation="antialiased")
-        corner, height = (x, y), height or width
-        self.axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=FAINT, lw=0.4))
+        self.axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=FAINT, lw=0.4))
 
     def bar(self, x: float, y: float, width: float, height: float, share: float) -> None:
         for colour, part in ((FAINT, 1.0), (ACCENT, share)):
@@ -202,14 +199,7 @@ class _Sheet:
         step = 1.22 * size / 72
         for line in self._wrap(text, font, width, lines):
             self.axes.text(
-                x,
-                y + 0.82 * step,
-                line,
-                fontproperties=font,
-                color=colour,
-                ha=align,
-                va="baseline",
-                parse_math=False,
+                x, y + 0.82 * step, line, font=font, color=colour, ha=align, parse_math=False
             )
             y += step
         return y

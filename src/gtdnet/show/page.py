@@ -18,7 +18,7 @@ def page(views: ClipViews) -> str:
     scroll sideways, all rows together, and stay large enough to see."""
     return pages.render(
         "gtdnet.show",
-        {"percent": percent, "jpeg_uri": pages.jpeg_uri},
+        (percent, pages.jpeg_uri),
         views=views,
         file=Path(views.video).name,
         global_image=views.global_image.round().astype(np.uint8),

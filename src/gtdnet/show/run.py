@@ -27,8 +27,7 @@ from gtdnet.show.views import (
     global_image,
 )
 
-FIGURES = (".png", ".pdf", ".svg")
-SUFFIXES = (*FIGURES, ".html")
+SUFFIXES = (".png", ".pdf", ".svg", ".html")
 
 
 @dataclass

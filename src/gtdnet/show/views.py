@@ -209,17 +209,10 @@ def heat_pictures(frames: Pictures, maps: NDArray[np.float32]) -> Pictures:
     return ((1 - opacity) * grey + opacity * colours).round().astype(np.uint8)
 
 
-def disc_radii(
-    scores: NDArray[np.float64], at: float | None = None, most: float = 0.47
-) -> NDArray[np.float64]:
-    """Radii in parts of a cell: areas in proportion to the scores, 0.32 for 1/T, ``most`` at most.
-
-    ``at`` gives the radius of that score among these.
-    """
+def disc_radii(scores: NDArray[np.float64], most: float = 0.47) -> NDArray[np.float64]:
+    """Radii in parts of a cell: areas go with the scores; 0.32 for 1/T, ``most`` at most."""
     radii = 0.32 * np.sqrt(scores * len(scores))
-    shrink = min(1.0, most / radii.max())
-    wanted = radii if at is None else 0.32 * np.sqrt(np.array([at]) * len(scores))
-    return wanted * shrink
+    return radii * min(1.0, most / radii.max())
 
 
 @dataclass(frozen=True)
@@ -244,21 +237,21 @@ class Row:
 class Discs:
     """The row of scores: a disc for each, and a ring for 1/T; radii in parts of a cell."""
 
-    title: str
-    hint: str
     scores: NDArray[np.float64]
     radii: NDArray[np.float64]
     ring: float
+    title: str = "Global difference score"
+    hint: str = "by the model's gates; ring: 1/T"
 
 
 def rows(views: ClipViews) -> list[Row | Discs]:
     """All rows of the figure, in order; one that there is nothing for is left out."""
     found: list[Row | Discs] = [*picture_rows(views)]
     if views.scores is not None:
-        radii, ring = disc_radii(views.scores), disc_radii(views.scores, at=1 / len(views.scores))
-        title, hint = "Global difference score", "by the model's gates; ring: 1/T"
+        radii = disc_radii(views.scores)
+        ring = radii.max() / np.sqrt(views.scores.max() * len(views.scores))
         above_activation = len(found) - (views.activation is not None)
-        found.insert(above_activation, Discs(title, hint, views.scores, radii, float(ring[0])))
+        found.insert(above_activation, Discs(views.scores, radii, float(ring)))
     return found
 
 
