@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 _NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0e-\x1f\ud800-\udfff]")  # in HTML, or in UTF-8
 
 
-def render(package: str, filters: Iterable[Callable[..., str]], **values: Any) -> str:
+def render(package: str, filters: Iterable[Callable[..., Any]], **values: Any) -> str:
     """The package's page with these values in it; filters go by the names of their functions.
 
     Every value is escaped, but for :class:`markupsafe.Markup`. The templates have ``style`` and

@@ -143,3 +143,14 @@ def test_hostile_names_in_every_place() -> None:
 
 def test_page_can_be_written_as_utf8() -> None:
     report_of(lambda place: place + HOSTILE).encode("utf-8")
+
+
+def test_metrics_json_of_another_shape_has_a_page() -> None:
+    scores = np.eye(2, dtype=np.float32)
+    result = {"protocol": {"spec": "none"}, "model": 3, "data": [], "versions": None, "members": 1}
+    diagnosis = {"top1": {"in-order": None}, "per_class": [{}]}
+    evaluated = Evaluated(
+        ("a", "b"), ("1", "2"), scores, np.array([0, 1]), (), Path("x"), result, diagnosis
+    )
+    run = Run("run", Path("x"), False, {}, (), (evaluated,), ())
+    assert "Need for order" in render("title", [Shown(run)], [], "maker")

@@ -25,7 +25,7 @@ from gtdnet.report.confusion import (
 )
 from gtdnet.report.curves import Line, line_chart
 from gtdnet.report.frames import Picture
-from gtdnet.report.reading import Evaluated, Figure, Mistake, Run
+from gtdnet.report.reading import Evaluated, Figure, Mistake, Run, mapping
 
 _MOST_PAIRS = 25
 
@@ -56,7 +56,7 @@ def render(
             data["matrices"][f"{view['id']}-matrix"] = view["confusions"]["matrix"]
     return pages.render(
         "gtdnet.report",
-        (text, interval, percent, points, p_value, counted, grouped, duration),
+        (mapping, text, interval, percent, points, p_value, counted, grouped, duration),
         title=title,
         runs=views,
         comparisons=comparisons,
