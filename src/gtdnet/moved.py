@@ -52,6 +52,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 
 RENAMED: dict[str, str] = {
+    "report.show.FIGURES": "show.run.SUFFIXES",
     "models.zoo.STAGES": "Backbone.stages of models.backbones.base",
     "models.zoo.before": "models.methods.before_layer",
     "models.zoo.parse_name": "models.build.parts_of",

@@ -332,6 +332,27 @@ def test_page_needs_nothing_from_elsewhere() -> None:
     assert NAMES[2] in found.text
 
 
+def test_hostile_names_are_words_on_the_page() -> None:
+    def found(text: str) -> Page:
+        best, target = ClassScore(0, f"best{text}", 0.5), ClassScore(1, f"target{text}", 0.2)
+        names = {name: name + text for name in ("video", "model", "protocol")}
+        one = made_up(3, **names, prediction=(best,), target=target)
+        other = made_up(3, **names, prediction=(best,), target=target, scores=None, activation=None)
+        return Page(page(one) + page(other))
+
+    hostile = (
+        "\"'><script>alert(1)</script><!--<img src=x onerror=alert(2)>&amp;{{ 7 * 7 }}\x00\ud800"
+    )
+    shown = hostile[:-2] + 2 * "\ufffd"
+    page_found, harmless = found(hostile), found("x" * len(hostile))
+    assert [(tag, list(attributes)) for tag, attributes in page_found.tags] == [
+        (tag, list(attributes)) for tag, attributes in harmless.tags
+    ]
+    for place in ("best", "target", "model", "protocol"):
+        assert place + shown in page_found.text
+    assert any(f"what speaks for target{shown}" in str(a.get("alt")) for _, a in page_found.tags)
+
+
 def test_page_without_scores_says_so() -> None:
     found = Page(page(made_up(4, scores=None, model="tsm_resnet50")))
     assert "No global difference scores: tsm_resnet50 has no GTD block." in found.text

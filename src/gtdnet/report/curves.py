@@ -1,11 +1,12 @@
-"""Line charts of a run's metrics.csv as inline SVG."""
+"""Line charts of a run's metrics.csv, drawn as SVG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any, NamedTuple
+
+from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 380, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 372, 10, 184
@@ -19,8 +20,20 @@ class Line(NamedTuple):
     values: Sequence[float | None]
 
 
+class Chart(NamedTuple):
+    """A chart; ``last`` tells the values at the end, ``data`` lets page.js tell the others."""
+
+    name: str
+    title: str
+    lines: Sequence[Line]
+    last: str
+    view_box: str
+    drawing: Markup
+    data: dict[str, Any]
+
+
 def line_chart(
-    id: str,
+    name: str,
     title: str,
     epochs: Sequence[float],
     lines: Sequence[Line],
@@ -28,24 +41,21 @@ def line_chart(
     *,
     from_zero: bool = False,
     kept: float | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """A chart as an HTML figure, and what page.js needs to tell its values; one line at least.
+) -> Chart | None:
+    """Draw lines over the epochs (ascending); None if nothing was measured.
 
-    Args:
-        id: of the SVG element.
-        title: above the chart.
-        epochs: ascending.
-        lines: the values, at least one of them not None.
-        show: how a value is written.
-        from_zero: whether the axis begins at 0.
-        kept: epoch to mark with a vertical line.
+    Lines without a value are left out. ``name`` is the chart's in ids, ``show`` writes a value,
+    ``from_zero`` lets the axis begin at 0, and a vertical line marks the epoch ``kept``.
     """
+    lines = [line for line in lines if any(value is not None for value in line.values)]
+    if not lines:
+        return None
     known = [value for line in lines for value in line.values if value is not None]
     ticks = _ticks(0.0 if from_zero else min(known), max(known))
-    x_ticks = [tick for tick in _ticks(epochs[0], epochs[-1], 6) if tick == round(tick)]
+    first, last = epochs[0], epochs[-1]
+    whole = [tick for tick in _ticks(first, last, 6) if tick == round(tick)]
 
     def x(epoch: float) -> float:
-        first, last = epochs[0], epochs[-1]
         share = (epoch - first) / (last - first) if last > first else 0.5
         return round(_LEFT + share * (_RIGHT - _LEFT), 1)
 
@@ -55,54 +65,40 @@ def line_chart(
 
     parts = []
     for i, tick in enumerate(ticks):
-        kind = "grid" if i else "base"
-        parts.append(
-            f'<line class="{kind}" x1="{_LEFT}" x2="{_RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>'
-            f'<text x="{_LEFT - 7}" y="{y(tick) + 4}" text-anchor="end">{_short(tick, show)}</text>'
-        )
-    inside = [tick for tick in x_ticks if epochs[0] <= tick <= epochs[-1]] or [epochs[0]]
-    parts += [
-        f'<text x="{x(tick)}" y="{_BOTTOM + 17}" text-anchor="middle">{tick:g}</text>'
-        for tick in inside
-    ]
+        parts.append(_straight("grid" if i else "base", (_LEFT, _RIGHT), (y(tick), y(tick))))
+        parts.append(_words(_LEFT - 7, y(tick) + 4, "end", _short(tick, show)))
+    for tick in [tick for tick in whole if first <= tick <= last] or [first]:
+        parts.append(_words(x(tick), _BOTTOM + 17, "middle", f"{tick:g}"))
     if kept is not None:
-        parts.append(
-            f'<line class="kept" x1="{x(kept)}" x2="{x(kept)}" y1="{_TOP}" y2="{_BOTTOM}"/>'
-        )
+        parts.append(_straight("kept", (x(kept), x(kept)), (_TOP, _BOTTOM)))
     for line in lines:
-        points = [
-            (x(epoch), y(value))
-            for epoch, value in zip(epochs, line.values, strict=True)
-            if value is not None
-        ]
+        values = zip(epochs, line.values, strict=True)
+        points = [(x(epoch), y(value)) for epoch, value in values if value is not None]
         if len(points) > 1:
             path = " ".join(f"{a},{b}" for a, b in points)
             parts.append(f'<polyline class="{line.kind}" points="{path}"/>')
         if len(points) <= 30:
             parts += [f'<circle class="{line.kind}" cx="{a}" cy="{b}" r="2.5"/>' for a, b in points]
-    parts.append(f'<line class="hair" x1="0" x2="0" y1="{_TOP}" y2="{_BOTTOM}"/>')
-    keys = ""
-    if len(lines) > 1:  # of one line alone, the title says what it is
-        keys = "".join(f'<span class="key {one.kind}">{escape(one.name)}</span>' for one in lines)
-    last = "; ".join(
-        f"{line.name} {show(value)}"
-        for line in lines
-        if (value := next((v for v in reversed(line.values) if v is not None), None)) is not None
+    parts.append(_straight("hair", (0, 0), (_TOP, _BOTTOM)))
+    series = [(line.name, [None if v is None else show(v) for v in line.values]) for line in lines]
+    ends = [(name, next(text for text in reversed(texts) if text)) for name, texts in series]
+    return Chart(
+        name,
+        title,
+        lines,
+        "; ".join(f"{name} {text}" for name, text in ends),
+        f"0 0 {_WIDTH} {_HEIGHT}",
+        Markup("".join(parts)),
+        {"epochs": list(epochs), "x": [x(epoch) for epoch in epochs], "series": series},
     )
-    figure = (
-        f'<figure><figcaption><b>{escape(title)}</b><span class="values">{keys}</span></figcaption>'
-        f'<svg class="curve" id="{id}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(title)} over the epochs; at the end: {escape(last)}">'
-        f"{''.join(parts)}</svg></figure>"
-    )
-    return figure, {
-        "epochs": list(epochs),
-        "x": [x(epoch) for epoch in epochs],
-        "series": [
-            [line.name, [None if value is None else show(value) for value in line.values]]
-            for line in lines
-        ],
-    }
+
+
+def _straight(kind: str, x: tuple[float, float], y: tuple[float, float]) -> str:
+    return f'<line class="{kind}" x1="{x[0]}" x2="{x[1]}" y1="{y[0]}" y2="{y[1]}"/>'
+
+
+def _words(x: float, y: float, anchor: str, text: str) -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -119,8 +115,7 @@ def _ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 def _short(tick: float, show: Callable[[float], str]) -> str:
     """A value at the axis, without the zeros that ``show`` puts behind the point."""
-    text = show(tick)
-    number, space, unit = text.partition("\u00a0")
+    number, space, unit = show(tick).partition("\u00a0")
     if "." in number and "e" not in number:
         number = number.rstrip("0").rstrip(".")
-    return escape(f"{number}{space}{unit}")
+    return f"{number}{space}{unit}"

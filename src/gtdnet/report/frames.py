@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +14,8 @@ from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import resize_frames
 from gtdnet.errors import InputError
+from gtdnet.pages import jpeg_uri
+from gtdnet.report.reading import mapping
 
 MOST_FRAMES = 8
 _SHORT_SIDE = 112  # pixels: sharp at the size at which eight stand side by side
@@ -38,11 +38,9 @@ def find_clips(metrics: Mapping[str, Any], data: str | None) -> dict[str, str]:
     Raises:
         ValueError: it is not there.
     """
-    recorded, protocol = metrics.get("data"), metrics.get("protocol")
-    if not isinstance(recorded, Mapping) or not isinstance(protocol, Mapping):
-        raise InputError("metrics.json does not say what data it was made on")
+    recorded, protocol = mapping(metrics, "data"), mapping(metrics, "protocol")
     path = data or recorded.get("path")
-    if not isinstance(path, str):
+    if not isinstance(path, str) or not protocol:
         raise InputError("metrics.json does not say what data it was made on")
     format = recorded.get("format")
     annotations = read_annotations(
@@ -59,32 +57,20 @@ def clip_pictures(path: str, spec: ClipSpec) -> list[Picture]:
     Raises:
         DecodeError: the clip cannot be read.
     """
-    chosen = np.empty(0, np.int64)
-
-    def choose(num_frames: int) -> NDArray[np.int64]:
-        nonlocal chosen
-        groups = eval_indices(spec, num_frames)[0].reshape(spec.num_segments, -1)  # [T, f]
-        frames = groups[:, groups.shape[1] // 2]
-        if len(frames) > MOST_FRAMES:
-            frames = frames[np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(np.int64)]
-        chosen = frames
-        return frames
-
-    frames, _ = read_frames(path, choose)
+    frames, num_frames = read_frames(path, lambda n: _chosen(spec, n))
     height, width = frames.shape[-2:]
     scale = _SHORT_SIDE / min(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     small = resize_frames(frames, size).permute(0, 2, 3, 1).contiguous().numpy()
     return [
         Picture(int(number), jpeg_uri(frame), size[1], size[0])
-        for number, frame in zip(chosen, small, strict=True)
+        for number, frame in zip(_chosen(spec, num_frames), small, strict=True)
     ]
 
 
-def jpeg_uri(picture: NDArray[np.uint8]) -> str:
-    """A picture [H, W, 3] as a JPEG data URI."""
-    from matplotlib.image import imsave
-
-    buffer = io.BytesIO()
-    imsave(buffer, picture, format="jpg", pil_kwargs={"quality": 90})
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _chosen(spec: ClipSpec, num_frames: int) -> NDArray[np.int64]:
+    groups = eval_indices(spec, num_frames)[0].reshape(spec.num_segments, -1)  # [T, f]
+    frames = groups[:, groups.shape[1] // 2]
+    if len(frames) > MOST_FRAMES:
+        frames = frames[np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(np.int64)]
+    return frames

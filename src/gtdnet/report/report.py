@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from gtdnet import __version__
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.files import write_text
+from gtdnet.report.compare import Comparison, compare_runs
 from gtdnet.report.frames import Picture, clip_pictures, find_clips
 from gtdnet.report.page import Shown, render
-from gtdnet.report.reading import Comparison, Run, compare_runs, read_runs
+from gtdnet.report.reading import Run, read_runs
 
 REPORT_FILE = "report.html"
 
@@ -58,7 +60,12 @@ def report(
     output = _output(options)
     runs = read_runs(options.runs)
     comparisons = compare_runs(runs) if len(runs) > 1 else []
-    shown = _with_pictures(runs, options, progress or (lambda done, total: None))
+    shown = [
+        Shown(run, run.evaluated.worst(options.clips) if run.evaluated else ()) for run in runs
+    ]
+    number, total = count(1), sum(len(one.mistakes) for one in shown)
+    done = (lambda: progress(next(number), total)) if progress else lambda: None
+    shown = [_with_pictures(one, options.data, done) for one in shown]
     title = options.title or (runs[0].name if len(runs) == 1 else "Comparison of runs")
     made_by = f"Written by gtdnet {__version__}. This file needs no network and no other file."
     write_text(output, render(title, shown, comparisons, made_by))
@@ -91,52 +98,37 @@ def _output(options: ReportOptions) -> Path:
     return output
 
 
-def _with_pictures(
-    runs: list[Run], options: ReportOptions, progress: Callable[[int, int], None]
-) -> list[Shown]:
-    mistakes = {
-        run.name: run.evaluated.worst(options.clips) if run.evaluated else [] for run in runs
-    }
-    total, done = sum(map(len, mistakes.values())), 0
-    shown = []
-    for run in runs:
-        evaluated, wrong = run.evaluated, mistakes[run.name]
-        if evaluated is None or not wrong:
-            shown.append(Shown(run))
-            continue
-        try:
-            paths = find_clips(evaluated.results.result, options.data)
-            spec = ClipSpec.from_dict(evaluated.spec)
-        except InputError as error:
-            note = f"Their frames are left out: {str(error).rstrip('.')}."
-            shown.append(Shown(run, wrong, {}, note))
-            continue
-        pictures: dict[str, list[Picture] | str] = {}
-        for mistake in wrong:
-            if mistake.id not in paths:
-                pictures[mistake.id] = "The dataset no longer has this clip."
-            else:
-                try:
-                    pictures[mistake.id] = clip_pictures(paths[mistake.id], spec)
-                except DecodeError as error:
-                    pictures[mistake.id] = f"Its frames cannot be read: {error.reason}."
-            done += 1
-            progress(done, total)
-        shown.append(Shown(run, wrong, pictures))
-    return shown
+def _with_pictures(shown: Shown, data: str | None, done: Callable[[], None]) -> Shown:
+    """The same with the frames of its worst clips; ``done`` is called after each clip."""
+    evaluated = shown.run.evaluated
+    if evaluated is None or not shown.mistakes:
+        return shown
+    try:
+        paths = find_clips(evaluated.result, data)
+        spec = ClipSpec.from_dict(evaluated.spec)
+    except InputError as error:
+        note = f"Their frames are left out: {str(error).rstrip('.')}."
+        return replace(shown, pictures_note=note)
+    pictures: dict[str, list[Picture] | str] = {}
+    for mistake in shown.mistakes:
+        pictures[mistake.id] = "The dataset no longer has this clip."
+        if mistake.id in paths:
+            try:
+                pictures[mistake.id] = clip_pictures(paths[mistake.id], spec)
+            except DecodeError as error:
+                pictures[mistake.id] = f"Its frames cannot be read: {error.reason}."
+        done()
+    return replace(shown, pictures=pictures)
 
 
 def _summary(run: Run) -> dict[str, Any]:
     evaluated = run.evaluated
+    figures = evaluated.figures if evaluated else {}
     return {
         "name": run.name,
         "folder": str(run.folder),
-        "evaluation": str(evaluated.results.path) if evaluated else None,
-        **(
-            {name: figure and figure._asdict() for name, figure in evaluated.figures.items()}
-            if evaluated
-            else {}
-        ),
+        "evaluation": str(evaluated.path) if evaluated else None,
+        **{name: figure and figure._asdict() for name, figure in figures.items()},
     }
 
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
 from gtdnet.infer.render import percent
-from gtdnet.show.views import HEAT, ClipViews, Row, disc_radii, picture_rows
+from gtdnet.show.views import HEAT, ClipViews, Discs, Row, rows
 
 INK, GREY, FAINT, ACCENT = "#1b1f24", "#636b75", "#dfe3e8", "#f2a33c"
 
@@ -56,11 +56,11 @@ def draw(views: ClipViews) -> Figure:
     room = (WIDTH if columns <= 10 else WIDER) - 2 * MARGIN - LABELS + GAP
     cell = min(LARGEST_CELL, room / columns - GAP)
     width = max(2 * MARGIN + LABELS + columns * (cell + GAP) - GAP, 8.0)
-    rows = picture_rows(views)
     sheet = _Sheet(width, dpi=260 if cell < 1 else 200)
     y = _header(sheet, views, width, cell)
+    drawn = rows(views)
     for start in range(0, total, columns):
-        y = _band(sheet, views, rows, slice(start, start + columns), cell, y)
+        y = _band(sheet, views, drawn, slice(start, start + columns), cell, y)
     for note in views.notes:
         y = sheet.text(MARGIN, y + 0.02, note, 8.5, GREY, width - 2 * MARGIN, lines=3)
     return sheet.finish(y + MARGIN - 0.05)
@@ -69,10 +69,8 @@ def draw(views: ClipViews) -> Figure:
 def _header(sheet: _Sheet, views: ClipViews, width: float, cell: float) -> float:
     side = min(max(cell, 1.25), 1.4)
     x = width - MARGIN - side
-    picture = views.global_image.round().astype(np.uint8)
-    sheet.picture(picture, x, MARGIN, side)
-    label = "Global image"
-    sheet.text(x - 0.14, MARGIN, label, 9.5, INK, 1.3, bold=True, align="right")
+    sheet.picture(views.global_image.round().astype(np.uint8), x, MARGIN, side)
+    sheet.text(x - 0.14, MARGIN, "Global image", 9.5, INK, 1.3, bold=True, align="right")
     sheet.text(
         x - 0.14, MARGIN + 0.21, f"mean of the {len(views.frames)} frames", 8, GREY, 1.2,
         align="right", lines=3,
@@ -80,8 +78,7 @@ def _header(sheet: _Sheet, views: ClipViews, width: float, cell: float) -> float
 
     room = x - 1.7 - MARGIN
     best = views.prediction[0]
-    y = sheet.text(MARGIN, MARGIN - 0.03, best.name, 17, INK, room, bold=True, lines=2)
-    y += 0.1
+    y = sheet.text(MARGIN, MARGIN - 0.03, best.name, 17, INK, room, bold=True, lines=2) + 0.1
     bar, number = 1.55, 0.62
     for score in views.prediction:
         sheet.bar(MARGIN, y + 0.045, bar, 0.115, score.probability)
@@ -93,51 +90,46 @@ def _header(sheet: _Sheet, views: ClipViews, width: float, cell: float) -> float
 
 
 def _band(
-    sheet: _Sheet, views: ClipViews, rows: list[Row], part: slice, cell: float, y: float
+    sheet: _Sheet, views: ClipViews, drawn: list[Row | Discs], part: slice, cell: float, y: float
 ) -> float:
     """One line of frames with all rows below it; returns where it ends."""
     xs = [MARGIN + LABELS + i * (cell + GAP) for i in range(len(views.indices[part]))]
     for x, index in zip(xs, views.indices[part], strict=True):
         sheet.text(x + cell / 2, y, str(index), 8.5, GREY, cell, align="center")
     y += 0.19
-    for row in rows:
-        if row.key == "activation" and views.scores is not None:
-            y = _scores(sheet, views.scores, part, xs, cell, y)
-        bottom = _label(sheet, row.title, row.hint, y)
-        for x, picture in zip(xs, row.pictures[part], strict=False):
-            sheet.picture(picture, x, y, cell)
-        if row.key == "activation" and views.activation is not None:
-            bottom = _heat_scale(sheet, float(views.activation.max()), bottom + 0.05)
-        y = max(y + cell, bottom)
-        if row.captions:
-            for x, caption in zip(xs, row.captions[part], strict=False):
-                sheet.text(x + cell / 2, y + 0.05, caption, 8.5, INK, cell, align="center")
-            sheet.text(MARGIN, y + 0.055, row.caption_hint, 8, GREY, LABELS - 0.1)
-            y += 0.22
-        y += GAP
-    if views.scores is not None and views.activation is None:
-        y = _scores(sheet, views.scores, part, xs, cell, y)
+    for row in drawn:
+        if isinstance(row, Discs):
+            y = _discs(sheet, row, part, xs, cell, y) + GAP
+        else:
+            y = _pictures(sheet, row, part, xs, cell, y) + GAP
     return y + 0.15
 
 
-def _scores(
-    sheet: _Sheet,
-    scores: NDArray[np.float64],
-    part: slice,
-    xs: list[float],
-    cell: float,
-    y: float,
+def _pictures(
+    sheet: _Sheet, row: Row, part: slice, xs: list[float], cell: float, y: float
 ) -> float:
-    """A disc per frame, its area in proportion to the score, over a ring of the area of 1/T."""
-    radii = disc_radii(scores) * cell
-    height = max(2 * float(radii.max()), 0.34) + 0.1
-    _label(sheet, "Global difference score", "by the model's gates; ring: 1/T", y + 0.02)
-    ring = float(disc_radii(scores, at=1 / len(scores))[0]) * cell
-    for x, score, radius in zip(xs, scores[part], radii[part], strict=True):
+    bottom = _label(sheet, row.title, row.hint, y)
+    for x, picture in zip(xs, row.pictures[part], strict=False):
+        sheet.picture(picture, x, y, cell)
+    if row.most > 0:
+        bottom = _heat_scale(sheet, row.most, bottom + 0.05)
+    y = max(y + cell, bottom)
+    if row.captions:
+        for x, caption in zip(xs, row.captions[part], strict=False):
+            sheet.text(x + cell / 2, y + 0.05, caption, 8.5, INK, cell, align="center")
+        sheet.text(MARGIN, y + 0.055, row.caption_hint, 8, GREY, LABELS - 0.1)
+        y += 0.22
+    return y
+
+
+def _discs(sheet: _Sheet, row: Discs, part: slice, xs: list[float], cell: float, y: float) -> float:
+    height = max(2 * float(row.radii.max()) * cell, 0.34) + 0.1
+    _label(sheet, row.title, row.hint, y + 0.02)
+    for x, score, radius in zip(xs, row.scores[part], row.radii[part], strict=True):
         centre = (x + cell / 2, y + height / 2)
-        sheet.disc(centre, float(radius), ring)
+        sheet.disc(centre, float(radius) * cell, row.ring * cell)
         sheet.text(centre[0], centre[1] - 0.075, f"{score:.2f}", 8.5, INK, cell, align="center")
-    return y + height + GAP
+    return y + height
 
 
 def _label(sheet: _Sheet, title: str, hint: str, y: float) -> float:
@@ -146,8 +138,6 @@ def _label(sheet: _Sheet, title: str, hint: str, y: float) -> float:
 
 
 def _heat_scale(sheet: _Sheet, most: float, y: float) -> float:
-    if most <= 0:
-        return y
     colours = (colormaps[HEAT](np.linspace(0, 1, 64))[None, :, :3] * 255).astype(np.uint8)
     sheet.picture(colours, MARGIN, y, 0.7, 0.08)
     sheet.text(MARGIN, y + 0.09, "0", 7, GREY, 0.3)
@@ -176,10 +166,10 @@ class _Sheet:
     def picture(
         self, picture: NDArray[np.uint8], x: float, y: float, width: float, height: float = 0
     ) -> None:
-        extent = (x, x + width, y + (height or width), y)
+        height = height or width
+        extent = (x, x + width, y + height, y)
         self.axes.imshow(picture, extent=extent, interpolation="antialiased")
-        corner, height = (x, y), height or width
-        self.axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=FAINT, lw=0.4))
+        self.axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=FAINT, lw=0.4))
 
     def bar(self, x: float, y: float, width: float, height: float, share: float) -> None:
         for colour, part in ((FAINT, 1.0), (ACCENT, share)):
@@ -209,14 +199,7 @@ class _Sheet:
         step = 1.22 * size / 72
         for line in self._wrap(text, font, width, lines):
             self.axes.text(
-                x,
-                y + 0.82 * step,
-                line,
-                fontproperties=font,
-                color=colour,
-                ha=align,
-                va="baseline",
-                parse_math=False,
+                x, y + 0.82 * step, line, font=font, color=colour, ha=align, parse_math=False
             )
             y += step
         return y

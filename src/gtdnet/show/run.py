@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from gtdnet.data.decode import read_frames
 from gtdnet.data.sampling import eval_indices
@@ -19,7 +18,7 @@ from gtdnet.data.transforms import eval_views, normalise
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, write_text
 from gtdnet.infer.recognizer import Recognizer, load
-from gtdnet.nn.gtd import GlobalTemporalDifference
+from gtdnet.models.classifier import VideoClassifier
 from gtdnet.show.views import (
     ClipViews,
     class_activation_maps,
@@ -27,8 +26,7 @@ from gtdnet.show.views import (
     global_image,
 )
 
-FIGURES = (".png", ".pdf", ".svg")
-SUFFIXES = (*FIGURES, ".html")
+SUFFIXES = (".png", ".pdf", ".svg", ".html")
 
 
 @dataclass
@@ -206,22 +204,22 @@ class _Observed:
 
 
 @torch.inference_mode()
-def _observe(model: nn.Module, clip: Tensor) -> _Observed:
-    """Run a clip [T*f, 3, H, W] through a VideoClassifier and look at its modules on the way."""
+def _observe(model: VideoClassifier, clip: Tensor) -> _Observed:
+    """Run a clip [T*f, 3, H, W] through a model and look at its modules on the way."""
     gates: list[Tensor] = []
     features: list[Tensor] = []
 
-    hooks: list[RemovableHandle] = []
-    for module in model.modules():
-        if isinstance(module, GlobalTemporalDifference):
-            hook = lambda _, x, __, gate=module.gate: gates.append(gate(x[0]).float().cpu())  # noqa: E731
-            hooks.append(module.register_forward_hook(hook))
-    backbone = model.get_submodule("backbone")
-    hooks.append(
-        backbone.register_forward_hook(lambda _, __, out: features.append(out.float().cpu()))
-    )
+    def note_gate(module: Any, x: tuple[Tensor], _: Tensor) -> None:
+        gates.append(module.gate(x[0]).float().cpu())
+
+    def note_features(module: nn.Module, _: tuple[Tensor], out: Tensor) -> None:
+        features.append(out.float().cpu())
+
+    gated = [module for module in model.modules() if getattr(module, "shows_gate", False)]
+    hooks = [module.register_forward_hook(note_gate) for module in gated]
+    hooks.append(model.backbone.register_forward_hook(note_features))
     try:
-        logits = model.forward_frames(clip[None])[0].float().cpu()  # type: ignore[operator]
+        logits = model.forward_frames(clip[None])[0].float().cpu()
     finally:
         for hook in hooks:
             hook.remove()

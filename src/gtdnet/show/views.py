@@ -209,17 +209,10 @@ def heat_pictures(frames: Pictures, maps: NDArray[np.float32]) -> Pictures:
     return ((1 - opacity) * grey + opacity * colours).round().astype(np.uint8)
 
 
-def disc_radii(
-    scores: NDArray[np.float64], at: float | None = None, most: float = 0.47
-) -> NDArray[np.float64]:
-    """Radii in parts of a cell: areas in proportion to the scores, 0.32 for 1/T, ``most`` at most.
-
-    ``at`` gives the radius of that score among these.
-    """
+def disc_radii(scores: NDArray[np.float64], most: float = 0.47) -> NDArray[np.float64]:
+    """Radii in parts of a cell: areas go with the scores; 0.32 for 1/T, ``most`` at most."""
     radii = 0.32 * np.sqrt(scores * len(scores))
-    shrink = min(1.0, most / radii.max())
-    wanted = radii if at is None else 0.32 * np.sqrt(np.array([at]) * len(scores))
-    return wanted * shrink
+    return radii * min(1.0, most / radii.max())
 
 
 @dataclass(frozen=True)
@@ -227,71 +220,89 @@ class Row:
     """A row of the figure: a title, what it shows in a few words, and pictures [<= T].
 
     ``alts`` say in words what each picture is; ``captions`` stand below them, or are empty, and
-    ``caption_hint`` says what they are.
+    ``caption_hint`` says what they are. ``most`` is the number of the last colour of a heat map.
     """
 
     key: str
     title: str
     hint: str
     pictures: Pictures
-    alts: tuple[str, ...]
-    captions: tuple[str, ...] = ()
+    alts: Sequence[str]
+    captions: Sequence[str] = ()
     caption_hint: str = ""
+    most: float = 0.0
+
+
+@dataclass(frozen=True)
+class Discs:
+    """The row of scores: a disc for each, and a ring for 1/T; radii in parts of a cell."""
+
+    scores: NDArray[np.float64]
+    radii: NDArray[np.float64]
+    ring: float
+    title: str = "Global difference score"
+    hint: str = "by the model's gates; ring: 1/T"
+
+
+def rows(views: ClipViews) -> list[Row | Discs]:
+    """All rows of the figure, in order; one that there is nothing for is left out."""
+    found: list[Row | Discs] = [*picture_rows(views)]
+    if views.scores is not None:
+        radii = disc_radii(views.scores)
+        ring = radii.max() / np.sqrt(views.scores.max() * len(views.scores))
+        above_activation = len(found) - (views.activation is not None)
+        found.insert(above_activation, Discs(views.scores, radii, float(ring)))
+    return found
 
 
 def picture_rows(views: ClipViews) -> list[Row]:
-    """The rows of pictures, in order; one that there is nothing for is left out."""
+    """The rows of pictures among them."""
     local, whole = views.local_differences, views.global_differences
     gain = difference_gain(local, whole)
     names = [f"frame {index}" for index in views.indices]
     contrast = f"contrast\u00a0×\u00a0{gain:.1f}"  # no line break
-    rows = [Row("frames", "Frames", "numbered from 0", views.frames, tuple(names))]
-    if len(local):
-        alts = tuple(f"{a} minus {b}" for a, b in pairwise(names))
-        rows.append(
-            Row(
-                "local",
-                "Local difference",
-                f"frame − next frame, {contrast}",
-                difference_pictures(local, gain),
-                alts,
-            )
-        )
-    rows.append(
+    found = [
+        Row("frames", "Frames", "numbered from 0", views.frames, names),
+        Row(
+            "local",
+            "Local difference",
+            f"frame − next frame, {contrast}",
+            difference_pictures(local, gain),
+            [f"{a} minus {b}" for a, b in pairwise(names)],
+        ),
         Row(
             "global",
             "Global difference",
             f"global image − frame, {contrast}",
             difference_pictures(whole, gain),
-            tuple(f"global image minus {name}" for name in names),
-        )
-    )
-    rows.append(
+            [f"global image minus {name}" for name in names],
+        ),
         Row(
             "enhanced",
             "Global difference + RGB",
             "the frame, pale, plus how it differs from the global image",
             enhanced_pictures(views.frames, whole, gain),
-            tuple(f"{name} with what differs from the global image enhanced" for name in names),
-        )
-    )
+            [f"{name} with what differs from the global image enhanced" for name in names],
+        ),
+    ]
     if views.activation is not None:
-        name = views.target.name
-        predicted = views.target.label == views.prediction[0].label
-        given = "" if predicted else f" ({percent(views.target.probability)})"
+        target = views.target
+        given = target.label != views.prediction[0].label
         shares = [f"{100 * p:.0f} %" for p in views.target_probabilities]
-        rows.append(
+        found.append(
             Row(
                 "activation",
                 "Class activation",
-                f"what speaks for “{name}”{given}",
+                f"what speaks for “{target.name}”"
+                + (f" ({percent(target.probability)})" if given else ""),
                 heat_pictures(views.frames, views.activation),
-                tuple(
-                    f"{frame} with what speaks for {name} coloured, probability {share}"
+                [
+                    f"{frame} with what speaks for {target.name} coloured, probability {share}"
                     for frame, share in zip(names, shares, strict=True)
-                ),
-                tuple(shares),
+                ],
+                shares,
                 "its probability by frame",
+                float(views.activation.max()),
             )
         )
-    return rows
+    return [row for row in found if len(row.pictures)]
