@@ -1,4 +1,4 @@
-"""The whole road in minutes: make clips, check them, train, evaluate, predict."""
+"""gtdnet demo: the whole road in minutes: make clips, check them, train, evaluate, predict."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.check import check_dataset
 from gtdnet.data.formats import read_annotations
 from gtdnet.data.synthetic import write_dataset
@@ -20,6 +22,7 @@ from gtdnet.text import progress_counter, say
 from gtdnet.train.config import TrainConfig, find_recipe
 from gtdnet.train.run import TrainResult, resume, train
 
+EXAMPLE = "gtdnet demo"
 RECIPE = "synth_easy"
 FRAMES = {  # frames mode of the evaluation: what it means
     "in-order": "frames in order",
@@ -47,6 +50,15 @@ class DemoOptions:
     epochs: int | None = None
     seed: int = 0
     device: str = "auto"
+
+
+def fill(parser: Parser) -> None:
+    parser.add_class_arguments(DemoOptions, None, as_group=False)
+
+
+def run(args: Namespace) -> Outcome:
+    result = demo(options(DemoOptions, args))
+    return EXIT_DONE, result, summary(result)
 
 
 def demo(options: DemoOptions, console: Console | None = None) -> dict[str, Any]:
