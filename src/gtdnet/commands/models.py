@@ -73,7 +73,8 @@ def _names(rows: Sequence[dict[str, Any]]) -> str:
     lines = [f"{'model':20} {'M parameters':>12}  method"]
     lines += [f"{r['name']:20} {r['parameters'] / 1e6:12.2f}  {r['title']}" for r in rows]
     lines += ["", "options (--model_options.NAME of gtdnet train), with their defaults:"]
-    for method, options in {r["name"].partition("_")[0]: r["options"] for r in rows}.items():
+    of_methods = {parts_of(row["name"]).method.name: row["options"] for row in rows}
+    for method, options in of_methods.items():
         lines.append(f"  {method}_*: " + ", ".join(f"{k}={v}" for k, v in options.items()))
     return "\n".join(lines)
 
@@ -145,6 +146,10 @@ def _costs(rows: Sequence[dict[str, Any]], protocols: Sequence[Views], crop_size
         "MiB: activations of one clip in float32, alive at a time in inference and kept for the "
         "backward pass in training; weights come on top.",
     ]
-    if any(row["name"].startswith("tdn_") for row in rows):
-        lines.append("tdn_*: each of the frames stands for a segment of 5 neighbouring ones.")
+    methods = [parts_of(row["name"]).method for row in rows]
+    for name, frames in {m.name: m.frames_per_segment for m in methods}.items():
+        if frames > 1:
+            lines.append(
+                f"{name}_*: each of the frames stands for a segment of {frames} neighbouring ones."
+            )
     return "\n".join(lines)
