@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from functools import partial
-from importlib import import_module, metadata
-from pathlib import Path
+from importlib import import_module
 
 from gtdnet import __version__
 from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, complain
+from gtdnet.commands.plugins import import_given, import_installed
 from gtdnet.errors import InputError
-from gtdnet.text import first_line
 from gtdnet.workers import keep_freed_memory
 
 # What each does, in one line. "bench data" is gtdnet.commands.bench_data.
@@ -55,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     who, debug = "gtdnet", "--debug" in words
     try:
-        words = _without_imports([word for word in words if word != "--debug"])
+        words = import_given([word for word in words if word != "--debug"])
         if not words or words[0] in ("-h", "--help", "help"):
             print(_overview())
             return EXIT_DONE if words else EXIT_BAD_INPUT
@@ -75,43 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, (InputError, argparse.ArgumentError)):
+        if isinstance(error, InputError):
             complain(who, str(error))
             return EXIT_BAD_INPUT
         complain(who, f"failed: {type(error).__name__}: {error} (--debug: where)")
         return EXIT_FAILED
 
 
-def _without_imports(words: list[str]) -> list[str]:
-    """Import the module of each --import MODULE; they may add to what commands choose from."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--import", action="append", default=[], dest="modules")
-    given, words = parser.parse_known_args(words)
-    if given.modules:
-        sys.path.insert(0, str(Path.cwd()))
-    for module in given.modules:
-        _load(f"--import {module}", partial(import_module, module))
-    return words
-
-
 def _command(words: Sequence[str]) -> str:
-    """The command that the words begin with; the plugins that are installed may have added it."""
-    for plugin in metadata.entry_points(group="gtdnet.plugins"):
-        _load(f"the plugin {plugin.name} ({plugin.value})", plugin.load)
+    """The command that the words begin with."""
+    import_installed()
     for name in (" ".join(words[:2]), words[0]):
         if name in COMMANDS:
             return name
     nearest = get_close_matches(words[0], COMMANDS, 1, 0.65)
     remedy = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(COMMANDS)}"
     raise InputError(f"no command {words[0]!r}; {remedy}")
-
-
-def _load(what: str, load: Callable[[], object]) -> None:
-    try:
-        load()
-    except Exception as error:
-        why = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(f"{what} cannot be imported ({why}); mend it or leave it out") from error
 
 
 def _run(name: str, words: Sequence[str]) -> int:

@@ -4,8 +4,6 @@ A file NAME.py has ``EXAMPLE``, a command line to start from; ``fill(parser)``, 
 arguments; and ``run(args)``, which gives an :data:`Outcome`. :mod:`gtdnet.cli` lists it in a line.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any, TypeAlias
 

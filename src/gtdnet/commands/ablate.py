@@ -1,7 +1,5 @@
 """gtdnet ablate: train the variants of a grid and compare them."""
 
-from __future__ import annotations
-
 from gtdnet.ablate.run import AblateOptions, ablate, table
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options

@@ -1,10 +1,9 @@
 """gtdnet bench: time models by engine and precision."""
 
-from __future__ import annotations
-
 from gtdnet.bench.engines import MODULES
-from gtdnet.bench.models import ModelBenchOptions, ModelChoice
+from gtdnet.bench.models import ModelBenchOptions, ModelChoice, bench_models
 from gtdnet.bench.options import Choice, MeasureOptions
+from gtdnet.bench.result import text
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.engines.open import ENGINES
@@ -30,8 +29,5 @@ def add_choice(parser: Parser, choice: type[Choice]) -> None:
 
 
 def run(args: Namespace) -> Outcome:
-    from gtdnet.bench.models import bench_models
-    from gtdnet.bench.result import text
-
     result = bench_models(options(ModelBenchOptions, args))
     return EXIT_DONE, result, text(result)

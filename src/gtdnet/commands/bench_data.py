@@ -1,8 +1,7 @@
 """gtdnet bench data: time the reading of clips."""
 
-from __future__ import annotations
-
-from gtdnet.bench.data import DataBenchOptions
+from gtdnet.bench.data import DataBenchOptions, bench_data
+from gtdnet.bench.result import text
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS
@@ -21,8 +20,5 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
-    from gtdnet.bench.data import bench_data
-    from gtdnet.bench.result import text
-
     result = bench_data(options(DataBenchOptions, args))
     return EXIT_DONE, result, text(result)

@@ -1,8 +1,7 @@
 """gtdnet bench train: time training steps."""
 
-from __future__ import annotations
-
-from gtdnet.bench.train import SETTINGS, TrainBenchOptions, TrainChoice
+from gtdnet.bench.result import text
+from gtdnet.bench.train import SETTINGS, TrainBenchOptions, TrainChoice, bench_train
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.bench import add_choice
 from gtdnet.commands.parser import Namespace, Parser, options
@@ -16,8 +15,5 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
-    from gtdnet.bench.result import text
-    from gtdnet.bench.train import bench_train
-
     result = bench_train(options(TrainBenchOptions, args))
     return EXIT_DONE, result, text(result)

@@ -1,7 +1,5 @@
 """gtdnet check: decode every clip of a dataset."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

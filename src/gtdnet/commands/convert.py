@@ -1,7 +1,5 @@
 """gtdnet convert: make an official checkpoint a model file."""
 
-from __future__ import annotations
-
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.weights.convert import ConvertOptions, convert

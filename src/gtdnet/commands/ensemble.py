@@ -1,11 +1,9 @@
 """gtdnet ensemble: average the probabilities of several evaluations."""
 
-from __future__ import annotations
-
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.errors import InputError
-from gtdnet.evaluate.ensemble import EnsembleOptions, describe
+from gtdnet.evaluate.ensemble import EnsembleOptions, describe, ensemble
 
 EXAMPLE = "gtdnet ensemble runs/f8/eval-validation-8x3x2 runs/f16/eval-validation-16x3x2"
 
@@ -26,8 +24,6 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
-    from gtdnet.evaluate.ensemble import ensemble
-
     if args.weights is not None:
         try:
             args.weights = [float(weight) for weight in args.weights.split(",")]

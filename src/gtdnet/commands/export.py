@@ -1,7 +1,5 @@
 """gtdnet export: write a model for other runtimes."""
 
-from __future__ import annotations
-
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, complain
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS

@@ -1,7 +1,5 @@
 """gtdnet models: names, sizes, options and costs of the models."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -55,14 +53,9 @@ def run(args: Namespace) -> Outcome:
     for name in names:
         with torch.device("meta"):  # shapes alone
             model = create_model(name, args.num_classes)
-        rows.append(
-            {
-                "name": name,
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "title": parts_of(name).method.title,
-                "options": model_options(name),
-            }
-        )
+        size = sum(p.numel() for p in model.parameters())
+        about = {"title": parts_of(name).method.title, "options": model_options(name)}
+        rows.append({"name": name, "parameters": size, **about})
     if protocols:
         _add_complexity(rows, protocols, args)
         return EXIT_DONE, {"models": rows}, _costs(rows, protocols, args.crop_size)
@@ -107,14 +100,8 @@ def _add_complexity(
             for frames in dict.fromkeys(v.frames for v in protocols):
                 cost = complexity(row["name"], args.num_classes, frames, args.crop_size)
                 macs = {str(v): cost.macs * v.per_video for v in protocols if v.frames == frames}
-                row["complexity"].append(
-                    {
-                        "num_segments": frames,
-                        "crop_size": args.crop_size,
-                        **asdict(cost),
-                        "macs_of_protocol": macs,
-                    }
-                )
+                view = {"num_segments": frames, "crop_size": args.crop_size}
+                row["complexity"].append({**view, **asdict(cost), "macs_of_protocol": macs})
             advance(1)
 
 
@@ -127,17 +114,10 @@ def _costs(rows: Sequence[dict[str, Any]], protocols: Sequence[Views], crop_size
         for cost in row["complexity"]:
             frames, macs = cost["num_segments"], cost["macs_of_protocol"]
             asked = [macs.get(str(Views(frames, *kind))) for kind in kinds]
-            table.append(
-                [
-                    row["name"],
-                    str(frames),
-                    f"{cost['parameters'] / 1e6:.2f}",
-                    f"{cost['macs'] / 1e9:.2f}",
-                    *("" if m is None else f"{m / 1e9:.1f}" for m in asked),
-                    f"{cost['inference_bytes'] / 2**20:.0f}",
-                    f"{cost['training_bytes'] / 2**20:.0f}",
-                ]
-            )
+            numbers = [f"{cost['parameters'] / 1e6:.2f}", f"{cost['macs'] / 1e9:.2f}"]
+            numbers += ["" if m is None else f"{m / 1e9:.1f}" for m in asked]
+            numbers += [f"{cost[k] / 2**20:.0f}" for k in ("inference_bytes", "training_bytes")]
+            table.append([row["name"], str(frames), *numbers])
     lines = [
         aligned(table),
         "",

@@ -1,7 +1,5 @@
 """gtdnet pack: store a dataset for fast reading."""
 
-from __future__ import annotations
-
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS

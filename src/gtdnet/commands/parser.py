@@ -1,7 +1,5 @@
 """How the words of a command are read, and what is said of those that do not fit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches

@@ -1,7 +1,5 @@
 """gtdnet predict: name the action in video files."""
 
-from __future__ import annotations
-
 from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, Outcome, complain
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.engines.open import ENGINES

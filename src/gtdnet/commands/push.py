@@ -1,7 +1,5 @@
 """gtdnet push: publish a model file on the Hugging Face hub."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from gtdnet.commands import EXIT_DONE, Outcome

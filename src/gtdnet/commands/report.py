@@ -1,7 +1,5 @@
 """gtdnet report: a page about one run, or several compared."""
 
-from __future__ import annotations
-
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.report.report import ReportOptions, report, summary

@@ -1,7 +1,5 @@
 """gtdnet show: draw how a model sees a clip."""
 
-from __future__ import annotations
-
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.infer.render import percent

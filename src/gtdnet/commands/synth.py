@@ -1,7 +1,5 @@
 """gtdnet synth: write the built-in dataset."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from gtdnet.commands import EXIT_DONE, Outcome

@@ -1,7 +1,5 @@
 """gtdnet train: train a model, from a recipe or a run that was stopped."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 from gtdnet.commands import EXIT_DONE, EXIT_INTERRUPTED, Outcome
