@@ -125,7 +125,7 @@ def read(command: ModuleType, name: str, title: str, words: Sequence[str]) -> Na
     )
     # The command line takes these two out of the words; help shows them here.
     parser.add_argument(
-        "--debug", type=bool, default=False, help="on an error, show where in the code it arose"
+        "--debug", action="store_true", help="on an error, show where in the code it arose"
     )
     parser.add_argument(
         "--import",
