@@ -18,7 +18,7 @@ class CheckOptions:
 
     Args:
         data: dataset folder, list file or manifest.
-        format: default: recognised.
+        format: how it is laid out; default: recognised.
         splits: splits to read, as train,validation; default: all there are.
         num_segments: clips with fewer frames count as short.
         workers: decoding processes; default: one per core.
