@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise Stop
 
     monkeypatch.setattr("gtdnet.train.run.train", note)
-    monkeypatch.setattr("gtdnet.evaluate.evaluate", note)
-    # The package has a function of the module's name.
-    monkeypatch.setattr(import_module("gtdnet.evaluate.ensemble"), "ensemble", note)
+    monkeypatch.setattr("gtdnet.commands.evaluate.evaluate", note)
+    monkeypatch.setattr("gtdnet.commands.ensemble.ensemble", note)
     return seen
 
 

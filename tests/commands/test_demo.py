@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gtdnet import load
-from gtdnet.demo import DemoOptions, demo, summary
+from gtdnet.commands.demo import DemoOptions, demo, summary
 from gtdnet.errors import InputError
 
 

@@ -1,14 +1,12 @@
-"""The whole road in minutes: make clips, check them, train, evaluate, predict."""
-
-from __future__ import annotations
+"""gtdnet demo: the whole road in minutes: make clips, check them, train, evaluate, predict."""
 
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.check import check_dataset
 from gtdnet.data.formats import read_annotations
 from gtdnet.data.synthetic import write_dataset
@@ -20,6 +18,7 @@ from gtdnet.text import progress_counter, say
 from gtdnet.train.config import TrainConfig, find_recipe
 from gtdnet.train.run import TrainResult, resume, train
 
+EXAMPLE = "gtdnet demo"
 RECIPE = "synth_easy"
 FRAMES = {  # frames mode of the evaluation: what it means
     "in-order": "frames in order",
@@ -49,19 +48,27 @@ class DemoOptions:
     device: str = "auto"
 
 
-def demo(options: DemoOptions, console: Console | None = None) -> dict[str, Any]:
+def fill(parser: Parser) -> None:
+    parser.add_class_arguments(DemoOptions, None, as_group=False)
+
+
+def run(args: Namespace) -> Outcome:
+    result = demo(options(DemoOptions, args))
+    return EXIT_DONE, result, summary(result)
+
+
+def demo(options: DemoOptions) -> dict[str, Any]:
     """Run all steps and return what came out, JSON-ready; messages go to stderr.
 
     Raises:
         ValueError: the folder holds something else, or an option is out of range.
         InterruptedError: training was stopped with Ctrl-C; the same call goes on.
     """
-    console = console or Console(stderr=True)
     folder = Path(options.folder)
     started = time.monotonic()
 
     def announce(text: str) -> None:
-        say(f"[{time.monotonic() - started:4.0f} s] {text}", console)
+        say(f"[{time.monotonic() - started:4.0f} s] {text}")
 
     data = folder / "data"
     announce(f"1/5 making {options.train} + {options.validation} clips in {data}")
@@ -84,7 +91,7 @@ def demo(options: DemoOptions, console: Console | None = None) -> dict[str, Any]
     announce(f"    {sum(s.clips for s in report.splits.values())} clips decode, no errors")
 
     announce("3/5 training GTDNet (gtdnet train)")
-    trained = _train(options, folder, data, console)
+    trained = _train(options, folder, data)
     if not trained.finished or trained.model is None:
         raise InterruptedError(f"stopped; continue with: gtdnet demo --folder {folder}")
 
@@ -145,11 +152,11 @@ def summary(result: dict[str, Any]) -> str:
     )
 
 
-def _train(options: DemoOptions, folder: Path, data: Path, console: Console) -> TrainResult:
+def _train(options: DemoOptions, folder: Path, data: Path) -> TrainResult:
     """Train, or go on with a run that was stopped; a finished one is used as it is."""
     run = folder / "run"
     if (run / "last.ckpt").is_file():
-        return resume(run, console=console)
+        return resume(run)
     config = TrainConfig.load(find_recipe(RECIPE))
     config = replace(
         config,
@@ -163,4 +170,4 @@ def _train(options: DemoOptions, folder: Path, data: Path, console: Console) -> 
     if run.is_dir() and {p.name for p in run.iterdir()} <= {"config.yaml"}:
         (run / "config.yaml").unlink(missing_ok=True)  # stopped before the first step
         run.rmdir()
-    return train(config, console=console)
+    return train(config)

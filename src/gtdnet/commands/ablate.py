@@ -1,0 +1,18 @@
+"""gtdnet ablate: train the variants of a grid and compare them."""
+
+from gtdnet.ablate import run as ablation
+from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
+from gtdnet.commands.parser import Namespace, Parser, options
+
+EXAMPLE = "gtdnet ablate benchmarks/ablation.yaml --data data/ablation/clips"
+
+
+def fill(parser: Parser) -> None:
+    parser.add_class_arguments(ablation.AblateOptions, None, as_group=False, as_positional=True)
+
+
+def run(args: Namespace) -> Outcome:
+    result = ablation.ablate(options(ablation.AblateOptions, args))
+    failed = any(run["status"] == "failed" for run in result["runs"])
+    text = f"{ablation.table(result)}\n\nresults: {result['output']}"
+    return EXIT_FAILED if failed else EXIT_DONE, result, text

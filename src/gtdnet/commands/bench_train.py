@@ -1,0 +1,19 @@
+"""gtdnet bench train: time training steps."""
+
+from gtdnet.bench.result import text
+from gtdnet.bench.train import SETTINGS, TrainBenchOptions, TrainChoice, bench_train
+from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands.bench import add_choice
+from gtdnet.commands.parser import Namespace, Parser, options
+
+EXAMPLE = "gtdnet bench train gtdnet_resnet50 --settings default,fp32-nchw,compile"
+
+
+def fill(parser: Parser) -> None:
+    add_choice(parser, TrainChoice)
+    parser.show_choices(settings=SETTINGS)
+
+
+def run(args: Namespace) -> Outcome:
+    result = bench_train(options(TrainBenchOptions, args))
+    return EXIT_DONE, result, text(result)

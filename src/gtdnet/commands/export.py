@@ -1,0 +1,23 @@
+"""gtdnet export: write a model for other runtimes."""
+
+from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, complain
+from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.data.formats import FORMATS
+from gtdnet.export import ExportFailed, ExportOptions, export
+from gtdnet.export.run import summary
+
+EXAMPLE = "gtdnet export runs/first/model.safetensors exported --precision bf16"
+
+
+def fill(parser: Parser) -> None:
+    parser.add_class_arguments(ExportOptions, None, as_group=False, as_positional=True)
+    parser.show_choices(format=FORMATS)
+
+
+def run(args: Namespace) -> Outcome:
+    try:
+        result = export(options(ExportOptions, args))
+    except ExportFailed as error:
+        complain("gtdnet export", str(error))
+        return EXIT_FAILED, None, ""
+    return EXIT_DONE, result, summary(result)

@@ -1,0 +1,150 @@
+"""How the words of a command are read, and what is said of those that do not fit."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any, NoReturn, TypeVar
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gtdnet.errors import InputError
+
+T = TypeVar("T")
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": 'a list such as [1,2] or ["a","b"]',
+    "dict": "a mapping such as {width: 0.5}",
+}
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's parser, with any spelling of an option and complaints of one sentence.
+
+    Options may be written --num-segments or --num_segments, positional arguments also --NAME VALUE,
+    and a switch may go without its "true".
+
+    Attributes:
+        given: the options of the command line in their order, each with the word that follows.
+    """
+
+    def __init__(self, words: Sequence[str] = (), **kwargs: Any) -> None:
+        self.words = [_underscored(word) for word in words]
+        self.given = [
+            (option, value if equals else following)
+            for word, following in zip(self.words, [*self.words[1:], ""], strict=False)
+            for option, equals, value in [word.partition("=")]
+            if option.startswith("--")
+        ]
+        super().__init__(exit_on_error=False, allow_abbrev=False, **kwargs)
+
+    def add_argument(self, name: str, *aliases: str, **kwargs: Any) -> Any:
+        """As argparse's, but a positional argument that is given as --NAME is an option."""
+        # jsonargparse copies this method to the class of its groups, which have a parser.
+        given = dict(getattr(self, "parser", self).given)
+        if not name.startswith("-") and f"--{name}" in given:
+            kwargs["required"] = kwargs.get("nargs") not in ("?", "*")
+            name = f"--{name}"
+        return super().add_argument(name, *aliases, **kwargs)
+
+    def show_choices(self, **choices: Iterable[str]) -> None:
+        """Let help list the values that some options take; the function behind checks them."""
+        for action in self._actions:
+            if action.dest in choices:
+                action.metavar = f"{{{','.join(choices[action.dest])}}}"
+
+    def parse(self) -> Namespace:
+        """The values of all arguments, and in ``given`` the options that were given.
+
+        Raises:
+            InputError: a word that does not fit.
+        """
+        args = self.parse_args(self._with_true())
+        args.given = [option for option, _ in self.given]
+        return args
+
+    def _with_true(self) -> list[str]:
+        """The words, with "=true" after a switch that stands alone.
+
+        argparse's nargs="?" would take the next word for its value in "ensemble --common a b".
+        """
+        switches = {f"--{k}" for k, value in self.get_defaults().items() if isinstance(value, bool)}
+        positional = any(not action.option_strings for action in self._actions)
+        words = []
+        for word, following in zip(self.words, [*self.words[1:], "-"], strict=False):
+            is_value = following in ("true", "false") or not (
+                positional or following.startswith("-")
+            )
+            words.append(f"{word}=true" if word in switches and not is_value else word)
+        return words
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise InputError of one sentence for what jsonargparse says in several lines."""
+        options = {a.dest: (a.option_strings or [a.dest])[0] for a in self._actions}
+        what, _, names = message.partition(": ")
+        if what == "the following arguments are required":  # jsonargparse leaves their dashes out
+            message = f"{what}: {', '.join(options.get(n, n) for n in names.split(', '))}"
+        elif what == "unrecognized arguments":
+            message = self._unknown(names.split())
+        elif kinds := [w for k, w in _KINDS.items() if f"Expected a <class '{k}'>" in message]:
+            # Parser key "lr": Expected a <class 'float'>. Got value: fast
+            option, value = message.split('"')[1], message.partition(" value: ")[2]
+            message = f"{options[option]}: expected {' or '.join(kinds)}, got {value!r}"
+        raise InputError(f"{message} (see {self.prog} --help)") from ex
+
+    def _unknown(self, words: Sequence[str]) -> str:
+        option = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
+        if option is None:
+            return f"unrecognized argument {words[0]!r}"
+        name, dot, key = option.partition(".")
+        known = {o.lstrip("-"): o for o in self._option_string_actions}
+        known |= {a.dest: f"--{a.dest}" for a in self._actions if not a.option_strings}
+        nearest = get_close_matches(name.lstrip("-"), known, 1, 0.65)
+        guess = f"; did you mean {known[nearest[0]]}{dot}{key}?" if nearest else ""
+        return f"unrecognized option {option}{guess}"
+
+
+def read(command: ModuleType, name: str, title: str, words: Sequence[str]) -> Namespace:
+    """The arguments of a command from the words that follow its name.
+
+    Raises:
+        InputError: a word that does not fit.
+    """
+    parser = Parser(
+        words,
+        prog=f"gtdnet {name}",
+        description=f"{title[0].upper()}{title[1:]}.",
+        epilog=f"example: {command.EXAMPLE}",
+    )
+    command.fill(parser)
+    parser.add_argument(
+        "--json", type=bool, default=False, help="print one JSON object on stdout as the last line"
+    )
+    # The command line takes these two out of the words; help shows them here.
+    parser.add_argument(
+        "--debug", action="store_true", help="on an error, show where in the code it arose"
+    )
+    parser.add_argument(
+        "--import",
+        type=str,
+        default=None,
+        metavar="MODULE",
+        help="a Python module to import first, which may add models, formats, ...; repeatable",
+    )
+    return parser.parse()
+
+
+def options(kind: type[T], args: Namespace) -> T:
+    """The options of a dataclass, from the arguments of the same names."""
+    return kind(**{field.name: args[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _underscored(word: str) -> str:
+    """--num-segments=x as --num_segments=x; aliases would fill the help and miss keys of dicts."""
+    if not word.startswith("--"):
+        return word
+    option, equals, value = word[2:].partition("=")
+    return f"--{option.replace('-', '_')}{equals}{value}"

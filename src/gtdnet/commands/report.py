@@ -1,0 +1,19 @@
+"""gtdnet report: a page about one run, or several compared."""
+
+from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.report.report import ReportOptions, report, summary
+from gtdnet.text import progress_counter
+
+EXAMPLE = "gtdnet report runs/first runs/second --output report.html"
+
+
+def fill(parser: Parser) -> None:
+    parser.add_argument("runs", nargs="+", help="run directories, or folders of evaluations")
+    parser.add_class_arguments(ReportOptions, None, as_group=False, skip={"runs"})
+
+
+def run(args: Namespace) -> Outcome:
+    with progress_counter("reading frames") as progress:
+        result = report(options(ReportOptions, args), progress)
+    return EXIT_DONE, result, summary(result)

@@ -1,0 +1,28 @@
+"""gtdnet show: draw how a model sees a clip."""
+
+from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.infer.render import percent
+from gtdnet.show.run import ShowOptions, show
+
+EXAMPLE = "gtdnet show runs/first/model.safetensors clip.mp4 --output clip.html"
+
+
+def fill(parser: Parser) -> None:
+    parser.add_class_arguments(
+        ShowOptions, None, as_group=False, as_positional=True, skip={"class_name"}
+    )
+    parser.add_argument(
+        "--class",
+        dest="class_name",
+        type=str,
+        default=None,
+        metavar="NAME|NUMBER",
+        help="the class that the activation maps are about; default: the predicted one",
+    )
+
+
+def run(args: Namespace) -> Outcome:
+    result = show(options(ShowOptions, args))
+    lines = [f"{percent(c['probability']):>7}  {c['name']}" for c in result["prediction"]]
+    return EXIT_DONE, result, "\n".join([*lines, *result["notes"], *result["files"]])

@@ -1,0 +1,56 @@
+"""gtdnet train: train a model, from a recipe or a run that was stopped."""
+
+from dataclasses import asdict
+
+from gtdnet.commands import EXIT_DONE, EXIT_INTERRUPTED, Outcome
+from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.data.formats import FORMATS
+from gtdnet.errors import InputError
+from gtdnet.train.config import GROUPS, TrainConfig, find_recipe, list_recipes
+
+EXAMPLE = "gtdnet train --recipe gtdnet_r50_8f_ssv2 --data data/ssv2 --name first"
+
+
+def fill(parser: Parser) -> None:
+    parser.add_argument(
+        "--recipe",
+        "--config",
+        type=str,
+        default=None,
+        help=f"options from a YAML file or a recipe of this package: {', '.join(list_recipes())}; "
+        f"what is given beside it wins",
+    )
+    parser.add_argument(
+        "--resume",
+        type=str,
+        default=None,
+        metavar="RUN",
+        help="continue the run in this directory at the step where it stopped",
+    )
+    for group in GROUPS:
+        parser.add_class_arguments(group, None)
+    parser.show_choices(format=FORMATS)
+    # As defaults, so that what is given wins wherever the recipe stands among the words.
+    for recipe in [value for option, value in parser.given if option in ("--recipe", "--config")]:
+        parser.set_defaults(asdict(TrainConfig.load(find_recipe(recipe))))
+
+
+def run(args: Namespace) -> Outcome:
+    from gtdnet.train.run import is_first_process, resume, train
+
+    if args.resume:
+        extra = [option for option in args.given if option not in ("--resume", "--json")]
+        if extra:
+            raise InputError(
+                f"{extra[0]} cannot be changed by --resume, which takes every option from the "
+                f"run's config.yaml; start a new run with --config {args.resume}/config.yaml"
+            )
+        result = resume(args.resume)
+    else:
+        result = train(options(TrainConfig, args))
+    code = EXIT_DONE if result.finished else EXIT_INTERRUPTED
+    if not is_first_process():
+        return code, None, ""
+    score = result.best.get("val_top1")
+    beside = f" (validation top-1 {100 * score:.1f} %)" if score is not None else ""
+    return code, result.to_dict(), f"model: {result.model}{beside}" if result.model else ""

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from gtdnet.cli import main
+from gtdnet.data.synthetic import write_dataset
+from gtdnet.train.config import TrainConfig
+from gtdnet.train.run import TrainResult
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, TrainConfig]:
+    """What gtdnet train would train, under "config", instead of training it."""
+    seen: dict[str, TrainConfig] = {}
+
+    def note(config: TrainConfig) -> TrainResult:
+        seen["config"] = config
+        return TrainResult(tmp_path, None, True, {}, 0, 0)
+
+    monkeypatch.setattr("gtdnet.train.run.train", note)
+    return seen
+
+
+def test_help_shows_the_defaults_of_training(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for line in ("(type: float, default: 0.01)", "(type: int, default: 224)", "default: cosine"):
+        assert line in text
+    assert "gtdnet_r50_8f_ssv2" in text  # the recipes by name
+
+
+def test_hyphens_are_underscores(config: dict[str, TrainConfig]) -> None:
+    assert (
+        main(["train", "--data", "x-y", "--num-segments", "4", "--model-options.fold-div=4"]) == 0
+    )
+    assert config["config"].num_segments == 4
+    assert config["config"].model_options == {"fold_div": 4}
+    assert config["config"].data == "x-y"
+
+
+@pytest.mark.parametrize("option", ["--recipe", "--config"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_options_win_over_the_recipe(
+    config: dict[str, TrainConfig], option: str, order: int, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("lr: 3e-2\nepochs: 7\nmodel_options: {width: 0.5}\n")
+    given = [option, str(tmp_path / "mine.yaml")]
+    words = [["--epochs", "9"], given, ["--model_options.reduction", "8"]][::order]
+    assert main(["train", *chain.from_iterable(words)]) == 0
+    assert config["config"] == TrainConfig(
+        lr=0.03, epochs=9, model_options={"width": 0.5, "reduction": 8}
+    )
+
+
+def test_recipes_by_name(config: dict[str, TrainConfig]) -> None:
+    assert main(["train", "--recipe=gtdnet_r50_16f_k400", "--data", "k"]) == 0
+    assert (config["config"].num_segments, config["config"].sampling) == (16, "dense")
+
+
+def test_defaults_are_those_of_the_config(config: dict[str, TrainConfig]) -> None:
+    assert main(["train"]) == 0
+    assert config["config"] == TrainConfig()
+
+
+def test_a_stopped_run_says_so_with_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = TrainResult(tmp_path, None, False, {}, 0, 0)
+    monkeypatch.setattr("gtdnet.train.run.train", lambda config: stopped)
+    assert main(["train", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["finished"] is False
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "gtdnet train: interrupted\n"),
+        (InterruptedError("stopped; go on"), 130, "gtdnet train: stopped; go on\n"),
+        (RuntimeError("out of\nluck"), 1, "gtdnet train: failed: RuntimeError: out of luck"),
+    ],
+)
+def test_failures_of_our_own(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fail(config: TrainConfig) -> TrainResult:
+        raise error
+
+    monkeypatch.setattr("gtdnet.train.run.train", fail)
+    assert main(["train"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+
+
+def test_train_prints_where_the_model_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", str(run)]) == 0
+    out, err = capsys.readouterr()
+    assert re.fullmatch(rf"model: {run}/model.safetensors \(validation top-1 \d+\.\d %\)\n", out)
+    assert "all epochs are done" in err
+
+
+def test_existing_run(run: Path, data: Path, tiny: list[str], fails: Callable[..., str]) -> None:
+    words = ["train", "--data", data, "--output", run.parent, "--name", "one", *tiny]
+    message = fails(*words)
+    assert message == (
+        f"{run}: exists already; choose another --name, or continue it with "
+        f"gtdnet train --resume {run}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--num_segments 0", "num_segments must be a whole number of at least 1, got 0"),
+        ("--model resnet51", "unknown model 'resnet51': choose one of gtdnet_resnet18"),
+        ("--model_options.depth 3", "gtdnet_resnet18 has no option 'depth'; its options are"),
+        ("--format avi", "There is no format 'avi'; the formats are something-v1"),
+        ("--device tpu", "unknown device 'tpu': choose one of auto, cpu, cuda"),
+        ("--batch_size 13", "the training split has 12 clips, fewer than one batch of 13; lower"),
+        ("--pretrained nowhere.pth", "nowhere.pth: no such weights file"),
+    ],
+)
+def test_bad_training_options(
+    words: str, message: str, data: Path, tmp_path: Path, tiny: list[str], fails: Callable[..., str]
+) -> None:
+    found = fails("train", "--data", data, "--output", tmp_path, *tiny, *words.split())
+    assert found.startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_class_in_an_annotation(tmp_path: Path, fails: Callable[..., str]) -> None:
+    write_dataset(
+        tmp_path / "v2", format="something-v2", edition="easy", train=2, validation=1, size=36,
+        workers=1,
+    )  # fmt: skip
+    table = next((tmp_path / "v2").rglob("train.json"))
+    rows = json.loads(table.read_text(encoding="utf-8"))
+    rows[0]["template"] = "Juggling [something]"
+    table.write_text(json.dumps(rows), encoding="utf-8")
+    message = fails("train", "--data", tmp_path / "v2", "--output", tmp_path)
+    assert rows[0]["id"] in message
+    assert "has an unknown label: 'Juggling something'" in message
