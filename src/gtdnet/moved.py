@@ -22,6 +22,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "data.annotations": ("data.formats",),
     "data.packed": ("data.pack.index",),
     "data.shards": ("data.pack.shards",),
+    "demo": ("commands.demo",),
     "infer.engine": ("engines.open",),
     "infer.exported": ("engines.exported",),
     "infer.graph": ("engines.graph",),
