@@ -22,8 +22,9 @@ from av.sidedata.sidedata import Type as SideDataType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gtdnet.data import decode
 from gtdnet.data.decode import iter_frames, probe, read_frames
+from gtdnet.data.readers.display import orientation
+from gtdnet.data.readers.video import VideoReader
 from gtdnet.errors import DecodeError
 
 VIDEOS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "videos"
@@ -122,7 +123,7 @@ def test_indices_outside_the_clip(clip: Path, indices: tuple[int, ...]) -> None:
 def test_fewer_frames_than_packets_are_chosen_from_anew(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "_count_packets", lambda path: 30)
+    monkeypatch.setattr(VideoReader, "count", lambda self: 30)
     asked = []
 
     def choose(num_frames: int) -> np.ndarray:
@@ -212,7 +213,7 @@ def test_display_matrix(
 def test_half_turned_matrices_snap_to_quarter_turns() -> None:
     nearly = struct.pack("=9i", 100, 65000, 0, -65000, 100, 0, 0, 0, 1 << 30)
     frame: Any = SimpleNamespace(side_data={SideDataType.DISPLAYMATRIX: nearly})
-    assert decode._orientation(frame) == (True, False, True)
+    assert orientation(frame) == (True, False, True)
 
 
 @pytest.mark.parametrize(
