@@ -287,7 +287,7 @@ def test_debug_shows_where(tmp_path: Path) -> None:
         ("teach", "no command 'teach'; choose one of demo, models, synth"),
         ("check nowhere", "The dataset nowhere does not exist; check the path."),
         ("synth", "the following arguments are required: root (see gtdnet synth --help)"),
-        ("synth new --format avi", "format 'avi' is unknown; choose one of something-v2"),
+        ("synth new --format avi", "format 'avi' is unknown; choose one of something-v1"),
         ("models --num_classes many", "--num_classes: expected a whole number, got 'many' (see"),
         ("models --classes 3", "unrecognized arguments: --classes (see gtdnet models --help)"),
         ("models --num 3", "unrecognized arguments: --num (see"),  # no abbreviations

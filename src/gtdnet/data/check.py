@@ -7,8 +7,6 @@ The good clips can be written as a manifest, which `read_annotations` reads as a
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import statistics
 import time
 from collections import Counter, defaultdict
@@ -20,13 +18,13 @@ from typing import Any
 
 from gtdnet.data.decode import iter_frames, probe
 from gtdnet.data.formats import (
-    MANIFEST_VERSION,
     Annotations,
     VideoRecord,
     detect_format,
     list_splits,
     read_annotations,
 )
+from gtdnet.data.formats.clip_list import write_clip_list
 from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.text import counted
@@ -145,7 +143,12 @@ def check_dataset(
     findings += _shapes(facts, num_segments)
     first = next(iter(read.values()))
     if manifest is not None:
-        _write_manifest(manifest, root, read, facts)
+        kept = {
+            fact.path: {"num_frames": fact.num_frames, "fps": fact.fps}
+            for fact in facts.values()
+            if not fact.error
+        }
+        write_clip_list(manifest, root, read, kept)
     return CheckReport(
         root=str(root),
         format=first.format,
@@ -229,12 +232,11 @@ def _read(
 ) -> tuple[dict[str, Annotations], list[Finding]]:
     """The splits that can be read, and a finding for each that can't."""
     format = format or detect_format(root)
-    known = None if format in ("manifest", "packed") else format
     read: dict[str, Annotations] = {}
     errors: list[InputError] = []
-    for split in splits or list_splits(root, known):
+    for split in splits or list_splits(root, format):
         try:
-            read[split] = read_annotations(root, split, known, allow_missing=True)
+            read[split] = read_annotations(root, split, format, allow_missing=True)
         except InputError as error:
             errors.append(error)
     if not read:
@@ -400,47 +402,3 @@ def _statistics(found: Annotations, facts: dict[str, ClipFacts]) -> SplitStatist
 
 def _spread(numbers: Sequence[float]) -> tuple[float, float, float] | None:
     return (min(numbers), statistics.median(numbers), max(numbers)) if numbers else None
-
-
-def _write_manifest(
-    manifest: Path, root: str | Path, read: dict[str, Annotations], facts: dict[str, ClipFacts]
-) -> None:
-    folder = manifest.parent.resolve()
-    splits = {
-        split: [
-            {
-                "id": record.id,
-                "path": _relative(record.path, folder),
-                "label": record.label,
-                "num_frames": fact.num_frames,
-                "fps": fact.fps,
-            }
-            for record in found.records
-            if not (fact := facts[record.path]).error
-        ]
-        for split, found in read.items()
-    }
-    first = next(iter(read.values()))
-    content = {
-        "gtdnet_manifest": MANIFEST_VERSION,
-        "source": str(root),
-        "format": first.format,
-        "class_names": first.class_names,
-        "splits": splits,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = manifest.with_name(f".{manifest.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        unfinished.replace(manifest)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _relative(path: str, folder: Path) -> str:
-    """The path as seen from the folder if it lies below, so that both can move together."""
-    absolute = Path(path).absolute()
-    for candidate in (absolute, absolute.resolve()):
-        if candidate.is_relative_to(folder):
-            return candidate.relative_to(folder).as_posix()
-    return str(absolute)

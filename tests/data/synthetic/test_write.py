@@ -69,17 +69,17 @@ def test_formats(format: str, tmp_path: Path) -> None:
                     filled = filled.replace("[something]", placeholder, 1)
                 assert item["label"] == filled
         assert len(set(ids)) == 19
-    elif format == "something-v1":
-        prefix = "something-something-v1"
+    elif format in ("something-v1", "jester"):
+        prefix = {"something-v1": "something-something-v1", "jester": "jester-v1"}[format]
         order = (root / f"{prefix}-labels.csv").read_text().splitlines()
         assert set(order) == set(names)
-        assert order != sorted(order)
+        assert (order == list(names)) == (format == "jester")
         rows = (root / f"{prefix}-train.csv").read_text().splitlines()
         assert len(rows) == 14
         for row in rows:
             number, template = row.split(";")
             assert template in names
-            frames = sorted((root / f"20bn-something-something-v1/{number}").iterdir())
+            frames = sorted((root / f"20bn-{prefix}/{number}").iterdir())
             assert [f.name for f in frames] == [f"{i:05d}.jpg" for i in range(1, len(frames) + 1)]
             assert len(frames) >= 12
             assert count_frames(frames[0]) == 1
@@ -149,9 +149,11 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
 
 
 def test_more_clips_leave_the_first_as_they_were() -> None:
-    few, many = (_Plan(1, "list", "full", train, 0, 0, 0, 120, 160).clips() for train in (30, 300))
-    assert [c.label for c in few] == [c.label for c in many[:30]]
-    assert set(Counter(c.label for c in many).values()) <= {13, 14}
+    few, many = (
+        _Plan(1, "list", "full", train, 0, 0, 0, 120, 160).jobs(Path()) for train in (30, 300)
+    )
+    assert [j.clip.label for j in few] == [j.clip.label for j in many[:30]]
+    assert set(Counter(j.clip.label for j in many).values()) <= {13, 14}
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"format": "avi"}, "'avi' is unknown; choose one of something-v2"),
+        ({"format": "avi"}, "'avi' is unknown; choose one of something-v1"),
         ({"edition": "huge"}, "'huge' is unknown; choose one of easy, full, hard"),
         ({"train": -1}, "train=-1"),
         ({"train": 0, "validation": 0}, "at least one clip"),

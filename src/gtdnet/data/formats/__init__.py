@@ -1,23 +1,53 @@
-"""Dataset formats: what lies on disk, as records."""
+"""Dataset formats, one file each: what lies on disk, as records.
 
-from gtdnet.data.formats.annotations import (
+A format of one's own is a `Format` given to `register_format`.
+"""
+# ruff: noqa: F401
+
+from gtdnet.data.formats.base import (
     FORMATS,
-    MANIFEST_VERSION,
+    MAYBE,
     SPLITS,
     Annotations,
+    Format,
+    NewClip,
     VideoRecord,
+    WritableFormat,
     detect_format,
+    formats_line,
     list_splits,
     read_annotations,
+    register_format,
+    written_formats,
 )
+
+# Each registers its format; lists and messages have this order.
+# isort: off
+from gtdnet.data.formats import something_v1
+from gtdnet.data.formats import something_v2
+from gtdnet.data.formats import kinetics
+from gtdnet.data.formats import folder
+from gtdnet.data.formats import lists
+from gtdnet.data.formats import ucf101
+from gtdnet.data.formats import hmdb51
+from gtdnet.data.formats import jester
+from gtdnet.data.formats import packed
+from gtdnet.data.formats.clip_list import MANIFEST_VERSION
 
 __all__ = [
     "FORMATS",
     "MANIFEST_VERSION",
+    "MAYBE",
     "SPLITS",
     "Annotations",
+    "Format",
+    "NewClip",
     "VideoRecord",
+    "WritableFormat",
     "detect_format",
+    "formats_line",
     "list_splits",
     "read_annotations",
+    "register_format",
+    "written_formats",
 ]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from gtdnet.data.formats import (
-    FORMATS,
     SPLITS,
     Annotations,
     detect_format,
@@ -90,11 +89,10 @@ def make_plan(options: PackOptions) -> Plan:
 def _read(options: PackOptions, root: Path) -> dict[str, Annotations]:
     """The annotations of each split, in the order of :data:`SPLITS`."""
     format = options.format or detect_format(root)
-    known = format if format in FORMATS or options.format else None
     given = [word.strip() for word in options.splits.split(",")] if options.splits else None
-    splits = given or list_splits(root, known)
+    splits = given or list_splits(root, format)
     splits = sorted(splits, key=lambda split: SPLITS.index(split) if split in SPLITS else -1)
-    read = {split: read_annotations(root, split, known, allow_missing=True) for split in splits}
+    read = {split: read_annotations(root, split, format, allow_missing=True) for split in splits}
     if not any(found.records for found in read.values()):
         raise InputError(
             f"{root} has no clips to pack; check the path, and that the clips lie there"

@@ -4,10 +4,11 @@ classes.py says what there is (editions, classes, what a clip shows), motions.py
 scene.py what they are, draw.py makes frames of them, and write.py a dataset of these.
 """
 
+from gtdnet.data.formats import written_formats
 from gtdnet.data.synthetic.classes import EDITIONS, Edition, class_groups, class_names, compose
 from gtdnet.data.synthetic.draw import render, render_clip
 from gtdnet.data.synthetic.scene import Scene, Thing
-from gtdnet.data.synthetic.write import FORMATS, write_dataset
+from gtdnet.data.synthetic.write import write_dataset
 
 __all__ = [
     "EDITIONS",
@@ -22,3 +23,6 @@ __all__ = [
     "render_clip",
     "write_dataset",
 ]
+
+FORMATS = tuple(written_formats())
+"""The formats in which this package writes a dataset; more may be registered."""

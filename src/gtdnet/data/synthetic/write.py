@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import hashlib
 import io
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -22,32 +19,29 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from gtdnet.data.formats import SPLITS, NewClip, written_formats
 from gtdnet.data.synthetic.classes import TEMPLATES, VERSION, class_names, compose, find_edition
 from gtdnet.data.synthetic.draw import render
 from gtdnet.errors import InputError
+from gtdnet.files import write_text
 from gtdnet.workers import map_in_processes, num_cores
-
-FORMATS = ("something-v2", "something-v1", "kinetics", "folder", "list")
 
 _FPS = 12  # Something-Something's frame rate
 _MARKER = ".gtdnet-synth.json"
-_SPLITS = ("train", "validation", "test")
 _MIN_SIZE = 32
 _CHUNK = 16  # clips that a worker writes before it reports
 
 
 @dataclass(frozen=True)
-class _Clip:
-    """One clip of a dataset: ``number`` counts from 1 over all splits, ``index`` within one."""
+class _Job:
+    """A clip to write: what the annotations say of it, which scene it shows, and where it lies.
 
-    split: str
-    index: int
-    label: int
-    number: int
+    The path's suffix says how it is encoded: without one, as a folder of pictures.
+    """
 
-    @property
-    def seed_index(self) -> int:
-        return _SPLITS.index(self.split) << 32 | self.index
+    clip: NewClip
+    scene: int
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -64,28 +58,165 @@ class _Plan:
     height: int
     width: int
 
-    def clips(self) -> list[_Clip]:
+    def jobs(self, root: Path) -> list[_Job]:
         """Balanced and shuffled: each run of K clips of a split holds each of K classes once."""
-        num_classes = len(class_names(self.edition))
-        clips: list[_Clip] = []
-        for number, split in enumerate(_SPLITS):
+        names = class_names(self.edition)
+        path_of = written_formats()[self.format].clip_path
+        jobs: list[_Job] = []
+        for number, split in enumerate(SPLITS):
             count = getattr(self, split)
             labels: list[int] = []
-            for block in range(-(-count // num_classes)):
+            for block in range(-(-count // len(names))):
                 rng = np.random.default_rng((VERSION, self.seed, number, block))
-                labels.extend(rng.permutation(num_classes).tolist())
-            start = len(clips) + 1
-            clips.extend(_Clip(split, i, labels[i], start + i) for i in range(count))
-        return clips
+                labels.extend(rng.permutation(len(names)).tolist())
+            for index, label in enumerate(labels[:count]):
+                place, name = len(jobs) + 1, names[label]
+                key = f"{self.edition} {self.seed} {place}"
+                clip = NewClip(place, split, label, name, key, TEMPLATES[name])
+                jobs.append(_Job(clip, number << 32 | index, root / path_of(clip)))
+        return jobs
 
 
 @dataclass(frozen=True)
 class _Written:
-    """What became of a clip: whether this run wrote it, its size, its label's placeholders."""
+    """What became of a clip, now with what fills its label's blanks: whether this run wrote it."""
 
+    clip: NewClip
     is_new: bool
     num_bytes: int
-    placeholders: tuple[str, ...]
+
+
+def _claim(root: Path, plan: _Plan) -> None:
+    """Make ``root`` ours, or recognise it as this very plan's."""
+    marker = root / _MARKER
+    mine = asdict(plan)
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root} is a file; give a folder to write the dataset to")
+    if marker.is_file():
+        try:
+            theirs = json.loads(marker.read_text())
+        except ValueError:
+            theirs = {}
+        if theirs != mine:
+            differing = ", ".join(k for k in mine if theirs.get(k) != mine[k])
+            raise InputError(
+                f"{root} holds a synthetic dataset made with another {differing}; give another "
+                "folder, or delete that one"
+            )
+    elif root.is_dir() and any(root.iterdir()):
+        raise InputError(f"{root} is not empty; give a new or empty folder, or delete that one")
+    write_text(marker, json.dumps(mine, indent=1) + "\n")
+
+
+def write_dataset(
+    root: str | Path,
+    *,
+    format: str = "something-v2",
+    edition: str = "full",
+    train: int,
+    validation: int,
+    test: int = 0,
+    seed: int = 0,
+    workers: int | None = None,
+    size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write a dataset of encoded clips and its annotations below ``root``.
+
+    ``train``, ``validation`` and ``test`` count clips, ``size`` is the shorter side in pixels (the
+    edition's own if None) and ``progress`` is told (clips done, clips in all). A clip depends on
+    the edition, seed, split and index only, so any number of ``workers`` gives the same files. A
+    run that was interrupted is resumed: the same call writes what is missing. With the format
+    "something-v1" or "something-v2" the test split has no labels, as in the real datasets.
+
+    Returns a summary with the counts, classes, bytes and seconds. Raises InputError for arguments
+    out of range and for a ``root`` that holds anything else.
+    """
+    began = time.perf_counter()
+    root = Path(root)
+    spec = find_edition(edition)
+    formats = written_formats()
+    if format not in formats:
+        raise InputError(f"format {format!r} is unknown; choose one of {', '.join(formats)}")
+    for name, count in (("train", train), ("validation", validation), ("test", test)):
+        if count < 0:
+            raise InputError(f"{name}={count} clips cannot be written; give 0 or more")
+    if train + validation + test == 0:
+        raise InputError("train, validation and test are all 0; ask for at least one clip")
+    if seed < 0:
+        raise InputError(f"seed={seed} is negative; give 0 or more")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers={workers} cannot write anything; give 1 or more")
+    if size is not None and size < _MIN_SIZE:
+        raise InputError(f"size={size} pixels shows too little; give {_MIN_SIZE} or more")
+    short = min(spec.height, spec.width)
+    # The encoders halve the colours' resolution: both sides must be even.
+    height, width = (
+        2 * round(side * (size or short) / short / 2) for side in (spec.height, spec.width)
+    )
+    plan = _Plan(VERSION, format, edition, train, validation, test, seed, height, width)
+    jobs = plan.jobs(root)
+    _claim(root, plan)
+    for folder in {job.path.parent for job in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    written = _write_all(plan, jobs, workers, progress or (lambda done, total: None))
+    formats[format].write(root, spec.class_names, [w.clip for w in written], seed)
+    return {
+        "root": str(root),
+        "format": format,
+        "edition": edition,
+        "seed": seed,
+        "height": height,
+        "width": width,
+        "classes": list(spec.class_names),
+        "train": train,
+        "validation": validation,
+        "test": test,
+        "written": sum(w.is_new for w in written),
+        "kept": sum(not w.is_new for w in written),
+        "bytes": sum(w.num_bytes for w in written),
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def _write_all(
+    plan: _Plan, jobs: Sequence[_Job], workers: int | None, progress: Callable[[int, int], None]
+) -> list[_Written]:
+    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+    # A worker takes seconds to start: a few clips are sooner written without one.
+    if workers is None:
+        workers = 1 if len(chunks) < 8 else num_cores()
+    written: list[_Written] = []
+    progress(0, len(jobs))
+    write = partial(_write_chunk, plan)
+    with closing(map_in_processes(write, chunks, min(workers, len(chunks)))) as results:
+        for chunk in results:
+            written += chunk
+            progress(len(written), len(jobs))
+    return written
+
+
+# One clip, in the workers
+
+
+def _write_chunk(plan: _Plan, jobs: Sequence[_Job]) -> list[_Written]:
+    return [_write_clip(plan, job) for job in jobs]
+
+
+def _write_clip(plan: _Plan, job: _Job) -> _Written:
+    """Write the clip unless it is there."""
+    scene, path = compose(plan.edition, job.clip.label, plan.seed, job.scene), job.path
+    is_new = not path.exists()
+    if is_new:
+        frames = render(scene, plan.height, plan.width)
+        if not path.suffix:
+            _write_frames(path, _encode_jpegs(frames, scene.crf))
+        else:
+            encode = _encode_webm if path.suffix == ".webm" else _encode_mp4
+            _write_bytes(path, encode(frames, scene.crf))
+    files = path.iterdir() if path.is_dir() else [path]
+    clip = replace(job.clip, placeholders=scene.placeholders)
+    return _Written(clip, is_new, sum(file.stat().st_size for file in files))
 
 
 def _converted(frames: NDArray[np.uint8], pix_fmt: str) -> Iterator[av.VideoFrame]:
@@ -164,229 +295,3 @@ def _write_frames(path: Path, images: Sequence[bytes]) -> None:
         part.replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_bytes(path, text.encode())
-
-
-def _youtube_id(plan: _Plan, clip: _Clip) -> str:
-    """Eleven characters, as Kinetics names its videos."""
-    text = f"{plan.edition} {plan.seed} {clip.number}".encode()
-    return base64.urlsafe_b64encode(hashlib.sha256(text).digest())[:11].decode()
-
-
-def _time_start(clip: _Clip) -> int:
-    return 7 * clip.number % 290
-
-
-def _clip_path(plan: _Plan, clip: _Clip) -> Path:
-    """Where the clip lies below the dataset's root: a file, or a folder of frames."""
-    name = class_names(plan.edition)[clip.label]
-    split = "val" if clip.split == "validation" else clip.split
-    if plan.format == "something-v2":
-        return Path("20bn-something-something-v2") / f"{clip.number}.webm"
-    if plan.format == "something-v1":
-        return Path("20bn-something-something-v1") / f"{clip.number}"
-    if plan.format == "kinetics":
-        start = _time_start(clip)
-        return Path(split) / name / f"{_youtube_id(plan, clip)}_{start:06d}_{start + 10:06d}.mp4"
-    if plan.format == "folder":
-        return Path(split) / name / f"{clip.number}.mp4"
-    return Path("videos") / f"{clip.number}.mp4"
-
-
-def _write_clips(root: Path, plan: _Plan, clips: Sequence[_Clip]) -> list[_Written]:
-    """What a worker does: write those of ``clips`` that are not there yet."""
-    return [_write_clip(root, plan, clip) for clip in clips]
-
-
-def _write_clip(root: Path, plan: _Plan, clip: _Clip) -> _Written:
-    scene = compose(plan.edition, clip.label, plan.seed, clip.seed_index)
-    path = root / _clip_path(plan, clip)
-    is_new = not path.exists()
-    if is_new:
-        frames = render(scene, plan.height, plan.width)
-        if plan.format == "something-v1":
-            _write_frames(path, _encode_jpegs(frames, scene.crf))
-        else:
-            encode = _encode_webm if path.suffix == ".webm" else _encode_mp4
-            _write_bytes(path, encode(frames, scene.crf))
-    files = path.iterdir() if path.is_dir() else [path]
-    return _Written(is_new, sum(file.stat().st_size for file in files), scene.placeholders)
-
-
-def _write_annotations(
-    root: Path, plan: _Plan, clips: Sequence[_Clip], written: Sequence[_Written]
-) -> None:
-    names = class_names(plan.edition)
-    by_split = {
-        split: [(c, w) for c, w in zip(clips, written, strict=True) if c.split == split]
-        for split in _SPLITS
-        if getattr(plan, split)
-    }
-    if plan.format == "something-v2":
-        labels = root / "labels"
-        _write_json(labels / "labels.json", {name: str(i) for i, name in enumerate(names)})
-        for split, items in by_split.items():
-            _write_json(labels / f"{split}.json", [_v2_item(names, c, w) for c, w in items])
-    elif plan.format == "something-v1":
-        prefix = "something-something-v1"
-        # As in the real dataset, the file's order is not the order of the classes.
-        shuffled = np.random.default_rng(plan.seed).permutation(names).tolist()
-        _write_text(root / f"{prefix}-labels.csv", "".join(f"{name}\n" for name in shuffled))
-        for split, items in by_split.items():
-            lines = [
-                f"{c.number}\n" if split == "test" else f"{c.number};{names[c.label]}\n"
-                for c, _ in items
-            ]
-            _write_text(root / f"{prefix}-{split}.csv", "".join(lines))
-    elif plan.format == "kinetics":
-        for split, items in by_split.items():
-            short = "val" if split == "validation" else split
-            table = io.StringIO()
-            rows = csv.writer(table, lineterminator="\n")
-            rows.writerow(["label", "youtube_id", "time_start", "time_end", "split"])
-            for c, _ in items:
-                start = _time_start(c)
-                rows.writerow([names[c.label], _youtube_id(plan, c), start, start + 10, short])
-            _write_text(root / f"{short}.csv", table.getvalue())
-    elif plan.format == "list":
-        _write_text(root / "classes.txt", "".join(f"{name}\n" for name in names))
-        for split, items in by_split.items():
-            short = "val" if split == "validation" else split
-            lines = [f"{_clip_path(plan, c).as_posix()} {c.label}\n" for c, _ in items]
-            _write_text(root / f"{short}.txt", "".join(lines))
-
-
-def _v2_item(names: Sequence[str], clip: _Clip, written: _Written) -> dict[str, Any]:
-    if clip.split == "test":
-        return {"id": str(clip.number)}
-    template = TEMPLATES[names[clip.label]]
-    label = template.replace("[Something]", "[something]")
-    for placeholder in written.placeholders:
-        label = label.replace("[something]", placeholder, 1)
-    return {
-        "id": str(clip.number),
-        "label": label,
-        "template": template,
-        "placeholders": list(written.placeholders),
-    }
-
-
-def _write_json(path: Path, content: object) -> None:
-    _write_text(path, json.dumps(content, indent=1) + "\n")
-
-
-def _claim(root: Path, plan: _Plan) -> None:
-    """Make ``root`` ours, or recognise it as this very plan's."""
-    marker = root / _MARKER
-    mine = asdict(plan)
-    if root.exists() and not root.is_dir():
-        raise InputError(f"{root} is a file; give a folder to write the dataset to")
-    if marker.is_file():
-        try:
-            theirs = json.loads(marker.read_text())
-        except ValueError:
-            theirs = {}
-        if theirs != mine:
-            differing = ", ".join(k for k in mine if theirs.get(k) != mine[k])
-            raise InputError(
-                f"{root} holds a synthetic dataset made with another {differing}; give another "
-                "folder, or delete that one"
-            )
-    elif root.is_dir() and any(root.iterdir()):
-        raise InputError(f"{root} is not empty; give a new or empty folder, or delete that one")
-    _write_json(marker, mine)
-
-
-def write_dataset(
-    root: str | Path,
-    *,
-    format: str = "something-v2",
-    edition: str = "full",
-    train: int,
-    validation: int,
-    test: int = 0,
-    seed: int = 0,
-    workers: int | None = None,
-    size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Write a dataset of encoded clips and its annotations below ``root``.
-
-    ``train``, ``validation`` and ``test`` count clips, ``size`` is the shorter side in pixels (the
-    edition's own if None) and ``progress`` is told (clips done, clips in all). A clip depends on
-    the edition, seed, split and index only, so any number of ``workers`` gives the same files. A
-    run that was interrupted is resumed: the same call writes what is missing. With the format
-    "something-v1" or "something-v2" the test split has no labels, as in the real datasets.
-
-    Returns a summary with the counts, classes, bytes and seconds. Raises InputError for arguments
-    out of range and for a ``root`` that holds anything else.
-    """
-    began = time.perf_counter()
-    root = Path(root)
-    spec = find_edition(edition)
-    if format not in FORMATS:
-        raise InputError(f"format {format!r} is unknown; choose one of {', '.join(FORMATS)}")
-    for name, count in (("train", train), ("validation", validation), ("test", test)):
-        if count < 0:
-            raise InputError(f"{name}={count} clips cannot be written; give 0 or more")
-    if train + validation + test == 0:
-        raise InputError("train, validation and test are all 0; ask for at least one clip")
-    if seed < 0:
-        raise InputError(f"seed={seed} is negative; give 0 or more")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers={workers} cannot write anything; give 1 or more")
-    if size is not None and size < _MIN_SIZE:
-        raise InputError(f"size={size} pixels shows too little; give {_MIN_SIZE} or more")
-    short = min(spec.height, spec.width)
-    # The encoders halve the colours' resolution: both sides must be even.
-    height, width = (
-        2 * round(side * (size or short) / short / 2) for side in (spec.height, spec.width)
-    )
-    plan = _Plan(VERSION, format, edition, train, validation, test, seed, height, width)
-    _claim(root, plan)
-    clips = plan.clips()
-    for folder in {(root / _clip_path(plan, clip)).parent for clip in clips}:
-        folder.mkdir(parents=True, exist_ok=True)
-    written = _write_all(root, plan, clips, workers, progress or (lambda done, total: None))
-    _write_annotations(root, plan, clips, written)
-    return {
-        "root": str(root),
-        "format": format,
-        "edition": edition,
-        "seed": seed,
-        "height": height,
-        "width": width,
-        "classes": list(spec.class_names),
-        "train": train,
-        "validation": validation,
-        "test": test,
-        "written": sum(w.is_new for w in written),
-        "kept": sum(not w.is_new for w in written),
-        "bytes": sum(w.num_bytes for w in written),
-        "seconds": round(time.perf_counter() - began, 3),
-    }
-
-
-def _write_all(
-    root: Path,
-    plan: _Plan,
-    clips: Sequence[_Clip],
-    workers: int | None,
-    progress: Callable[[int, int], None],
-) -> list[_Written]:
-    chunks = [clips[i : i + _CHUNK] for i in range(0, len(clips), _CHUNK)]
-    # A worker takes seconds to start: a few clips are sooner written without one.
-    if workers is None:
-        workers = 1 if len(chunks) < 8 else num_cores()
-    written: list[_Written] = []
-    progress(0, len(clips))
-    write = partial(_write_clips, root, plan)
-    with closing(map_in_processes(write, chunks, min(workers, len(chunks)))) as results:
-        for chunk in results:
-            written += chunk
-            progress(len(written), len(clips))
-    return written

@@ -1,0 +1,224 @@
+"""What a dataset format is, the formats there are, and reading a split through them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from gtdnet.errors import InputError
+
+ALIASES = {  # of the splits, in names of files and folders; the first is the one to write
+    "train": ("train", "training"),
+    "validation": ("val", "validation", "valid", "validate"),
+    "test": ("test", "testing"),
+}
+SPLITS = tuple(ALIASES)
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One annotated clip.
+
+    ``id`` is unique within its split. ``path`` is a video file or a folder of frames. ``label``
+    is an index into the class names, None where the annotation has none (test splits).
+    """
+
+    id: str
+    path: str
+    label: int | None
+
+
+Row = tuple[VideoRecord, bool]
+"""A record, and whether its clip is on disk."""
+Rows = Iterable[Row]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """One split: ``records`` are there, ``missing`` are annotated but not on disk."""
+
+    format: str
+    split: str
+    root: str
+    class_names: tuple[str, ...]
+    records: tuple[VideoRecord, ...]
+    missing: tuple[VideoRecord, ...]
+
+
+@dataclass(frozen=True)
+class NewClip:
+    """A clip to write. ``number`` is its own in the whole dataset, ``key`` also among datasets.
+
+    ``template`` is the class name with its blanks in brackets, ``placeholders`` what fills them.
+    """
+
+    number: int
+    split: str
+    label: int
+    class_name: str
+    key: str
+    template: str
+    placeholders: tuple[str, ...] = ()
+
+
+MAYBE = 0.5
+"""Between True and False: a dataset follows a format if it follows no other."""
+
+
+class Format(ABC):
+    """One way in which a dataset lies on disk; `register_format` makes a subclass known.
+
+    Attributes:
+        name: what ``--format`` calls it.
+        signs: what it is recognised by, in a few words for messages.
+        is_derived: GTDNet made such a dataset of one in another format, and reads it as what it
+            is even if ``--format`` names that one.
+    """
+
+    name: str
+    signs: str
+    is_derived = False
+
+    @abstractmethod
+    def recognises(self, root: Path) -> float:
+        """Whether ``root``, a folder or file that is there, follows it: True, False or MAYBE."""
+
+    @abstractmethod
+    def splits(self, root: Path) -> Iterable[str]:
+        """Those of `SPLITS` that have annotations, in any order."""
+
+    @abstractmethod
+    def read(self, root: Path, split: str) -> tuple[Sequence[str], Rows]:
+        """Class names in index order, and the clips; InputError for what is absent or wrong."""
+
+
+class WritableFormat(Format):
+    """A format in which `gtdnet synth` writes datasets, too."""
+
+    @abstractmethod
+    def clip_path(self, clip: NewClip) -> Path:
+        """Where a new clip belongs below the root: .mp4, .webm, or no suffix for pictures."""
+
+    @abstractmethod
+    def write(self, root: Path, names: Sequence[str], clips: Sequence[NewClip], seed: int) -> None:
+        """Write the annotations of new clips; the seed is for what the format leaves open."""
+
+
+FormatClass = TypeVar("FormatClass", bound=Format)
+_formats: dict[str, Format] = {}
+FORMATS: Mapping[str, Format] = MappingProxyType(_formats)
+"""All formats by name, in the order of registration."""
+
+
+def register_format(format: type[FormatClass]) -> type[FormatClass]:
+    """Make a format known under its name; ValueError if the name is taken."""
+    if format.name in _formats:
+        raise ValueError(f"the format {format.name!r} is registered already; choose another name")
+    _formats[format.name] = format()
+    return format
+
+
+def written_formats() -> dict[str, WritableFormat]:
+    """Those in which datasets can be written."""
+    return {name: f for name, f in _formats.items() if isinstance(f, WritableFormat)}
+
+
+def formats_line() -> str:
+    """The names that ``--format`` takes, for sentences: "a, b or c"."""
+    *names, last = (format.name for format in _formats.values() if not format.is_derived)
+    return f"{', '.join(names)} or {last}"
+
+
+def detect_format(root: str | Path) -> str:
+    """The one of `FORMATS` that ``root`` follows; InputError if none or several."""
+    root = _existing(root)
+    if derived := _derived(root):
+        return derived.name
+    matches = {name: format.recognises(root) for name, format in _formats.items()}
+    best = max(matches.values())
+    found = [name for name, match in matches.items() if match == best]
+    if not best:
+        signs = ", ".join(f"{f.signs} ({f.name})" for f in _formats.values())
+        raise InputError(
+            f"No dataset is recognised in {root}, which is or has none of these: {signs}; check "
+            "the path or give --format."
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"{root} looks like {' and '.join(found)} at once; say which it is with --format."
+        )
+    return found[0]
+
+
+def list_splits(root: str | Path, format: str | None = None) -> tuple[str, ...]:
+    """The splits that have annotations, in the order of `SPLITS`."""
+    there = set(_chosen(root, format).splits(Path(root)))
+    return tuple(split for split in SPLITS if split in there)
+
+
+def read_annotations(
+    root: str | Path,
+    split: str = "train",
+    format: str | None = None,
+    *,
+    allow_missing: bool = False,
+) -> Annotations:
+    """Read one split of a dataset: a folder, or a file that lists its clips.
+
+    Without ``format`` it is recognised from what is there. Raises InputError where an annotation
+    is absent or contradicts itself, and where the split has no clips or none of them is there,
+    unless ``allow_missing``.
+    """
+    if split not in SPLITS:
+        raise InputError(f"There is no split {split!r}; the splits are {', '.join(SPLITS)}.")
+    chosen, root = _chosen(root, format), Path(root)
+    names, listed = chosen.read(root, split)
+    rows = _unique(listed, f"the {split} split of {root}")
+    records = tuple(record for record, is_there in rows if is_there)
+    missing = tuple(record for record, is_there in rows if not is_there)
+    what = f"the {split} split of {root} ({chosen.name})"
+    if not rows and not allow_missing:
+        raise InputError(f"T{what[1:]} is empty; add clips to it.")
+    if not records and not allow_missing:
+        raise InputError(
+            f"None of the {len(missing)} clips in {what} is there, the first being "
+            f"{missing[0].path}; put the videos there or check the path."
+        )
+    return Annotations(chosen.name, split, str(root), tuple(names), records, missing)
+
+
+def _chosen(root: str | Path, format: str | None) -> Format:
+    """The format that is asked for, or the one that is found."""
+    if format is not None and format not in _formats:
+        raise InputError(f"There is no format {format!r}; the formats are {formats_line()}.")
+    root = _existing(root)
+    if format is None:
+        return _formats[detect_format(root)]
+    return _derived(root) or _formats[format]
+
+
+def _derived(root: Path) -> Format | None:
+    return next((f for f in _formats.values() if f.is_derived and f.recognises(root)), None)
+
+
+def _existing(root: str | Path) -> Path:
+    if not Path(root).exists():
+        raise InputError(f"The dataset {root} does not exist; check the path.")
+    return Path(root)
+
+
+def _unique(rows: Rows, where: str) -> list[Row]:
+    """Drop repetitions of a record; raise InputError for one id with two meanings."""
+    by_id: dict[str, Row] = {}
+    for record, is_there in rows:
+        known, _ = by_id.setdefault(record.id, (record, is_there))
+        if known != record:
+            raise InputError(
+                f"The id {record.id} occurs twice in {where}, with different files or labels "
+                f"({known.path}, {record.path}); keep one."
+            )
+    return list(by_id.values())

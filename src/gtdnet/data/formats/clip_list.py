@@ -1,0 +1,92 @@
+"""A clip list, or manifest: a JSON file with class names and the clips of each split.
+
+`gtdnet check --manifest` writes it, with the clips that decode. Paths are relative to it if they
+lie below its folder, so that both can move together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gtdnet.data.formats import lookup
+from gtdnet.data.formats.base import Annotations, Format, Rows, VideoRecord, register_format
+from gtdnet.errors import InputError
+from gtdnet.files import write_text
+
+MANIFEST_VERSION = 1
+
+
+@register_format
+class ClipList(Format):
+    name = "manifest"
+    signs = "a manifest (.json)"
+    is_derived = True
+
+    def recognises(self, root: Path) -> bool:
+        return root.suffix == ".json" and root.is_file()
+
+    def splits(self, root: Path) -> Iterable[str]:
+        manifest = lookup.read_json(root)
+        return manifest.get("splits", ()) if isinstance(manifest, dict) else ()
+
+    def read(self, root: Path, split: str) -> tuple[Sequence[str], Rows]:
+        manifest = lookup.read_json(root)
+        if not isinstance(manifest, dict) or "gtdnet_manifest" not in manifest:
+            raise InputError(f"{root} is not a manifest; write one with gtdnet check --manifest.")
+        if manifest["gtdnet_manifest"] != MANIFEST_VERSION:
+            raise InputError(
+                f"{root} is a manifest of version {manifest['gtdnet_manifest']!r}, not "
+                f"{MANIFEST_VERSION}; write it again with gtdnet check --manifest."
+            )
+        try:
+            names, splits = manifest["class_names"], manifest["splits"]
+            if split not in splits:
+                there = ", ".join(splits) or "none"
+                raise InputError(f"The manifest {root} has no {split} split (it has {there}).")
+            folders = lookup.Listings()
+            rows = []
+            for item in splits[split]:
+                id, path, label = item["id"], str(root.parent / item["path"]), item["label"]
+                if label is not None and not 0 <= label < len(names):
+                    raise InputError(f"The clip {id} in {root} has no valid label: {label!r}.")
+                rows.append((VideoRecord(id, path, label), folders.hold(path)))
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(f"The manifest {root} is damaged; write it again.") from None
+        return names, rows
+
+
+def write_clip_list(
+    path: Path,
+    source: str | Path,
+    read: Mapping[str, Annotations],
+    facts: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write the clips of these splits that have facts: by path, what else to say of a clip."""
+    folder = path.parent.resolve()
+    first = next(iter(read.values()))
+    content = {
+        "gtdnet_manifest": MANIFEST_VERSION,
+        "source": str(source),
+        "format": first.format,
+        "class_names": first.class_names,
+        "splits": {
+            split: [
+                {"id": r.id, "path": _relative(r.path, folder), "label": r.label, **facts[r.path]}
+                for r in found.records
+                if r.path in facts
+            ]
+            for split, found in read.items()
+        },
+    }
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def _relative(path: str, folder: Path) -> str:
+    absolute = Path(path).absolute()
+    for candidate in (absolute, absolute.resolve()):
+        if candidate.is_relative_to(folder):
+            return candidate.relative_to(folder).as_posix()
+    return str(absolute)

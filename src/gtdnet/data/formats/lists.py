@@ -1,0 +1,150 @@
+"""Lists of clips: train.txt, val.txt, ... with "path label" or "path num_frames label" on a line.
+
+Paths are relative to the list. classes.txt has the class names in index order; without it the
+classes are called "class 0", "class 1", ... The root may also be a list itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gtdnet.data.formats import lookup
+from gtdnet.data.formats.base import (
+    ALIASES,
+    MAYBE,
+    SPLITS,
+    NewClip,
+    Row,
+    Rows,
+    VideoRecord,
+    WritableFormat,
+    register_format,
+)
+from gtdnet.errors import InputError
+
+_HERE = ("",)  # lists lie in the root itself
+_NAMES = ("classes", "category", "categories", "labels")
+
+
+class _Line(NamedTuple):
+    path: str
+    label: int | None
+    where: str
+
+
+@register_format
+class Lists(WritableFormat):
+    name = "list"
+    signs = "train.txt or a list (.txt)"
+
+    def recognises(self, root: Path) -> float:
+        if root.is_file():
+            return MAYBE * (root.suffix == ".txt")
+        return bool(lookup.split_files(root, ".txt", _HERE))
+
+    def splits(self, root: Path) -> Iterable[str]:
+        return [split for split in SPLITS if _list_of(root, split)]
+
+    def read(self, root: Path, split: str) -> tuple[Sequence[str], Rows]:
+        folder, table = root.parent if root.is_file() else root, _list_of(root, split)
+        if table is None:
+            found = lookup.split_files(folder, ".txt", _HERE).values()
+            there = ", ".join(path.name for paths in found for path in paths) or "no list"
+            raise InputError(
+                f"There is no list for the {split} split of {root} (there is {there}); "
+                f"write {folder / ALIASES[split][0]}.txt."
+            )
+        names_file = lookup.find_file(folder, ".txt", _NAMES, _HERE)
+        names = lookup.read_lines(names_file) if names_file else []
+        lines = _lines(table, names, split)
+        if not names_file:
+            train = _list_of(root, "train") or table
+            names = _numbered_classes(train, folder / "classes.txt")
+        folders = lookup.Listings()
+
+        def rows() -> Iterator[Row]:
+            for name, label, where in lines:
+                if label is not None and not 0 <= label < len(names):
+                    from_1 = "" if any(line.label == 0 for line in lines) else ", counted from 0"
+                    raise InputError(
+                        f"{where} has label {label}, but {names_file or 'the training list'} knows "
+                        f"{len(names)} classes{from_1}."
+                    )
+                path = folder / name
+                clip = Path(name).with_suffix("") if lookup.is_video(name) else Path(name)
+                yield VideoRecord(clip.as_posix(), str(path), label), folders.hold(str(path))
+
+        return names, rows()
+
+    def clip_path(self, clip: NewClip) -> Path:
+        return Path("videos", f"{clip.number}.mp4")
+
+    def write(self, root: Path, names: Sequence[str], clips: Sequence[NewClip], seed: int) -> None:
+        lookup.write_lines(root / "classes.txt", names)
+        for split, mine in lookup.by_split(clips).items():
+            lines = [f"{self.clip_path(clip).as_posix()} {clip.label}" for clip in mine]
+            lookup.write_lines(root / f"{ALIASES[split][0]}.txt", lines)
+
+
+def _list_of(root: Path, split: str) -> Path | None:
+    """The list of a split: the root itself, or the one beside it that differs in the split.
+
+    A file without a split in its name is a training list, so that it can never serve two splits.
+    """
+    if not root.is_file():
+        return lookup.find_file(root, ".txt", ALIASES[split], _HERE)
+    words = lookup.words_of(root)
+    own = next((s for s in SPLITS if not words.isdisjoint(ALIASES[s])), "train")
+    if own == split:
+        return root
+    for other in lookup.matching(root.parent, ".txt", ALIASES[split], _HERE):
+        if lookup.words_of(other) - set(ALIASES[split]) == words - set(ALIASES[own]):
+            return other
+    return None
+
+
+def _numbered_classes(train: Path, names_file: Path) -> list[str]:
+    labels = {line.label for line in _lines(train, (), "train") if line.label is not None}
+    if len(labels) > 1 and labels == set(range(1, len(labels) + 1)):
+        raise InputError(
+            f"The labels in {train} count from 1, not from 0; subtract 1 from each, or name the "
+            f"classes in {names_file}, that of label 0 first."
+        )
+    return [f"class {number}" for number in range(max(labels, default=-1) + 1)]
+
+
+def _lines(table: Path, names: Sequence[str], split: str) -> list[_Line]:
+    """The lines of a list, taken from the right as paths may hold spaces.
+
+    Whether the number before the label counts frames or ends the path is decided once a file, by
+    which reading finds more of the first 100 paths on disk; if neither does, it counts frames.
+    """
+    number_of = {name: number for number, name in enumerate(names)}
+    by_length = sorted(names, key=len, reverse=True)
+    parsed: list[_Line] = []
+    for number, line in enumerate(lookup.read_lines(table, keep_blank=True), 1):
+        if not line:
+            continue
+        where = f"{table}, line {number},"
+        path, _, last = line.rpartition(" ") if " " in line else line.rpartition("\t")
+        if path and last.lstrip("-").isdigit():
+            parsed.append(_Line(path.strip(), int(last), where))
+        elif name := next((n for n in by_length if line.endswith((f" {n}", f"\t{n}"))), None):
+            parsed.append(_Line(line[: -len(name)].strip(), number_of[name], where))
+        elif split == "test":
+            parsed.append(_Line(line, None, where))
+        else:
+            raise InputError(
+                f'{where} is neither "path label" nor "path num_frames label": {line!r:.80}.'
+            )
+    counted = [line.path.rpartition(" ") for line in parsed]
+    if parsed and all(path and count.isdigit() for path, _, count in counted):
+        folders = lookup.Listings()
+        plain = sum(folders.hold(str(table.parent / line.path)) for line in parsed[:100])
+        short = sum(folders.hold(str(table.parent / path)) for path, _, _ in counted[:100])
+        if short >= plain:
+            pairs = zip(parsed, counted, strict=True)
+            parsed = [line._replace(path=path.strip()) for line, (path, _, _) in pairs]
+    return parsed

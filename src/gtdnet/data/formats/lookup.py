@@ -1,0 +1,186 @@
+"""Finding and reading a dataset's files.
+
+An annotation file is found by a word in its name: ``train.json`` and
+``something-something-v2-train.json`` are alike. Folders are listed once, not asked for each clip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
+from gtdnet.data.formats.base import ALIASES, SPLITS, NewClip, Row, VideoRecord
+from gtdnet.data.pack.shards import packed_clip
+from gtdnet.errors import DecodeError, InputError
+from gtdnet.files import write_text
+
+PLACES = ("", "labels", "annotations")  # folders of the root, in the order in which they count
+
+
+def words_of(path: Path) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", path.stem.lower()))
+
+
+def matching(
+    root: Path, suffix: str, words: Sequence[str], places: Sequence[str] = PLACES
+) -> list[Path]:
+    """Files with one of the words in their name, of the first place that has any."""
+    for place in places:
+        if (root / place).is_dir():
+            files = (p for p in (root / place).iterdir() if p.suffix.lower() == suffix)
+            shown = (p for p in files if p.name[0] != "." and not words_of(p).isdisjoint(words))
+            if found := sorted(p for p in shown if p.is_file()):
+                return found
+    return []
+
+
+def find_file(
+    root: Path, suffix: str, words: Sequence[str], places: Sequence[str] = PLACES
+) -> Path | None:
+    """The one file whose name has one of the words, or is just that word; InputError if several."""
+    found = matching(root, suffix, words, places)
+    if len(found) > 1:
+        found = [path for path in found if path.stem.lower() in words] or found
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(
+            f"{found[0].parent} has several files for one purpose ({names}); keep one."
+        )
+    return found[0] if found else None
+
+
+def need_file(root: Path, suffix: str, words: Sequence[str], example: str) -> Path:
+    """What `find_file` finds; InputError if there is none."""
+    if found := find_file(root, suffix, words):
+        return found
+    there = sorted(p.name for place in PLACES for p in (root / place).glob(f"*{suffix}"))
+    raise InputError(
+        f"{root} has no {example} or the like (of {suffix} files it has "
+        f"{', '.join(there[:6]) or 'none'}); add it, or ask for a split that is there."
+    )
+
+
+def split_files(
+    root: Path, suffix: str, places: Sequence[str] = PLACES
+) -> Mapping[str, Sequence[Path]]:
+    """The files of each split that has any."""
+    files = {split: matching(root, suffix, ALIASES[split], places) for split in SPLITS}
+    return {split: found for split, found in files.items() if found}
+
+
+def split_folder(root: Path, split: str) -> Path | None:
+    return next((root / name for name in ALIASES[split] if (root / name).is_dir()), None)
+
+
+def subfolders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_dir())
+
+
+def is_video(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122
+
+
+def is_picture(name: str) -> bool:
+    return NUMBERED_IMAGE.fullmatch(name) is not None
+
+
+def stem_of(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
+
+
+class ClipFolder:
+    """The clips of one folder by stem: videos, and folders, which hold pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: dict[str, str] = {}
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                names = sorted((e.name, is_video(e.name)) for e in entries if _is_clip(e))
+            self._names = {stem_of(name) if video else name: name for name, video in names}
+
+    def row(self, clip: str, label: int | None, expected: str, stem: str = "") -> Row:
+        """The record of a clip and whether it is there; ``expected`` is its name if it is not."""
+        name = self._names.get(stem or clip)
+        return VideoRecord(clip, str(self._folder / (name or expected)), label), name is not None
+
+
+def _is_clip(entry: os.DirEntry[str]) -> bool:
+    return is_video(entry.name) or entry.is_dir()
+
+
+def videos_below(root: Path, skip: Sequence[Path]) -> Iterator[str]:
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [f for f in folders if f[0] != "." and Path(folder, f) not in skip]
+        for name in files:
+            if name[0] != "." and is_video(name):
+                yield os.path.join(folder, name)  # noqa: PTH118  (hundreds of thousands of files)
+
+
+class Listings:
+    """Tells whether paths exist by listing each parent folder once, not by one call per path."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, frozenset[str]] = {}
+
+    def hold(self, path: str) -> bool:
+        if ".zip" in path:
+            try:
+                if packed_clip(Path(path)):
+                    return True
+            except DecodeError:
+                return False
+        parent, name = os.path.split(path)
+        if parent not in self._names:
+            try:
+                self._names[parent] = frozenset(os.listdir(parent or "."))  # noqa: PTH208
+            except OSError:
+                self._names[parent] = frozenset()
+        return name in self._names[parent]
+
+
+def label_of(
+    name: str | None, index: Mapping[str, int], clip: str, table: Path, split: str
+) -> int | None:
+    """The index of a class name, which only test clips may lack."""
+    if name is None:
+        if split == "test":
+            return None
+        raise InputError(f"The clip {clip} in {table} has no label, which {split} clips need.")
+    if name not in index:
+        raise InputError(f"The clip {clip} in {table} has an unknown label: {name!r}.")
+    return index[name]
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The annotation file {path} can't be read: {error}.") from None
+
+
+def read_lines(path: Path, keep_blank: bool = False) -> list[str]:
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    return lines if keep_blank else [line for line in lines if line]
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not valid JSON: {error}.") from None
+
+
+def by_split(clips: Sequence[NewClip]) -> dict[str, list[NewClip]]:
+    """The clips of each split that has any, in the order of `SPLITS`."""
+    found = {split: [clip for clip in clips if clip.split == split] for split in SPLITS}
+    return {split: mine for split, mine in found.items() if mine}
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    write_text(path, "".join(f"{line}\n" for line in lines))
