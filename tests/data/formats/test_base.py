@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from gtdnet.data.formats import SPLITS, detect_format, list_splits, read_annotations
+from gtdnet.data.formats import (
+    FORMATS,
+    SPLITS,
+    Format,
+    NewClip,
+    VideoRecord,
+    base,
+    detect_format,
+    formats_line,
+    list_splits,
+    read_annotations,
+    register_format,
+    written_formats,
+)
 from gtdnet.errors import InputError
 
 
@@ -106,6 +119,49 @@ def _frame_list(root: Path) -> None:
     _write(root / "test_videofolder.txt", "frames/d 31 1\n")
     for clip in "abcd":
         _write(root / f"frames/{clip}/img_00001.jpg")
+
+
+def _ucf101(root: Path) -> None:
+    lists = root / "ucfTrainTestlist"
+    _write(lists / "classInd.txt", "1 YoYo\n2 Archery\n\n")
+    _write(
+        lists / "trainlist01.txt",
+        "YoYo/v_YoYo_g08_c01.avi 1\nArchery/v_Archery_g08_c01.avi 2\n"
+        "Archery/v_Archery_g09_c01.avi 2\n",
+    )
+    _write(lists / "testlist01.txt", "Archery/v_Archery_g01_c01.avi\n")
+    _write(lists / "trainlist02.txt", "Archery/v_Archery_g01_c01.avi 2\n")
+    _write(lists / "testlist02.txt", "YoYo/v_YoYo_g08_c01.avi\n")
+    for name, clip in (("YoYo", "g08_c01"), ("Archery", "g08_c01"), ("Archery", "g01_c01")):
+        _write(root / f"UCF-101/{name}/v_{name}_{clip}.avi")
+
+
+def _ucf101_flat(root: Path) -> None:
+    _write(root / "classInd.txt", "1 YoYo\r\n2 Archery\r\n")
+    _write(root / "trainlist01.txt", "YoYo/a 1.avi 1\r\nArchery/b.avi 2\r\nYoYo/c.avi 1\r\n")
+    _write(root / "testlist01.txt", "Archery/d.avi\r\n")
+    _write(root / "YoYo/a 1.mp4")
+    _write(root / "Archery/b.mp4")
+    _write(root / "Archery/d/00001.jpg")
+
+
+def _hmdb51(root: Path) -> None:
+    lists = root / "testTrainMulti_7030_splits"
+    _write(lists / "wave_test_split1.txt", "a_(1)_wave.avi 1 \nb.avi 2 \nunused.avi 0 \n")
+    _write(lists / "brush_hair_test_split1.txt", "c.avi 1 \nd.avi 1 \ne.avi 0 \n")
+    _write(lists / "wave_test_split2.txt", "a_(1)_wave.avi 2 \nb.avi 0 \nunused.avi 1 \n")
+    _write(lists / "._wave_test_split1.txt", "\0")
+    for clip in ("wave/a_(1)_wave", "wave/b", "wave/unused", "brush_hair/c", "brush_hair/e"):
+        _write(root / f"hmdb51_org/{clip}.avi")
+
+
+def _jester(root: Path) -> None:
+    _write(root / "jester-v1-labels.csv", "Swiping Left\nNo gesture\nDoing other things\n")
+    _write(root / "jester-v1-train.csv", "12;No gesture\n7;Doing other things\n9;Swiping Left\n")
+    _write(root / "jester-v1-validation.csv", "3;Swiping Left\n")
+    _write(root / "jester-v1-test.csv", "4\n")
+    for clip in ("12", "7", "3", "4"):
+        _write(root / f"20bn-jester-v1/{clip}/00001.jpg")
 
 
 V1_NAMES = ("Moving something down", "Moving something up")
@@ -209,16 +265,66 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...], Expected,
         },
         "frames/gone",
     ),
+    "ucf101": (
+        _ucf101,
+        "ucf101",
+        ("YoYo", "Archery"),
+        {
+            "train": [
+                ("YoYo/v_YoYo_g08_c01", "UCF-101/YoYo/v_YoYo_g08_c01.avi", 0),
+                ("Archery/v_Archery_g08_c01", "UCF-101/Archery/v_Archery_g08_c01.avi", 1),
+            ],
+            "validation": [
+                ("Archery/v_Archery_g01_c01", "UCF-101/Archery/v_Archery_g01_c01.avi", 1)
+            ],
+        },
+        "Archery/v_Archery_g09_c01",
+    ),
+    "ucf101 flat": (
+        _ucf101_flat,
+        "ucf101",
+        ("YoYo", "Archery"),
+        {
+            "train": [("YoYo/a 1", "YoYo/a 1.mp4", 0), ("Archery/b", "Archery/b.mp4", 1)],
+            "validation": [("Archery/d", "Archery/d", 1)],
+        },
+        "YoYo/c",
+    ),
+    "hmdb51": (
+        _hmdb51,
+        "hmdb51",
+        ("brush_hair", "wave"),
+        {
+            "train": [
+                ("brush_hair/c", "hmdb51_org/brush_hair/c.avi", 0),
+                ("wave/a_(1)_wave", "hmdb51_org/wave/a_(1)_wave.avi", 1),
+            ],
+            "validation": [("wave/b", "hmdb51_org/wave/b.avi", 1)],
+        },
+        "brush_hair/d",
+    ),
+    "jester": (
+        _jester,
+        "jester",
+        ("Swiping Left", "No gesture", "Doing other things"),
+        {
+            "train": [("12", "20bn-jester-v1/12", 1), ("7", "20bn-jester-v1/7", 2)],
+            "validation": [("3", "20bn-jester-v1/3", 0)],
+            "test": [("4", "20bn-jester-v1/4", None)],
+        },
+        "9",
+    ),
 }
 
 
-@pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "split"), [(name, split) for name in LAYOUTS for split in LAYOUTS[name][3]]
+)
 def test_layouts(tmp_path: Path, layout: str, split: str) -> None:
     write, format, names, clips, missing = LAYOUTS[layout]
     write(tmp_path)
     assert detect_format(tmp_path) == format
-    assert list_splits(tmp_path) == SPLITS
+    assert list_splits(tmp_path) == tuple(clips)
     found = read_annotations(tmp_path, split)
     assert (found.format, found.split, found.class_names) == (format, split, names)
     assert [(r.id, r.path, r.label) for r in found.records] == [
@@ -231,7 +337,7 @@ def test_layouts(tmp_path: Path, layout: str, split: str) -> None:
 def test_a_split_needs_no_clips_of_another(tmp_path: Path, layout: str) -> None:
     write, _, names, clips, _ = LAYOUTS[layout]
     write(tmp_path)
-    for _, path, _ in [*clips["train"], *clips["test"]]:
+    for _, path, _ in [*clips["train"], *clips.get("test", [])]:
         clip = tmp_path / path
         for file in clip.iterdir() if clip.is_dir() else [clip]:
             file.unlink()
@@ -284,9 +390,9 @@ def test_v1_order_is_by_name_and_v2_order_by_index(tmp_path: Path) -> None:
 
 
 def test_class_names_are_the_same_for_every_split(tmp_path: Path) -> None:
-    for layout, (write, *_) in LAYOUTS.items():
+    for layout, (write, _, _, clips, _) in LAYOUTS.items():
         write(tmp_path / layout)
-        names = {read_annotations(tmp_path / layout, split).class_names for split in SPLITS}
+        names = {read_annotations(tmp_path / layout, split).class_names for split in clips}
         assert len(names) == 1, layout
 
 
@@ -417,6 +523,72 @@ def test_absent_things(tmp_path: Path) -> None:
         read_annotations(tmp_path, format="ssv2")
     with pytest.raises(InputError, match=r"has no labels\.json"):
         read_annotations(tmp_path, format="something-v2")
+
+
+@pytest.mark.parametrize("format", written_formats())
+def test_what_is_written_is_read(tmp_path: Path, format: str) -> None:
+    names = ("up", "down", "to the left")
+    clips = [
+        NewClip(n, split, n % 3, names[n % 3], f"key {n}", names[n % 3])
+        for n, split in enumerate(["train"] * 7 + ["validation"] * 4 + ["test"] * 2, 1)
+    ]
+    kind = written_formats()[format]
+    for clip in clips:
+        path = tmp_path / kind.clip_path(clip)
+        _write(path if path.suffix else path / "00001.jpg")
+    kind.write(tmp_path, names, clips, seed=0)
+    assert (detect_format(tmp_path), list_splits(tmp_path)) == (format, SPLITS)
+    for split in SPLITS:
+        found = read_annotations(tmp_path, split)
+        assert not found.missing
+        is_labelled = split != "test" or format in ("kinetics", "folder", "list")
+        assert {
+            r.path: None if r.label is None else found.class_names[r.label] for r in found.records
+        } == {
+            str(tmp_path / kind.clip_path(c)): c.class_name if is_labelled else None
+            for c in clips
+            if c.split == split
+        }
+
+
+def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_formats", {})
+
+    @register_format
+    class Flat(Format):
+        name = "flat"
+        signs = "clips.flat"
+
+        def recognises(self, root: Path) -> bool:
+            return (root / "clips.flat").is_file()
+
+        def splits(self, root: Path) -> tuple[str, ...]:
+            return ("validation",)
+
+        def read(self, root: Path, split: str) -> tuple[list[str], list[tuple[VideoRecord, bool]]]:
+            return ["all"], [(VideoRecord("a", str(root / "a.mp4"), 0), True)]
+
+    _write(tmp_path / "clips.flat")
+    assert (detect_format(tmp_path), list_splits(tmp_path)) == ("flat", ("validation",))
+    found = read_annotations(tmp_path, "validation")
+    assert (found.format, found.class_names, len(found.records)) == ("flat", ("all",), 1)
+    with pytest.raises(InputError, match=r"none of these: clips\.flat \(flat\)"):
+        detect_format(tmp_path.parent)
+    with pytest.raises(ValueError, match="'flat' is registered already"):
+        register_format(Flat)
+
+
+def test_the_registry_names_every_format() -> None:
+    assert list(FORMATS) == [
+        *("something-v1", "something-v2", "kinetics", "folder", "list"),
+        *("ucf101", "hmdb51", "jester", "packed", "manifest"),
+    ]
+    assert formats_line() == (
+        "something-v1, something-v2, kinetics, folder, list, ucf101, hmdb51 or jester"
+    )
+    assert list(written_formats()) == [
+        *("something-v1", "something-v2", "kinetics", "folder", "list", "jester")
+    ]
 
 
 def test_identical_rows_count_once(tmp_path: Path) -> None:
