@@ -22,8 +22,11 @@ from av.sidedata.sidedata import Type as SideDataType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gtdnet.data.decode import iter_frames, probe, read_frames
+from gtdnet.data.decode import count_frames, iter_frames, open_clip, probe, read_frames, scan_frames
+from gtdnet.data.pack.shards import ClipEntry, NewClip, write_shard
 from gtdnet.data.readers.display import orientation
+from gtdnet.data.readers.packed import PackedReader
+from gtdnet.data.readers.pictures import PictureReader
 from gtdnet.data.readers.video import VideoReader
 from gtdnet.errors import DecodeError
 
@@ -85,6 +88,22 @@ def pick(*indices: int) -> Callable[[int], np.ndarray]:
 def shown(frames: torch.Tensor | list[np.ndarray]) -> list[int]:
     """The indices that the grey levels tell."""
     return [round((float(np.asarray(frame).mean()) - 20) / 10) for frame in frames]
+
+
+def test_each_kind_of_clip_has_its_reader(clip: Path, folder: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(b"".join(data := [path.read_bytes() for path in sorted(folder.iterdir())]))
+    new = NewClip("a/b", ClipEntry(0, 12), part, tuple(map(len, data)))
+    write_shard(tmp_path / "clips-00000.zip", [new])
+    packed = tmp_path / "clips-00000.zip/a/b"
+    kinds = {clip: (VideoReader, 20), folder: (PictureReader, 12), packed: (PackedReader, 12)}
+    for path, (kind, num_frames) in kinds.items():
+        assert type(open_clip(path)) is kind
+        assert count_frames(path) == num_frames
+        broken: dict[int, str] = {}
+        found = dict(scan_frames(path, broken))
+        assert (list(found), broken) == (list(range(num_frames)), {})
+        assert shown(list(found.values())) == list(range(num_frames))
 
 
 def test_chosen_frames_in_chosen_order(clip: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -42,19 +42,24 @@ def encode(task: tuple[Job, Path]) -> NewClip:
             reason = error.reason if is_own else f"{Path(error.path).name}: {error.reason}"
     end = max([end, *(index + 1 for index in broken)])
     frames = max(packets, end) if reason else end
-    entry = ClipEntry(0, frames, end=end if reason else None, reason=reason)
-    if not end:
-        return NewClip(job.name, entry, part, ())
-    try:
-        info = probe(job.path)
-        entry = replace(entry, fps=info.fps, seconds=info.duration)
-    except DecodeError:  # its first frame is damaged
-        pass
-    if shape:
-        entry = replace(entry, height=shape[0], width=shape[1])
-    if entry.frames != packets:
-        entry = replace(entry, packets=packets)
-    return NewClip(job.name, replace(entry, broken=broken or None), part, tuple(sizes))
+    fps = seconds = None
+    if end:
+        with suppress(DecodeError):  # its first frame may be damaged
+            info = probe(job.path)
+            fps, seconds = info.fps, info.duration
+    entry = ClipEntry(
+        start=0,
+        frames=frames,
+        packets=packets if end and packets != frames else None,
+        height=shape[0] if shape else None,
+        width=shape[1] if shape else None,
+        fps=fps,
+        seconds=seconds,
+        end=end if reason else None,
+        reason=reason,
+        broken=broken or None,
+    )
+    return NewClip(job.name, entry, part, tuple(sizes))
 
 
 def _reduced(frame: np.ndarray, short_side: int) -> np.ndarray:
