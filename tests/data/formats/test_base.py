@@ -572,7 +572,7 @@ def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (detect_format(tmp_path), list_splits(tmp_path)) == ("flat", ("validation",))
     found = read_annotations(tmp_path, "validation")
     assert (found.format, found.class_names, len(found.records)) == ("flat", ("all",), 1)
-    with pytest.raises(InputError, match=r"none of these: clips\.flat \(flat\)"):
+    with pytest.raises(InputError, match=r"is not there \(flat: clips\.flat\); check the path"):
         detect_format(tmp_path.parent)
     with pytest.raises(ValueError, match="'flat' is registered already"):
         register_format(Flat)

@@ -135,6 +135,7 @@ def test_lists_that_contradict_the_names(ucf101: Path, file: str, text: str, sen
 def test_lists_without_names_are_refused(ucf101: Path) -> None:
     (ucf101 / LISTS / "classInd.txt").unlink()
     assert detect_format(ucf101) == "ucf101"
+    assert detect_format(ucf101 / LISTS / "trainlist01.txt") == "list"
     with pytest.raises(InputError, match=r"classInd\.txt can't be read"):
         read_annotations(ucf101, "train")
 

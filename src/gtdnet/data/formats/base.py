@@ -135,28 +135,12 @@ def formats_line() -> str:
 
 def detect_format(root: str | Path) -> str:
     """The one of `FORMATS` that ``root`` follows; InputError if none or several."""
-    root = _existing(root)
-    if derived := _derived(root):
-        return derived.name
-    matches = {name: format.recognises(root) for name, format in _formats.items()}
-    best = max(matches.values())
-    found = [name for name, match in matches.items() if match == best]
-    if not best:
-        signs = ", ".join(f"{f.signs} ({f.name})" for f in _formats.values())
-        raise InputError(
-            f"No dataset is recognised in {root}, which is or has none of these: {signs}; check "
-            "the path or give --format."
-        )
-    if len(found) > 1:
-        raise InputError(
-            f"{root} looks like {' and '.join(found)} at once; say which it is with --format."
-        )
-    return found[0]
+    return _format_of(Path(root)).name
 
 
 def list_splits(root: str | Path, format: str | None = None) -> tuple[str, ...]:
     """The splits that have annotations, in the order of `SPLITS`."""
-    there = set(_chosen(root, format).splits(Path(root)))
+    there = set(_format_of(Path(root), format).splits(Path(root)))
     return tuple(split for split in SPLITS if split in there)
 
 
@@ -175,50 +159,57 @@ def read_annotations(
     """
     if split not in SPLITS:
         raise InputError(f"There is no split {split!r}; the splits are {', '.join(SPLITS)}.")
-    chosen, root = _chosen(root, format), Path(root)
-    names, listed = chosen.read(root, split)
+    chosen = _format_of(Path(root), format)
+    names, listed = chosen.read(Path(root), split)
     rows = _unique(listed, f"the {split} split of {root}")
     records = tuple(record for record, is_there in rows if is_there)
     missing = tuple(record for record, is_there in rows if not is_there)
-    what = f"the {split} split of {root} ({chosen.name})"
+    where = f"{split} split of {root} ({chosen.name})"
     if not rows and not allow_missing:
-        raise InputError(f"T{what[1:]} is empty; add clips to it.")
+        raise InputError(f"The {where} is empty; add clips to it.")
     if not records and not allow_missing:
         raise InputError(
-            f"None of the {len(missing)} clips in {what} is there, the first being "
+            f"None of the {len(missing)} clips in the {where} is there, the first being "
             f"{missing[0].path}; put the videos there or check the path."
         )
     return Annotations(chosen.name, split, str(root), tuple(names), records, missing)
 
 
-def _chosen(root: str | Path, format: str | None) -> Format:
-    """The format that is asked for, or the one that is found."""
-    if format is not None and format not in _formats:
-        raise InputError(f"There is no format {format!r}; the formats are {formats_line()}.")
-    root = _existing(root)
-    if format is None:
-        return _formats[detect_format(root)]
-    return _derived(root) or _formats[format]
-
-
-def _derived(root: Path) -> Format | None:
-    return next((f for f in _formats.values() if f.is_derived and f.recognises(root)), None)
-
-
-def _existing(root: str | Path) -> Path:
-    if not Path(root).exists():
+def _format_of(root: Path, name: str | None = None) -> Format:
+    """The format that is asked for, or the one that is recognised."""
+    if name is not None and name not in _formats:
+        raise InputError(f"There is no format {name!r}; the formats are {formats_line()}.")
+    if not root.exists():
         raise InputError(f"The dataset {root} does not exist; check the path.")
-    return Path(root)
+    for format in _formats.values():
+        if format.is_derived and format.recognises(root):
+            return format
+    if name is not None:
+        return _formats[name]
+    matches = {name: format.recognises(root) for name, format in _formats.items()}
+    best = max(matches.values())
+    found = [name for name, match in matches.items() if match == best]
+    if not best:
+        signs = ", ".join(f"{name}: {format.signs}" for name, format in _formats.items())
+        raise InputError(
+            f"No dataset is recognised in {root}: what formats are known by is not there "
+            f"({signs}); check the path or give --format."
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"{root} looks like {' and '.join(found)} at once; say which it is with --format."
+        )
+    return _formats[found[0]]
 
 
 def _unique(rows: Rows, where: str) -> list[Row]:
     """Drop repetitions of a record; raise InputError for one id with two meanings."""
     by_id: dict[str, Row] = {}
-    for record, is_there in rows:
-        known, _ = by_id.setdefault(record.id, (record, is_there))
-        if known != record:
+    for row in rows:
+        new, known = row[0], by_id.setdefault(row[0].id, row)[0]
+        if known != new:
             raise InputError(
-                f"The id {record.id} occurs twice in {where}, with different files or labels "
-                f"({known.path}, {record.path}); keep one."
+                f"The id {new.id} occurs twice in {where}, with different files or labels "
+                f"({known.path}, {new.path}); keep one."
             )
     return list(by_id.values())

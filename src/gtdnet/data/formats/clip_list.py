@@ -22,7 +22,7 @@ MANIFEST_VERSION = 1
 @register_format
 class ClipList(Format):
     name = "manifest"
-    signs = "a manifest (.json)"
+    signs = "a .json file"
     is_derived = True
 
     def recognises(self, root: Path) -> bool:

@@ -12,15 +12,13 @@ from pathlib import Path
 from gtdnet.data.formats.base import (
     ALIASES,
     MAYBE,
-    SPLITS,
     NewClip,
-    Row,
     Rows,
     VideoRecord,
     WritableFormat,
     register_format,
 )
-from gtdnet.data.formats.lookup import is_picture, is_video, split_folder, subfolders
+from gtdnet.data.formats.lookup import is_picture, is_video, split_folders, subfolders
 from gtdnet.errors import InputError
 
 
@@ -32,16 +30,15 @@ class Folder(WritableFormat):
     def recognises(self, root: Path) -> float:
         if not root.is_dir():
             return False
-        is_it = any(split_folder(root, s) for s in SPLITS) or any(map(_has_clips, subfolders(root)))
-        return MAYBE * is_it
+        return MAYBE * (bool(split_folders(root)) or any(map(_has_clips, subfolders(root))))
 
     def splits(self, root: Path) -> Iterable[str]:
-        return [split for split in SPLITS if split_folder(root, split)] or ["train"]
+        return split_folders(root) or ("train",)
 
     def read(self, root: Path, split: str) -> tuple[Sequence[str], Rows]:
         if not root.is_dir():
             raise InputError(f"{root} is not a folder, which the format 'folder' needs.")
-        folders = {s: folder for s in SPLITS if (folder := split_folder(root, s))}
+        folders = split_folders(root)
         if not folders and split == "train":
             folders = {"train": root}
         if split not in folders:
@@ -60,7 +57,7 @@ class Folder(WritableFormat):
                     f"{folders['train']}; rename or move it."
                 )
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Rows:
             for folder in subfolders(mine):
                 for path in _clips(folder):
                     if path == folder:

@@ -55,11 +55,14 @@ class Folds(Format):
         there = (place for place in places if any((place / name).is_dir() for name in names))
         videos = next(there, places[0])
         clips = {name: ClipFolder(videos / name) for name in names}
-        rows = ((*path.rpartition("/")[::2], label) for path, label in listed)
-        return names, (
-            clips[name].row(f"{name}/{Path(file).stem}", label, file, Path(file).stem)
-            for name, file, label in rows
-        )
+
+        def rows() -> Rows:
+            for path, label in listed:
+                name, _, file = path.partition("/")
+                stem = Path(file).stem
+                yield clips[name].row(f"{name}/{stem}", label, file, stem)
+
+        return names, rows()
 
     def find_fold(self, root: Path) -> tuple[Path, str] | None:
         """The folder that holds the lists, and the fold as it is written in their names."""

@@ -13,5 +13,5 @@ from gtdnet.data.formats.something_v1 import IdTables
 class Jester(IdTables):
     name = "jester"
     prefix = "jester-v1"
-    signs = f"{prefix}-labels.csv and {prefix}-train.csv"
+    signs = "jester-v1-labels.csv"
     is_jester = True

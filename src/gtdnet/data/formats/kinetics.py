@@ -17,9 +17,7 @@ from pathlib import Path
 from gtdnet.data.formats import lookup
 from gtdnet.data.formats.base import (
     ALIASES,
-    SPLITS,
     NewClip,
-    Row,
     Rows,
     VideoRecord,
     WritableFormat,
@@ -48,13 +46,13 @@ class Kinetics(WritableFormat):
             if file := lookup.find_file(root, ".csv", ALIASES[labelled]):
                 names.update(row["label"] for row in _table(file) if row.get("label"))
         index = {name: number for number, name in enumerate(sorted(names))}
-        folders = {s: folder for s in SPLITS if (folder := lookup.split_folder(root, s))}
+        folders = lookup.split_folders(root)
         own = folders.pop(split, root)
         files: dict[str, list[str]] = {}
         for path in lookup.videos_below(root, skip=list(folders.values())):
             files.setdefault(lookup.stem_of(path), []).append(path)
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Rows:
             for row in _table(table):
                 try:
                     start, end = int(float(row["time_start"])), int(float(row["time_end"]))

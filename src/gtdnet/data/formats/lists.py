@@ -6,7 +6,7 @@ classes are called "class 0", "class 1", ... The root may also be a list itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from gtdnet.data.formats.base import (
     MAYBE,
     SPLITS,
     NewClip,
-    Row,
     Rows,
     VideoRecord,
     WritableFormat,
@@ -37,7 +36,7 @@ class _Line(NamedTuple):
 @register_format
 class Lists(WritableFormat):
     name = "list"
-    signs = "train.txt or a list (.txt)"
+    signs = "train.txt"
 
     def recognises(self, root: Path) -> float:
         if root.is_file():
@@ -64,7 +63,7 @@ class Lists(WritableFormat):
             names = _numbered_classes(train, folder / "classes.txt")
         folders = lookup.Listings()
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Rows:
             for name, label, where in lines:
                 if label is not None and not 0 <= label < len(names):
                     from_1 = "" if any(line.label == 0 for line in lines) else ", counted from 0"

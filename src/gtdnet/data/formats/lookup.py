@@ -73,8 +73,12 @@ def split_files(
     return {split: found for split, found in files.items() if found}
 
 
-def split_folder(root: Path, split: str) -> Path | None:
-    return next((root / name for name in ALIASES[split] if (root / name).is_dir()), None)
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folder of each split that has one."""
+    there = {
+        split: [root / n for n in names if (root / n).is_dir()] for split, names in ALIASES.items()
+    }
+    return {split: found[0] for split, found in there.items() if found}
 
 
 def subfolders(root: Path) -> list[Path]:
@@ -101,17 +105,13 @@ class ClipFolder:
         self._names: dict[str, str] = {}
         if folder.is_dir():
             with os.scandir(folder) as entries:
-                names = sorted((e.name, is_video(e.name)) for e in entries if _is_clip(e))
-            self._names = {stem_of(name) if video else name: name for name, video in names}
+                names = sorted(e.name for e in entries if is_video(e.name) or e.is_dir())
+            self._names = {stem_of(name) if is_video(name) else name: name for name in names}
 
     def row(self, clip: str, label: int | None, expected: str, stem: str = "") -> Row:
         """The record of a clip and whether it is there; ``expected`` is its name if it is not."""
         name = self._names.get(stem or clip)
         return VideoRecord(clip, str(self._folder / (name or expected)), label), name is not None
-
-
-def _is_clip(entry: os.DirEntry[str]) -> bool:
-    return is_video(entry.name) or entry.is_dir()
 
 
 def videos_below(root: Path, skip: Sequence[Path]) -> Iterator[str]:

@@ -5,13 +5,13 @@ The classes are sorted by name, as TSM and those after it do; the labels file ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gtdnet.data.formats import lookup
-from gtdnet.data.formats.base import ALIASES, NewClip, Row, Rows, WritableFormat, register_format
+from gtdnet.data.formats.base import ALIASES, NewClip, Rows, WritableFormat, register_format
 
 
 class IdTables(WritableFormat):
@@ -43,7 +43,7 @@ class IdTables(WritableFormat):
         named = root / f"20bn-{self.prefix}"
         clips = lookup.ClipFolder(named if named.is_dir() else root)
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Rows:
             for line in lookup.read_lines(table):
                 clip, _, name = (part.strip() for part in line.partition(";"))
                 label = lookup.label_of(name or None, index, clip, table, split)
@@ -67,7 +67,7 @@ class IdTables(WritableFormat):
 class SomethingV1(IdTables):
     name = "something-v1"
     prefix = "something-something-v1"
-    signs = f"{prefix}-labels.csv and {prefix}-train.csv"
+    signs = "*-labels.csv"
 
     def class_names(self, root: Path) -> list[str]:
         return sorted(super().class_names(root))

@@ -7,12 +7,12 @@ is in the labels file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from gtdnet.data.formats import lookup
-from gtdnet.data.formats.base import ALIASES, NewClip, Row, Rows, WritableFormat, register_format
+from gtdnet.data.formats.base import ALIASES, NewClip, Rows, WritableFormat, register_format
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
 
@@ -22,7 +22,7 @@ _VIDEOS = "20bn-something-something-v2"
 @register_format
 class SomethingV2(WritableFormat):
     name = "something-v2"
-    signs = "labels.json and train.json"
+    signs = "labels.json"
 
     def recognises(self, root: Path) -> bool:
         is_labelled = lookup.find_file(root, ".json", ("labels",)) is not None
@@ -48,7 +48,7 @@ class SomethingV2(WritableFormat):
         table = lookup.need_file(root, ".json", ALIASES[split], f"{split}.json")
         videos = lookup.ClipFolder(_video_folder(root))
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Rows:
             for item in lookup.read_json(table):
                 try:
                     clip, template = str(item["id"]), item.get("template")

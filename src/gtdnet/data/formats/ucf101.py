@@ -15,6 +15,7 @@ from gtdnet.data.formats.folds import Folds
 from gtdnet.data.formats.lookup import read_lines
 from gtdnet.errors import InputError
 
+_NAMES = "classInd.txt"
 _LISTS = {"train": "trainlist", "validation": "testlist"}
 
 
@@ -25,6 +26,11 @@ class Ucf101(Folds):
     videos, lists = "UCF-101", "ucfTrainTestlist"
     pattern = re.compile(r"(?:train|test)list(?P<fold>\d\d)\.txt")
 
+    def recognises(self, root: Path) -> bool:
+        # Without the names beside it, a file of that name is a list of one's own.
+        is_own = root.is_file() and not (root.parent / _NAMES).is_file()
+        return super().recognises(root) and not is_own
+
     def splits(self, root: Path) -> Iterable[str]:
         lists, fold = self.find_fold(root) or (root, "")
         return [split for split, name in _LISTS.items() if (lists / f"{name}{fold}.txt").is_file()]
@@ -32,7 +38,7 @@ class Ucf101(Folds):
     def read_fold(
         self, lists: Path, fold: str, split: str
     ) -> tuple[Sequence[str], Iterator[tuple[str, int]]]:
-        names_file, table = lists / "classInd.txt", lists / f"{_LISTS[split]}{fold}.txt"
+        names_file, table = lists / _NAMES, lists / f"{_LISTS[split]}{fold}.txt"
         numbered = [line.partition(" ")[::2] for line in read_lines(names_file)]
         names = [name.strip() for _, name in numbered]
         if [number for number, _ in numbered] != [str(i + 1) for i in range(len(names))]:
