@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gtdnet.data.pack.plan import PackOptions
-    from gtdnet.data.pack.write import pack, summary
+    from gtdnet.data.pack.write import in_shards, pack, summary
 
-__all__ = ["PackOptions", "pack", "summary"]
+__all__ = ["PackOptions", "in_shards", "pack", "summary"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,13 +7,16 @@ scene.py what they are, draw.py makes frames of them, and write.py a dataset of 
 from gtdnet.data.formats import written_formats
 from gtdnet.data.synthetic.classes import EDITIONS, Edition, class_groups, class_names, compose
 from gtdnet.data.synthetic.draw import render, render_clip
-from gtdnet.data.synthetic.scene import Scene, Thing
+from gtdnet.data.synthetic.motions import Pose
+from gtdnet.data.synthetic.scene import Array, Scene, Thing
 from gtdnet.data.synthetic.write import write_dataset
 
 __all__ = [
     "EDITIONS",
     "FORMATS",
+    "Array",
     "Edition",
+    "Pose",
     "Scene",
     "Thing",
     "class_groups",
