@@ -26,7 +26,7 @@ class VideoInfo:
 
 
 class Reader(Protocol):
-    """A clip that was found; what is said of it wrongly, or missing in it, is a `DecodeError`."""
+    """A clip that was found. What cannot be read of it raises `DecodeError`."""
 
     def count(self) -> int:
         """The number of frames that indices are first chosen from; nothing is decoded."""
@@ -39,10 +39,11 @@ class Reader(Protocol):
     def frames(
         self, wanted: np.ndarray | None = None, broken: dict[int, str] | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """(index, uint8 [H, W, 3]) of the wanted frames, given sorted, or of all in order.
+        """(index, uint8 [H, W, 3]) of the wanted frames in order, or of all.
 
-        Where ``broken`` is given, single frames that are damaged are left out, and it gets the
-        reason of each. Raises `FewerFrames` if the clip ends before the last wanted frame.
+        ``wanted`` is int64 [T], ascending, without repeats. A damaged frame raises `DecodeError`;
+        where ``broken`` is given it is left out, and ``broken`` gets its index and the reason.
+        Raises `FewerFrames` if the clip ends before the last wanted frame.
         """
         ...
 
