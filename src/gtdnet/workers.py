@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
@@ -34,7 +34,9 @@ def default_workers(device: torch.device, devices: int = 1) -> int:
     return max(1, min(8, num_cores() // devices // (2 if device.type == "cpu" else 1)))
 
 
-def map_in_processes(function: Callable[[T], R], jobs: Iterable[T], workers: int) -> Iterator[R]:
+def map_in_processes(
+    function: Callable[[T], R], jobs: Iterable[T], workers: int
+) -> Generator[R, None, None]:
     """What a function of a module gives for each job, in the order of the jobs.
 
     With one worker it is called here. More are started afresh, for forking a process that runs

@@ -22,8 +22,12 @@ from av.sidedata.sidedata import Type as SideDataType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gtdnet.data import decode
-from gtdnet.data.decode import iter_frames, probe, read_frames
+from gtdnet.data.decode import count_frames, iter_frames, open_clip, probe, read_frames, scan_frames
+from gtdnet.data.pack.shards import ClipEntry, NewClip, write_shard
+from gtdnet.data.readers.display import orientation
+from gtdnet.data.readers.packed import PackedReader
+from gtdnet.data.readers.pictures import PictureReader
+from gtdnet.data.readers.video import VideoReader
 from gtdnet.errors import DecodeError
 
 VIDEOS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "videos"
@@ -86,6 +90,22 @@ def shown(frames: torch.Tensor | list[np.ndarray]) -> list[int]:
     return [round((float(np.asarray(frame).mean()) - 20) / 10) for frame in frames]
 
 
+def test_each_kind_of_clip_has_its_reader(clip: Path, folder: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(b"".join(data := [path.read_bytes() for path in sorted(folder.iterdir())]))
+    new = NewClip("a/b", ClipEntry(0, 12), part, tuple(map(len, data)))
+    write_shard(tmp_path / "clips-00000.zip", [new])
+    packed = tmp_path / "clips-00000.zip/a/b"
+    kinds = {clip: (VideoReader, 20), folder: (PictureReader, 12), packed: (PackedReader, 12)}
+    for path, (kind, num_frames) in kinds.items():
+        assert type(open_clip(path)) is kind
+        assert count_frames(path) == num_frames
+        broken: dict[int, str] = {}
+        found = dict(scan_frames(path, broken))
+        assert (list(found), broken) == (list(range(num_frames)), {})
+        assert shown(list(found.values())) == list(range(num_frames))
+
+
 def test_chosen_frames_in_chosen_order(clip: Path) -> None:
     indices = [7, 0, 19, 7, 3, 3]
     frames, num_frames = read_frames(clip, pick(*indices))
@@ -122,7 +142,7 @@ def test_indices_outside_the_clip(clip: Path, indices: tuple[int, ...]) -> None:
 def test_fewer_frames_than_packets_are_chosen_from_anew(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "_count_packets", lambda path: 30)
+    monkeypatch.setattr(VideoReader, "count", lambda self: 30)
     asked = []
 
     def choose(num_frames: int) -> np.ndarray:
@@ -212,7 +232,7 @@ def test_display_matrix(
 def test_half_turned_matrices_snap_to_quarter_turns() -> None:
     nearly = struct.pack("=9i", 100, 65000, 0, -65000, 100, 0, 0, 0, 1 << 30)
     frame: Any = SimpleNamespace(side_data={SideDataType.DISPLAYMATRIX: nearly})
-    assert decode._orientation(frame) == (True, False, True)
+    assert orientation(frame) == (True, False, True)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from gtdnet.data.formats import (
 from gtdnet.data.formats.clip_list import write_clip_list
 from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import DecodeError, InputError
+from gtdnet.text import counted
 from gtdnet.workers import map_in_processes, num_cores
 
 SEVERITIES = ("error", "warning", "info")
@@ -120,7 +122,14 @@ def check_dataset(
         raise InputError(f"The manifest {manifest} exists already; delete it or name another one.")
     read, findings = _read(Path(root), format, splits)
     paths = sorted({record.path for found in read.values() for record in found.records})
-    facts = {fact.path: fact for fact in _inspect_all(paths, workers, progress)}
+    if workers is None:
+        workers = min(num_cores(), len(paths) // _PER_PROCESS)
+    facts: dict[str, ClipFacts] = {}
+    with closing(map_in_processes(inspect_clip, paths, workers)) as inspected:
+        for fact in inspected:
+            facts[fact.path] = fact
+            if progress:
+                progress(len(facts), len(paths))
     findings += _finding(
         "checksum",
         "error",
@@ -160,9 +169,9 @@ def format_report(report: CheckReport) -> str:
         if numbers.readable < numbers.clips:
             line += f", {numbers.readable} of them readable"
         if numbers.num_frames:
-            line += ", {:g}-{:g} frames (median {:g})".format(*_low_high_median(numbers.num_frames))
+            line += ", {0:g}-{2:g} frames (median {1:g})".format(*numbers.num_frames)
         if numbers.seconds:
-            line += ", {:.1f}-{:.1f} s (median {:.1f})".format(*_low_high_median(numbers.seconds))
+            line += ", {0:.1f}-{2:.1f} s (median {1:.1f})".format(*numbers.seconds)
         if numbers.fps:
             line += f", {_most(numbers.fps)} frames/s"
         if numbers.sizes:
@@ -177,19 +186,11 @@ def format_report(report: CheckReport) -> str:
             lines.append(f"    ... and {finding.count - len(finding.examples)} more")
         lines.append(f"  -> {finding.fix}")
     counts = Counter(finding.severity for finding in report.findings)
-    summary = ", ".join(
-        f"{counts[severity]} {severity}{'' if counts[severity] == 1 else 's'}"
-        for severity in SEVERITIES[:2]
-    )
+    summary = ", ".join(counted(counts[severity], severity) for severity in SEVERITIES[:2])
     lines += ["", f"{'OK' if report.ok else 'Not OK'}: {summary}."]
     if report.manifest:
         lines.append(f"Manifest of the readable clips: {report.manifest}")
     return "\n".join(lines)
-
-
-def _low_high_median(numbers: tuple[float, float, float]) -> tuple[float, float, float]:
-    low, median, high = numbers
-    return low, high, median
 
 
 def _most(counts: dict[str, int], top: int = 3) -> str:
@@ -221,21 +222,6 @@ def inspect_clip(path: str) -> ClipFacts:
         name = "" if error.path == path else f"{Path(error.path).name}: "
         return replace(facts, error=name + error.reason, is_empty=is_empty)
     return replace(facts, digest=digest.hexdigest())
-
-
-def _inspect_all(
-    paths: Sequence[str], workers: int | None, progress: Callable[[int, int], None] | None
-) -> Iterator[ClipFacts]:
-    for done, facts in enumerate(_inspected(paths, workers), 1):
-        if progress:
-            progress(done, len(paths))
-        yield facts
-
-
-def _inspected(paths: Sequence[str], workers: int | None) -> Iterator[ClipFacts]:
-    if workers is None:
-        workers = min(num_cores(), len(paths) // _PER_PROCESS)
-    yield from map_in_processes(inspect_clip, paths, workers)
 
 
 # Findings

@@ -8,7 +8,7 @@ clip ever takes its place.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,19 +81,15 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch with its tensors on the device."""
-        move = {"device": device, "non_blocking": non_blocking}
-        return Batch(
-            self.views.to(**move), self.labels.to(**move), self.indices.to(**move), self.failures
-        )
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """The batch with its tensors in page-locked memory, as DataLoader asks for it."""
-        return Batch(
-            self.views.pin_memory(),
-            self.labels.pin_memory(),
-            self.indices.pin_memory(),
-            self.failures,
-        )
+        return self._moved(Tensor.pin_memory)
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = map(move, (self.views, self.labels, self.indices))
+        return Batch(*tensors, failures=self.failures)
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:

@@ -33,6 +33,12 @@ def resize_frames(
     return F.interpolate(frames, size, mode=interpolation, align_corners=False, antialias=antialias)
 
 
+def resize_picture(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The same for one picture, uint8 [H, W, 3]."""
+    frames = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    return resize_frames(frames, size)[0].permute(1, 2, 0).contiguous().numpy()
+
+
 def resize_short_side(frames: Tensor, spec: ClipSpec) -> Tensor:
     """Resize so that the shorter side has ``spec.short_side`` pixels, keeping the aspect ratio."""
     h, w = frames.shape[-2:]

@@ -24,7 +24,7 @@ from gtdnet.cli import main
 from gtdnet.data.dataset import EvalClips, Sample, TrainClips
 from gtdnet.data.decode import iter_frames, probe, read_frames
 from gtdnet.data.formats import list_splits, read_annotations
-from gtdnet.data.pack.write import PackOptions, in_shards, pack, summary
+from gtdnet.data.pack import PackOptions, in_shards, pack, summary
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import FORMATS, write_dataset
 from gtdnet.errors import DecodeError, InputError

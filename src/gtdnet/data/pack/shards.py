@@ -131,22 +131,16 @@ def packed_clip(path: Path) -> PackedClip | None:
     Raises:
         DecodeError: there is no such shard or clip, or the shard is damaged.
     """
-    parts = path.parts
-    for i, part in enumerate(parts[:-1], 1):
-        if part.endswith(".zip") and not (shard := Path(*parts[:i])).is_dir():
+    for i, part in enumerate(path.parts[:-1], 1):
+        if part.endswith(".zip") and not (shard := Path(*path.parts[:i])).is_dir():
+            name = "/".join(path.parts[i:])
             break
     else:
         return None
-    name = "/".join(parts[i:])
     try:
-        status = shard.stat()
-        clips, directory = _read_shard(shard, status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        reason = f"its shard {shard.name} can't be opened ({error.strerror}); {AGAIN}"
-        raise DecodeError(path, reason) from None
+        clips, directory = _contents(shard)
     except _Damage as error:
-        reason = f"its shard {shard.name} is damaged ({error}); {AGAIN}"
-        raise DecodeError(path, reason) from None
+        raise DecodeError(path, f"its shard {shard.name} {error}; {AGAIN}") from None
     if name not in clips:
         raise DecodeError(path, f"there is no such clip in {shard}; its {MANIFEST} lists them all")
     return PackedClip(path, shard, name, clips[name], directory)
@@ -159,22 +153,29 @@ def read_shard(shard: Path) -> dict[str, ClipEntry]:
         InputError: it is not there, or damaged.
     """
     try:
-        status = shard.stat()
-        return _read_shard(shard, status.st_size, status.st_mtime_ns)[0]
-    except OSError as error:
-        raise InputError(f"{shard} can't be opened ({error.strerror}); {AGAIN}") from None
+        return _contents(shard)[0]
     except _Damage as error:
-        raise InputError(f"{shard} is damaged ({error}); {AGAIN}") from None
+        raise InputError(f"{shard} {error}; {AGAIN}") from None
 
 
 class _Damage(Exception):
     """A ZIP file is not as it was written."""
 
 
+def _contents(shard: Path) -> tuple[dict[str, ClipEntry], tuple[int, int]]:
+    """The clips by name; place and size of the directory in bytes. All that is wrong is _Damage."""
+    try:
+        status = shard.stat()
+        return _read_shard(shard, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise _Damage(f"can't be opened ({error.strerror})") from None
+    except _Damage as error:
+        raise _Damage(f"is damaged ({error})") from None
+
+
 # Size and time of change tell a shard that was replaced from the one that was read.
 @functools.lru_cache(maxsize=4096)
 def _read_shard(shard: Path, size: int, mtime: int) -> tuple[dict[str, ClipEntry], tuple[int, int]]:
-    """The clips by name; place and size of the directory in bytes."""
     name = MANIFEST.encode()
     length = _RECORD.size + len(name)
     with shard.open("rb") as file:

@@ -1,0 +1,56 @@
+"""Reading a clip, by what it is: a video file, a folder of numbered pictures, a packed clip.
+
+One file each, with one class that keeps to :class:`Reader`. Which of them a path needs is decided
+in one place, :func:`gtdnet.data.decode.open_clip`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What probing finds out about a clip; height and width in pixels as displayed."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float | None
+    duration: float | None  # seconds
+    codec: str
+
+
+class Reader(Protocol):
+    """A clip that was found. What cannot be read of it raises `DecodeError`."""
+
+    def count(self) -> int:
+        """The number of frames that indices are first chosen from; nothing is decoded."""
+        ...
+
+    def info(self) -> VideoInfo:
+        """Count the frames and decode the first one."""
+        ...
+
+    def frames(
+        self, wanted: np.ndarray | None = None, broken: dict[int, str] | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(index, uint8 [H, W, 3]) of the wanted frames in order, or of all.
+
+        ``wanted`` is int64 [T], ascending, without repeats. A damaged frame raises `DecodeError`;
+        where ``broken`` is given it is left out, and ``broken`` gets its index and the reason.
+        Raises `FewerFrames` if the clip ends before the last wanted frame.
+        """
+        ...
+
+
+class FewerFrames(Exception):
+    """A clip holds fewer frames than it said: indices must be chosen anew, from ``num_frames``."""
+
+    def __init__(self, num_frames: int) -> None:
+        super().__init__(num_frames)
+        self.num_frames = num_frames

@@ -1,0 +1,217 @@
+"""A video file: packets are counted, then decoded from the start, with one thread."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from gtdnet.data.readers import FewerFrames, VideoInfo
+from gtdnet.data.readers.display import Display
+from gtdnet.errors import DecodeError
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
+    | {".ts", ".mts", ".ogv", ".gif"}
+)
+
+_REPLACE = "re-encode or replace the file"
+
+
+class VideoReader:
+    """The best video stream of a file. ``status`` is what the system says of the path."""
+
+    def __init__(self, path: Path, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
+            raise DecodeError(path, "it is neither a file nor a folder; give a video file")
+        if status.st_size == 0:
+            raise DecodeError(path, "the file is empty (0 bytes); download or encode it again")
+        if not os.access(path, os.R_OK):
+            raise DecodeError(path, "there is no permission to read it; change its permissions")
+        self._path = path
+        self._counted: int | None = None
+
+    def count(self) -> int:
+        """The number of packets that give a picture.
+
+        The few files with packets that give none after all hold fewer frames, which shows when
+        they are decoded.
+        """
+        with _opened(self._path) as (container, stream):
+            packets = _Packets(self._path, container, stream)
+            is_vp8 = stream.codec_context.codec.name in ("vp8", "libvpx")
+            count = 0
+            try:
+                for packet in packets:
+                    # Edit lists discard packets; VP8 marks frames that are only referred to.
+                    shown = not is_vp8 or memoryview(packet)[0] & 0x10  # pyright: ignore[reportArgumentType]
+                    count += bool(shown and not packet.is_discard)
+            except av.error.FFmpegError as error:
+                reason = f"reading failed after {count} frames ({error.strerror})"
+                raise DecodeError(self._path, f"{reason}; {_REPLACE}") from None
+            packets.check_whole()
+        if not count:
+            raise DecodeError(self._path, f"its video stream holds no frames; {_REPLACE}")
+        self._counted = count
+        return count
+
+    def info(self) -> VideoInfo:
+        num_frames = self.count()
+        _, rgb = next(self.frames(np.zeros(1, np.int64)))
+        with _opened(self._path) as (container, stream):
+            rate = stream.average_rate or stream.guessed_rate
+            if stream.duration and stream.time_base:
+                duration = float(stream.duration * stream.time_base)
+            else:
+                duration = container.duration / av.time_base if container.duration else None
+            fps, codec = float(rate) if rate else None, stream.codec_context.codec.name
+            return VideoInfo(num_frames, rgb.shape[0], rgb.shape[1], fps, duration, codec)
+
+    def frames(
+        self, wanted: np.ndarray | None = None, broken: dict[int, str] | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        last = int(wanted[-1]) if wanted is not None else None
+        pending = set(wanted.tolist()) if wanted is not None else None
+        show: Display | None = None
+        index = 0
+        with _opened(self._path) as (container, stream):
+            packets = _Packets(self._path, container, stream)
+            try:
+                for frame in _decoded(packets, stream):
+                    show = show or Display(frame, stream.sample_aspect_ratio)
+                    if pending is None or index in pending:
+                        if not frame.is_corrupt:
+                            yield index, show(frame)
+                        else:
+                            reason = f"frame {index} is damaged; {_REPLACE}"
+                            if broken is None:
+                                raise DecodeError(self._path, reason)
+                            broken[index] = reason
+                    if index == last:
+                        return
+                    index += 1
+            except av.error.FFmpegError as error:
+                packets.check_whole()
+                of = f" of {self._counted}" if self._counted else ""
+                reason = f"decoding failed after {index}{of} frames ({error.strerror})"
+                raise DecodeError(self._path, f"{reason}; {_REPLACE}") from None
+            packets.check_whole()
+        if index == 0:
+            raise DecodeError(self._path, f"none of its frames can be decoded; {_REPLACE}")
+        if last is not None:
+            raise FewerFrames(index)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its best video stream, set to decode with one thread."""
+    try:
+        # As a file: URL, a name such as "http:a.mp4" isn't taken for a protocol; the whitelist
+        # keeps playlists named *.mp4 from opening anything on the network.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+    except av.error.FFmpegError as error:
+        raise DecodeError(
+            path, f"it is not a readable video ({error.strerror}); {_REPLACE}"
+        ) from None
+    with container:
+        stream = container.streams.best("video")
+        # FFmpeg renders plain text as video, and takes the cover of a song for one.
+        if (
+            not isinstance(stream, VideoStream)
+            or container.format.name == "tty"
+            or stream.disposition & Disposition.attached_pic
+        ):
+            raise DecodeError(path, "it holds no video stream; give a video file")
+        if getattr(stream, "codec_context", None) is None:
+            raise DecodeError(path, f"its video codec is not supported; {_REPLACE}")
+        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_type = "NONE"
+        yield container, stream
+
+
+class _Packets:
+    """Iterates over the packets of a stream and knows afterwards whether the file was whole."""
+
+    def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
+        self._path, self._container, self._stream = path, container, stream
+        self._total = 0
+        self._last_is_cut = False
+
+    def __iter__(self) -> Iterator[Packet]:
+        for packet in self._container.demux(self._stream):
+            # AVI marks a dropped frame by an empty packet, which a decoder would take for the end.
+            if packet.size:
+                self._total += 1
+                self._last_is_cut = packet.is_corrupt
+                yield packet
+
+    def check_whole(self) -> None:
+        """Raise `DecodeError` if the file breaks off before the end its header states."""
+        size = self._path.stat().st_size
+        stated = _stated_size(self._path, size)
+        whole, listed = self._total - self._last_is_cut, self._stream.frames
+        is_short = stated is not None and stated > size and (not listed or whole < listed)
+        if self._last_is_cut or is_short or (listed and not whole):
+            of = f" of {listed}" if listed else ""
+            reason = f"the file is cut off after {whole}{of} frames"
+            raise DecodeError(self._path, f"{reason}; download it again, or {_REPLACE}")
+
+
+def _decoded(packets: _Packets, stream: VideoStream) -> Iterator[VideoFrame]:
+    for packet in packets:
+        yield from stream.decode(packet)
+    yield from stream.decode(None)
+
+
+def _stated_size(path: Path, size: int) -> int | None:
+    """Bytes the file should have by its own header: MP4/MOV, Matroska/WebM, AVI; else None.
+
+    ``size`` is what it has.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+        if head[:4] == b"RIFF":
+            stated = int.from_bytes(head[4:8], "little")
+            return stated + 8 if 0 < stated < 0xFFFFFFFF else None
+        if head[:4] == b"\x1a\x45\xdf\xa3":  # an EBML header, then one Segment
+            length, width = _ebml_size(head[4:12])
+            segment = 4 + width + (length or 0)
+            file.seek(segment)
+            head = file.read(12)
+            if head[:4] != b"\x18\x53\x80\x67":
+                return None
+            length, width = _ebml_size(head[4:12])
+            return None if length is None else segment + 4 + width + length
+        if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            return None
+        start = 0
+        while len(head) >= 8:  # boxes: 32-bit size and type, or 1 and a 64-bit size after it
+            box = int.from_bytes(head[:4], "big")
+            if box == 1:
+                box = int.from_bytes(head[8:16], "big")
+            if box < 8:  # 0: up to the end of the file
+                return None
+            if head[4:8] == b"mdat" and start + box > size:
+                return start + box
+            start += box
+            file.seek(start)
+            head = file.read(16)
+    return None
+
+
+def _ebml_size(data: bytes) -> tuple[int | None, int]:
+    """A variable-length size and the bytes it took; None for an unknown size (live recordings)."""
+    width = 9 - data[0].bit_length() if data and data[0] else 8
+    value = int.from_bytes(data[:width], "big") & ((1 << 7 * width) - 1)
+    return (None if value == (1 << 7 * width) - 1 else value), width
