@@ -20,7 +20,7 @@ NAMES: dict[str, list[str]] = json.loads(
 @pytest.mark.parametrize("module", NAMES)
 def test_names_of_0_1_0(module: str) -> None:
     found = import_module(f"gtdnet.{module}".rstrip("."))
-    missing = {name for name in NAMES[module] if not hasattr(found, name)}
+    missing = {name for name in NAMES[module] if len(name) > 1 and not hasattr(found, name)}
     assert missing == {name for name in NAMES[module] if f"{module}.{name}" in RENAMED}
 
 

@@ -7,6 +7,7 @@ import contextlib
 import torch
 from torch import nn
 
+from gtdnet import moved
 from gtdnet.errors import InputError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -77,3 +78,6 @@ def _has_bf16_units() -> bool:
     # Without instructions for bf16 products, emulating them costs more than fp32.
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+__getattr__ = moved.names(__name__)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -52,7 +52,17 @@ MODULES: dict[str, tuple[str, ...]] = {
 """Old name to new ones, all below gtdnet."""
 
 
+NAMES: dict[str, dict[str, str]] = {
+    "bench.options": {"command": "measure.provenance"},
+    "device": {"default_workers": "workers", "num_cores": "workers"},
+    "nn.shift": {"reduced_channels": "nn.frames"},
+    "report.reading": {"Comparison": "report.compare", "compare_runs": "report.compare"},
+}
+"""By module that is still there: what moved out of it, and where to."""
+
 RENAMED: dict[str, str] = {
+    "nn.fast.Parts": "nn.fast.FusedPart",
+    "nn.fast.parts_of": "nn.fast.fused_part",
     "report.show.FIGURES": "show.run.SUFFIXES",
     "models.zoo.STAGES": "Backbone.stages of models.backbones.base",
     "models.zoo.before": "models.methods.before_layer",
@@ -65,6 +75,24 @@ def install() -> None:
     """Let old names be found, after all others."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
+
+
+def names(module: str) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a module that names moved out of."""
+
+    def find(name: str) -> Any:
+        old = module.removeprefix("gtdnet.")
+        place = NAMES.get(old, {}).get(name)
+        if place is None:
+            now = RENAMED.get(f"{old}.{name}")
+            told = f"{module}.{name} is now {now}" if now else f"{module} has no {name!r}"
+            raise AttributeError(told)
+        warnings.warn(
+            f"{module}.{name} has moved to gtdnet.{place}", DeprecationWarning, stacklevel=2
+        )
+        return getattr(import_module(f"gtdnet.{place}"), name)
+
+    return find
 
 
 class _Finder(MetaPathFinder):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from gtdnet import moved
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
 
@@ -158,3 +159,6 @@ def numbers(option: str, text: str) -> list[int]:
     if not all(word.isdecimal() and int(word) for word in found):
         raise InputError(f"--{option}: expected whole numbers such as 1,8, got {text!r}")
     return list(dict.fromkeys(map(int, found)))
+
+
+__getattr__ = moved.names(__name__)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gtdnet import moved
 from gtdnet.errors import InputError
 from gtdnet.nn.fast import FusedPart
 from gtdnet.nn.frames import check_folded, check_num_segments
@@ -127,3 +128,6 @@ class TemporalConv1d(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, num_segments={self.num_segments}"
+
+
+__getattr__ = moved.names(__name__)

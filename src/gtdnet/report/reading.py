@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from gtdnet import moved
 from gtdnet.errors import InputError
 from gtdnet.evaluate.metrics import confusion_matrix
 from gtdnet.evaluate.results import Results, read_results
@@ -286,3 +287,6 @@ def mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The object under this key; empty if there is none."""
     found = values.get(key)
     return found if isinstance(found, dict) else {}
+
+
+__getattr__ = moved.names(__name__)
