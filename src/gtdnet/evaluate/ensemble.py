@@ -68,9 +68,9 @@ def ensemble(options: EnsembleOptions) -> dict[str, Any]:
     folder = output_folder(beside, options.output, options.overwrite, result_file)
     measured, described = [], []
     for part, weight in zip(parts, weights, strict=True):
-        protocol = part.result["protocol"]
+        protocol, metrics = part.result["protocol"], part.metrics
         about = {"path": str(part.path), "weight": weight, "model": part.result["model"]}
-        figures = {key: part.metrics[key] for key in FIGURES}
+        figures = {key: metrics[key] for key in FIGURES}
         measured.append({**about, "views": protocol["views"], **figures})
         described.append({**about, "protocol": protocol})
     result = {

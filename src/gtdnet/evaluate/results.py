@@ -110,11 +110,11 @@ class Evaluation:
         None as well where a bootstrap would be far too certain: with fewer than ten clips a class
         on average, or all of them right, or none.
         """
-        known = self.labels >= 0
+        known, metrics = self.labels >= 0, self.metrics
         total, correct, labels = int(known.sum()), self.correct[known], self.labels[known]
         found: dict[str, list[float] | None] = {}
         for name in ("top1", "top5"):
-            share = self.metrics[name]
+            share = metrics[name]
             interval = None if share is None else wilson_interval(round(share * total), total)
             found[f"{name}_interval"] = interval and list(interval)
         is_rough = total < 10 * len(np.unique(labels)) or correct.sum() in (0, total)

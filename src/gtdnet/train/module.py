@@ -106,16 +106,9 @@ class TrainingModule(pl.LightningModule):
                 return None
             # The other processes wait for gradients from this one.
             return torch.stack([p.sum() for p in self.model.parameters()]).sum() * 0
-        clips, labels, mixup = (
-            normalise(batch.views[:, 0], self.spec),
-            batch.labels,
-            self.options.mixup,
-        )
-        loss_of = partial(
-            F.cross_entropy,
-            weight=self.class_weights,
-            label_smoothing=self.options.label_smoothing,
-        )
+        clips, labels = normalise(batch.views[:, 0], self.spec), batch.labels
+        smoothing, mixup = self.options.label_smoothing, self.options.mixup
+        loss_of = partial(F.cross_entropy, weight=self.class_weights, label_smoothing=smoothing)
         if mixup:
             # Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
             rng = self._step_rng(batch_idx, self.global_rank + 1)
@@ -183,9 +176,8 @@ class TrainingModule(pl.LightningModule):
         hits = (top == labels[:, None]).double()
         loss = F.cross_entropy(logits, labels, reduction="sum").double()
         self._val_sums += torch.stack([loss, hits.sum()])
-        self._val_counts.index_add_(
-            1, labels, torch.stack([hits[:, 0], torch.ones_like(hits[:, 0])])
-        )
+        clips = torch.ones_like(hits[:, 0])
+        self._val_counts.index_add_(1, labels, torch.stack([hits[:, 0], clips]))
 
     def on_validation_epoch_end(self) -> None:
         loss, top5 = self._over_processes(self._val_sums).tolist()
@@ -211,19 +203,13 @@ class TrainingModule(pl.LightningModule):
         warmup = options.warmup_epochs
         if options.schedule == "onecycle" and not warmup:
             warmup = 0.25 * options.epochs
+        milestones = [round(milestone * per_epoch) for milestone in options.milestones]
         schedule = lr_factor(
-            options.schedule,
-            total,
-            round(warmup * per_epoch),
-            [round(milestone * per_epoch) for milestone in options.milestones],
-            options.gamma,
+            options.schedule, total, round(warmup * per_epoch), milestones, options.gamma
         )
         optimizer = build_optimizer(options, self.model, self.lr)
-        scheduler = LambdaLR(optimizer, schedule)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        scheduler = {"scheduler": LambdaLR(optimizer, schedule), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
 def _nothing_decoded(split: str, failures: dict[int, Failure]) -> InputError:

@@ -97,9 +97,9 @@ def scaled_lr(lr: float, lr_batch: int, total_batch: int) -> float:
 
 def build_optimizer(options: OptimOptions, model: VideoClassifier, lr: float) -> Optimizer:
     """SGD with momentum or AdamW over :func:`parameter_groups`."""
-    o = options
-    groups = parameter_groups(model, lr, o.weight_decay, o.classifier_lr, o.bias_lr, o.temporal_lr)
-    return AdamW(groups) if o.optimizer == "adamw" else SGD(groups, momentum=o.momentum)
+    factors = options.classifier_lr, options.bias_lr, options.temporal_lr
+    groups = parameter_groups(model, lr, options.weight_decay, *factors)
+    return AdamW(groups) if options.optimizer == "adamw" else SGD(groups, momentum=options.momentum)
 
 
 def lr_factor(

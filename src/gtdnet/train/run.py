@@ -289,16 +289,14 @@ def build_model(
     config: TrainConfig, spec: ClipSpec
 ) -> tuple[VideoClassifier, ClipSpec, Start | None]:
     """The network, the spec (its pixels are the source's where there is one), and the start."""
-    options = {"init": config.init, "dropout": config.dropout, **config.model_options}
+    name, init, frames = config.model, config.init, spec.num_segments
+    options = {"dropout": config.dropout, **config.model_options}
     if config.init_from:
-        start = start_from(
-            config.init_from, config.model, spec.class_names, spec.num_segments, **options
-        )
+        start = start_from(config.init_from, name, spec.class_names, frames, init=init, **options)
         pixels = {k: getattr(start.source.spec, k) for k in _PIXELS}
         return start.model, replace(spec, **pixels), start
-    model = create_model(
-        config.model, spec.num_classes, spec.num_segments, pretrained=config.pretrained, **options
-    )
+    weights = config.pretrained
+    model = create_model(name, spec.num_classes, frames, pretrained=weights, init=init, **options)
     return model, spec, None
 
 
