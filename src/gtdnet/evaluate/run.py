@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from gtdnet.engines.exported import ExportedFile, digest, open_model
 from gtdnet.engines.open import Choice, choose_for
 from gtdnet.errors import InputError
 from gtdnet.evaluate.diagnose import diagnose
-from gtdnet.evaluate.partial import PartialScores, Scored
+from gtdnet.evaluate.partial import PartialScores
 from gtdnet.evaluate.protocol import (
     FRAME_ORDERS,
     check_frame_order,
@@ -41,7 +40,6 @@ from gtdnet.models.model_file import ModelFile
 from gtdnet.text import progress_bar, say
 
 PARTIAL_FILE = "scores.partial.npz"
-_SAVE_SECONDS = 60.0
 _SHOWN_FAILURES = 5
 
 
@@ -235,9 +233,9 @@ def evaluate_orders(
     """Score every clip of a split with its frames in several orders, decoding it once.
 
     Gives one evaluation of the same clips for each of ``orders``. The model is moved to the device
-    and set to eval mode. With ``partial``, batches that it holds are not computed again, and those
-    that are done are saved to it every minute and when the evaluation is stopped. ``quiet`` draws
-    no progress bar. The others are as in :class:`EvaluateOptions`.
+    and set to eval mode. Batches that ``partial`` holds are not computed again; those that are done
+    are saved to it every minute and when the evaluation is stopped. ``quiet`` draws no progress
+    bar. The others are as in :class:`EvaluateOptions`.
 
     Raises:
         ValueError: an argument out of range, classes that do not match, or no clip that can be
@@ -248,9 +246,9 @@ def evaluate_orders(
     spec, records = model_file.spec, annotations.records
     label_map = match_classes(spec.class_names, annotations.class_names)
     recognizer = Recognizer(model_file, device, engine=engine, precision=precision)
-    scored = (partial.read() if partial else None) or Scored()
-    if partial and scored.num_batches:
-        say(f"going on after {scored.num_records} clips that {partial.path} holds")
+    scored = partial or PartialScores()
+    if scored.num_batches:
+        say(f"going on after {scored.num_records} clips that {scored.path} holds")
     f = spec.frames_per_segment
 
     def arrange(views: Tensor, indices: Tensor) -> Tensor:  # [orders*N, V, T*f, 3, h, w]
@@ -266,21 +264,15 @@ def evaluate_orders(
         first_batch=scored.num_batches,
         arrange=arrange,
     )
-    saved = time.monotonic()
     try:
         with progress_bar("clips", len(records), scored.num_records, quiet) as advance:
             for batch in batches:
                 shape = (len(orders), len(batch.indices), batch.scores.shape[1])
                 scores = batch.scores.reshape(shape).swapaxes(0, 1)  # [N, orders, K]
-                batch = ScoredBatch(batch.indices, scores, batch.failures)
-                scored.batches.append(batch)  # one step, which Ctrl-C cannot halve
+                scored.add(ScoredBatch(batch.indices, scores, batch.failures))
                 advance(len(batch))
-                if partial and time.monotonic() - saved > _SAVE_SECONDS:
-                    partial.write(scored)
-                    saved = time.monotonic()
     except BaseException:  # Ctrl-C above all
-        if partial and scored.num_batches:
-            partial.write(scored)
+        if scored.save():
             say(
                 f"stopped after {scored.num_records} of {len(records)} clips; "
                 f"the same command goes on from there"
@@ -331,8 +323,8 @@ def _output_folder(options: EvaluateOptions, num_segments: int, key: str) -> Pat
 
 def _other_partial(folder: Path, key: str) -> str | None:
     """The scores of another evaluation that was stopped in this folder."""
-    partial = PartialScores(folder / PARTIAL_FILE, key)
-    return PARTIAL_FILE if partial.path.exists() and partial.read() is None else None
+    path = folder / PARTIAL_FILE
+    return PARTIAL_FILE if path.exists() and not PartialScores(path, key).batches else None
 
 
 def _say_classes(model_names: Sequence[str], data_names: Sequence[str]) -> str:
