@@ -25,10 +25,7 @@ from gtdnet.measure.provenance import command, now, versions
 from gtdnet.models.complexity import measure
 from gtdnet.models.model_file import load_model
 from gtdnet.text import say
-from gtdnet.train.callbacks import load_weights
 from gtdnet.train.config import TrainConfig
-from gtdnet.train.data import read_splits
-from gtdnet.train.run import build_model, resume, train
 from gtdnet.workers import num_cores
 
 RESULTS_FILE, TABLE_FILE = "ablation.yaml", "ablation.md"
@@ -69,6 +66,8 @@ def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, 
             starts; or an output folder that holds something else.
         InterruptedError: training was stopped with Ctrl-C; the same call goes on.
     """
+    from gtdnet.train.data import read_splits  # here and below: with it comes Lightning
+
     grid = Grid.load(options.grid)
     configs = grid.configs(
         data=options.data, device=options.device, num_workers=options.num_workers
@@ -103,6 +102,8 @@ class _Run:
 
     def train(self, console: Console) -> bool:
         """Train it, or go on with it; False if the user stopped it."""
+        from gtdnet.train.run import resume, train
+
         if (self.folder / "last.ckpt").is_file():
             return resume(self.folder, console=console).finished
         if self.folder.is_dir():
@@ -138,6 +139,8 @@ class _Run:
 
     def top1(self, order: str, validation: Annotations) -> float:
         """Of the last epoch's weights, as val_top1 is; the model file holds the best epoch's."""
+        from gtdnet.train.callbacks import load_weights
+
         model_file = load_model(self.folder / "model.safetensors")
         model_file.model.load_state_dict(load_weights(self.folder / "last.ckpt"))
         evaluation = evaluate_model(
@@ -203,6 +206,8 @@ class _Ablation:
 
     def measure_sizes(self, class_names: tuple[str, ...]) -> None:
         """Parameters and multiply-accumulates of each variant; its start is tried as well."""
+        from gtdnet.train.run import build_model
+
         for variant, config in self.configs.items():
             try:
                 model, spec, _ = build_model(config, config.clip_spec(class_names))
