@@ -13,6 +13,11 @@ from gtdnet.errors import InputError
 from gtdnet.files import read_yaml, write_yaml
 from gtdnet.models.build import frames_per_segment
 
+SCHEDULES = ("cosine", "step", "onecycle", "constant")
+OPTIMIZERS = ("sgd", "adamw")
+INITS = ("auto", "default", "identity")
+FREEZES = ("none", "norms", "backbone")
+
 
 @dataclass
 class RunOptions:
@@ -189,12 +194,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # by annotation: check
     "list[int]": (lambda v: isinstance(v, list) and all(map(_is_int, v)), "whole numbers"),
     "dict[str, Any]": (lambda v: isinstance(v, dict), "a mapping of names to values"),
 }
-_CHOICES = {
-    "schedule": ("cosine", "step", "onecycle", "constant"),
-    "optimizer": ("sgd", "adamw"),
-    "init": ("auto", "default", "identity"),
-    "freeze": ("none", "norms", "backbone"),
-}
+_CHOICES = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "init": INITS, "freeze": FREEZES}
 _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {  # options: check, words
     "batch_size epochs accumulate devices validate_every": (lambda v: v >= 1, "be at least 1"),
     "lr_batch momentum weight_decay classifier_lr bias_lr temporal_lr warmup_epochs clip_gradient "
