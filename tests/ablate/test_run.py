@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import yaml
 from rich.console import Console
 
 from gtdnet.ablate import run as module
-from gtdnet.ablate.run import AblateOptions, Grid, ablate, report, summarise, table
+from gtdnet.ablate.run import AblateOptions, ablate
+from gtdnet.ablate.summary import report, summarise, table
 from gtdnet.cli import main
 from gtdnet.errors import InputError
 from gtdnet.models.complexity import complexity
@@ -88,7 +88,7 @@ def test_whole_grid_is_trained_resumed_and_extended(
 
     # Ctrl-C in the second epoch of the second run.
     def interrupted(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
-        if self.config.model == "tsm_resnet18" and (self.current_epoch, batch_idx) == (1, 0):
+        if self.model.name == "tsm_resnet18" and (self.current_epoch, batch_idx) == (1, 0):
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch, batch_idx)
 
@@ -100,7 +100,7 @@ def test_whole_grid_is_trained_resumed_and_extended(
 
     # The same call goes on with it; a run that breaks is told and does not cost the others.
     def broken(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
-        if self.config.model == "gtdnet_resnet18":
+        if self.model.name == "gtdnet_resnet18":
             raise RuntimeError("out of memory")
         return step(self, batch, batch_idx)
 
@@ -203,125 +203,7 @@ def test_frames_are_measured_with_the_last_epochs_weights(
     assert record["frames"]["in-order"] == record["val_top1"] < 1
 
 
-# ---------------------------------------------------------------------------- what comes out of it
-
-
-def record(variant: str, seed: int, top1: float, **more: Any) -> dict[str, Any]:
-    return {
-        "variant": variant, "seed": seed, "status": "finished", "val_top1": top1,
-        "best_val_top1": top1 + 0.01, "seconds": 60.0, "frames": {"shuffled": 0.1}, **more,
-    }  # fmt: skip
-
-
-def test_summary_by_hand() -> None:
-    runs = [
-        record("A", 0, 0.80), record("A", 1, 0.84), record("A", 2, 0.88),
-        record("B", 0, 0.70), record("B", 1, 0.72), {"variant": "B", "seed": 2, "status": "failed"},
-        record("C", 2, 0.90),
-    ]  # fmt: skip
-    a, b, c, d = summarise(runs, ["A", "B", "C", "D"], {"A": {"parameters": 5}})
-    assert a["val_top1"] == {"mean": 0.84, "std": 0.04}
-    assert a["best_val_top1"] == {"mean": 0.85, "std": 0.04}
-    assert (a["runs"], a["parameters"], a["difference"]) == (3, 5, None)
-    # Pairs of seeds 0 and 1 alone: -0.10 and -0.12.
-    assert b["difference"] == {"mean": -0.11, "std": pytest.approx(0.014142, abs=1e-6)}
-    assert (b["runs"], b["seconds"]) == (2, 60.0)
-    assert c["val_top1"] == {"mean": 0.9, "std": None}
-    assert c["difference"] == {"mean": 0.02, "std": None}
-    assert d["val_top1"] == {"mean": None, "std": None}
-    assert (d["runs"], d["frames"]) == (0, {})
-
-
-def test_table_by_hand() -> None:
-    runs = [record("A", 0, 0.8), record("A", 1, 0.9), record("Bee", 0, 0.7), record("Bee", 1, 0.7)]
-    sizes = {"A": {"parameters": 2_810_000, "macs_per_view": 710_000_000}}
-    text = table({"variants": summarise(runs, ["A", "Bee"], sizes)})
-    assert text.splitlines() == [
-        "| variant | M param. | GMACs/view |    top-1 % |     minus A | shuffled % | best epoch % "
-        "| minutes | runs |",
-        "|---------|---------:|-----------:|-----------:|------------:|-----------:|-------------:"
-        "|--------:|-----:|",
-        "| A       |     2.81 |      0.710 | 85.0 ± 7.1 |             | 10.0 ± 0.0 |   86.0 ± 7.1 "
-        "|     1.0 |    2 |",
-        "| Bee     |          |            | 70.0 ± 0.0 | -15.0 ± 7.1 | 10.0 ± 0.0 |   71.0 ± 0.0 "
-        "|     1.0 |    2 |",
-    ]
-
-
-# ------------------------------------------------------------------------------------- bad grids
-
-
-@pytest.mark.parametrize(
-    ("grid", "message"),
-    [
-        ("[", "is not YAML"),
-        ("a: 1", "is not a grid, which has base, variants and seeds"),
-        ("{base: {}, variants: {A: }, seed: [0]}", "unknown key 'seed'; a grid has base, variants"),
-        ("{base: 3, variants: {A: }}", "base must be a recipe or a mapping of options, got 3"),
-        ("{base: nothing, variants: {A: }}", "no recipe 'nothing'"),
-        ("{base: {}, variants: []}", "variants must be a mapping of names to options"),
-        ("{base: {}, variants: {A: 3}}", "variant 'A' must be a mapping of options"),
-        ("{base: {}, variants: {1: }}", "name must hold letters or digits, got 1"),
-        ("{base: {}, variants: {'!?': }}", r"name must hold letters or digits, got '!\?'"),
-        ("{base: {}, variants: {A b: , a-B: }}", "two variants have names that give the same"),
-        ("{base: {}, variants: {A: }, seeds: 3}", "seeds must be a list .*, got 3"),
-        ("{base: {}, variants: {A: }, seeds: [1, 1]}", r"seeds must be .*, got \[1, 1\]"),
-        ("{base: {}, variants: {A: }, evaluate: [sideways]}", "unknown order of frames 'sideways'"),
-        ("{base: {}, variants: {A: }, allow_budget: 1}", "allow_budget must be true or false"),
-    ],
-)  # fmt: skip
-def test_bad_grid_files(grid: str, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "grid.yaml"
-    path.write_text(grid)
-    with pytest.raises(InputError, match=f"^{path}: .*{message}"):
-        Grid.load(path)
-
-
-def test_grid_that_is_not_there() -> None:
-    with pytest.raises(InputError, match=r"nowhere\.yaml: cannot be read"):
-        Grid.load("nowhere.yaml")
-
-
-@pytest.mark.parametrize(
-    ("base", "options", "message"),
-    [
-        ({}, {"colour": 1}, "variant 'A': unknown option 'colour'; see gtdnet train --help"),
-        ({}, {"num_segments": "x"}, "variant 'A': num_segments must be a whole number"),
-        ({}, {"seed": 1}, "variant 'A' has seed, which the ablation sets itself"),
-        ({"name": "x"}, {}, "base has name, which the ablation sets itself"),
-        ({}, {"data": "other"}, "variant 'A' has data, which all variants share"),
-        ({}, {"epochs": 9}, "variant 'A' changes epochs, so that .* or allow_budget: true"),
-        ({}, {"batch_size": 9}, "variant 'A' changes batch_size"),
-        ({}, {"lr": 0.5}, "variant 'A' changes lr"),
-        ({}, {"devices": 2}, "variant 'A': devices=2, an ablation takes 1"),
-        ({"early_stopping": 1}, {}, "early_stopping gives runs different numbers of steps"),
-        ({"epochs": 3, "validate_every": 2}, {}, "validate_every=2 the last of 3 is not validated"),
-    ],
-)
-def test_variants_that_would_not_compare(
-    base: dict[str, Any], options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        Grid({**BASE, **base}, {"A": options}).configs()
-
-
-def test_budget_may_be_stated_again_or_allowed_to_differ() -> None:
-    same = Grid(BASE, {"A": {"epochs": 2}, "B": {}}).configs()
-    assert same["A"] == same["B"]
-    free = Grid(BASE, {"A": {"epochs": 9}, "B": {}}, allow_budget=True).configs()
-    assert (free["A"].epochs, free["B"].epochs) == (9, 2)
-
-
-def test_base_from_a_recipe_and_options_that_win(tmp_path: Path) -> None:
-    path = tmp_path / "grid.yaml"
-    path.write_text(
-        "{base: {recipe: synth_easy, epochs: 5}, variants: {A: , B: {num_segments: 4}}}"
-    )
-    configs = Grid.load(path).configs(data="d", device=None, num_workers=3)
-    a, b = configs["A"], configs["B"]
-    assert (a.epochs, a.lr, a.crop_size, a.model_options) == (5, 0.0015, 96, {"width": 0.5})
-    assert (a.data, a.num_workers, a.device) == ("d", 3, "auto")
-    assert b == replace(a, num_segments=4)
+# ------------------------------------------------------------------------------- what is refused
 
 
 def test_everything_wrong_is_found_before_training(
@@ -365,7 +247,12 @@ def test_command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    runs = [record("A", 0, 0.8, status=status)]
+    runs = [
+        {
+            "variant": "A", "seed": 0, "status": status, "val_top1": 0.8, "best_val_top1": 0.81,
+            "seconds": 60.0, "frames": {"shuffled": 0.1},
+        }
+    ]  # fmt: skip
     result = {"variants": summarise(runs, ["A"], {}), "runs": runs, "output": "runs/g"}
     asked: list[AblateOptions] = []
 

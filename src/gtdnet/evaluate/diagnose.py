@@ -24,6 +24,7 @@ from gtdnet.evaluate.statistics import (
     paired_difference_interval,
     wilson_interval,
 )
+from gtdnet.text import aligned
 
 RULE = (
     "A class needs the order if its clips are recognised less often when shuffled (exact McNemar "
@@ -34,7 +35,7 @@ RULE = (
     "middle frame alone in place of the shuffled ones."
 )
 _NAMED = 6  # classes in a sentence
-_TABLE_ROWS = 40
+_TABLE_ROWS, _WIDTH = 40, 44  # of the table of classes, and of a name in it
 
 Answers = NDArray[np.int64]
 Clips = NDArray[np.bool_]
@@ -67,27 +68,23 @@ def diagnose(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
     hits = {order: int((given == labels).sum()) for order, given in answers.items()}
     intervals = {order: list(wilson_interval(n, len(labels))) for order, n in hits.items()}
     chance = 1 / len(names)
+    order_needs = frames_needs = [
+        _Need(None, unclear="the model is not clearly better than chance")
+    ] * len(names)
     if intervals["in-order"][0] > chance:
-        order_needs = _needs(labels, answers["in-order"], answers["shuffled"], len(names))
-        frames_needs = _needs(labels, answers["in-order"], answers["repeated"], len(names))
-    else:
-        order_needs = [_Need(None, unclear="the model is not clearly better than chance")] * len(
-            names
+        order_needs, frames_needs = (
+            _needs(labels, answers["in-order"], answers[order], len(names))
+            for order in ("shuffled", "repeated")
         )
-        frames_needs = order_needs
+    rows = []
+    for label, needs in enumerate(zip(order_needs, frames_needs, strict=True)):
+        own = {order: given[labels == label] for order, given in answers.items()}
+        rows.append(_row(names, label, own, *needs))
     found = {
         "top1": {order: n / len(labels) for order, n in hits.items()},
         "top1_interval": intervals,
         "chance": chance,
-        "per_class": [
-            _row(
-                names,
-                label,
-                {order: given[labels == label] for order, given in answers.items()},
-                *needs,
-            )
-            for label, needs in enumerate(zip(order_needs, frames_needs, strict=True))
-        ],
+        "per_class": rows,
     }
     return {**found, **_words(found), "rule": RULE}
 
@@ -175,56 +172,47 @@ def _words(found: Mapping[str, Any]) -> dict[str, Any]:
         )
         return {"verdict": verdict, "notes": []}
     rows = [row for row in found["per_class"] if row["clips"]]
+    total = f"of {len(rows)} classes"
     needed = sum(row["needs_order"] is True for row in rows)
-    spared = [_quoted(row["name"]) for row in rows if row["needs_order"] is False]
-    enough = [_quoted(row["name"]) for row in rows if row["one_frame_enough"]]
+    spared = [f'"{row["name"]}"' for row in rows if row["needs_order"] is False]
+    enough = [f'"{row["name"]}"' for row in rows if row["one_frame_enough"]]
     turned = [
-        f"{_quoted(row['name'])} becomes {_quoted(row['reversed_into'])} "
+        f'"{row["name"]}" becomes "{row["reversed_into"]}" '
         f"({row['reversed_into_clips']} of {row['clips']} clips)"
         for row in rows
         if row["reversed_becomes_another"]
     ]
     same = sum(row["reversed_becomes_another"] is False for row in rows)
-    total = f"of {len(rows)} classes"
+    one_frame = f"One frame is enough for {len(enough)} {total}"
+    backwards = (
+        f"Played backwards, {len(turned)} {total} are taken for another and {same} for what they "
+        f"are"
+    )
     return {
         "verdict": _sentence(
             f"{needed} {total} need the order of frames",
-            spared and f"these do not: {_listed(spared)}",
+            _listed(spared, "these do not: "),
             _unclear(rows, "needs_order"),
         ),
         "notes": [
-            _sentence(
-                f"One frame is enough for {len(enough)} {total}",
-                enough and _listed(enough),
-                _unclear(rows, "one_frame_enough"),
-            ),
-            _sentence(
-                f"Played backwards, {len(turned)} {total} are taken for another and {same} for "
-                f"what they are",
-                turned and _listed(turned),
-            ),
+            _sentence(one_frame, _listed(enough), _unclear(rows, "one_frame_enough")),
+            _sentence(backwards, _listed(turned)),
         ],
     }
 
 
-def _sentence(*parts: str | list[str]) -> str:
-    return "; ".join(str(part) for part in parts if part) + "."
+def _sentence(*parts: str) -> str:
+    return "; ".join(part for part in parts if part) + "."
 
 
 def _unclear(rows: Sequence[Mapping[str, Any]], key: str) -> str:
-    unclear = [
-        f"{_quoted(row['name'])} ({row[f'{key}_unclear']})" for row in rows if row[key] is None
-    ]
-    return f"it cannot be told of {_listed(unclear)}" if unclear else ""
+    unclear = [f'"{row["name"]}" ({row[f"{key}_unclear"]})' for row in rows if row[key] is None]
+    return _listed(unclear, "it cannot be told of ")
 
 
-def _quoted(name: str) -> str:
-    return f'"{name}"'
-
-
-def _listed(items: Sequence[str]) -> str:
+def _listed(items: Sequence[str], before: str = "") -> str:
     more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
-    return ", ".join(items[:_NAMED]) + more
+    return before + ", ".join(items[:_NAMED]) + more if items else ""
 
 
 def describe(diagnosis: Mapping[str, Any]) -> str:
@@ -236,24 +224,18 @@ def describe(diagnosis: Mapping[str, Any]) -> str:
     lines.append(f"  {'chance':9}{100 * diagnosis['chance']:7.2f} %")
     rows = diagnosis["per_class"]
     if len(rows) <= _TABLE_ROWS:
-        lines += ["", *_table(rows)]
+        lines += ["", _table(rows)]
     words = [diagnosis["verdict"], *diagnosis["notes"], "", diagnosis["rule"]]
     return "\n".join([*lines, "", *(textwrap.fill(text, 100) for text in words)])
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     mark = {True: "yes", False: "no", None: "?"}
-    accuracies = ("in_order", "shuffled", "reversed", "repeated")
-    lines = [("class", "clips", *(name.replace("_", " ") for name in accuracies),
-              "needs order", "one frame enough")]  # fmt: skip
+    keys = ("in_order", "shuffled", "reversed", "repeated")
+    heads = ["class", "clips", *(key.replace("_", " ") for key in keys), "needs order"]
+    lines = [[*heads, "one frame enough"]]
     for row in rows:
-        shares = ("" if row[key] is None else f"{100 * row[key]:.0f} %" for key in accuracies)
+        shares = ("" if row[key] is None else f"{100 * row[key]:.0f} %" for key in keys)
         marks = mark[row["needs_order"]], mark[row["one_frame_enough"]]
-        lines.append((row["name"], str(row["clips"]), *shares, *marks))
-    width = min(44, max(len(line[0]) for line in lines))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][1:]
-    return [
-        f"{name[:width]:{width}}"
-        + "".join(f"  {cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
-        for name, *cells in lines
-    ]
+        lines.append([row["name"][:_WIDTH], str(row["clips"]), *shares, *marks])
+    return aligned(lines)

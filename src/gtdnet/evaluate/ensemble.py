@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,8 @@ from gtdnet.evaluate.results import (
     write_results,
 )
 from gtdnet.evaluate.statistics import mcnemar
-from gtdnet.text import say
-
-_NAMED = 3  # clips in a message
+from gtdnet.measure.provenance import versions
+from gtdnet.text import aligned, first_of, say
 
 
 @dataclass
@@ -62,38 +61,36 @@ def ensemble(options: EnsembleOptions) -> dict[str, Any]:
     members = _read_members(options.members)
     weights = _weights(options.weights, len(members))
     joined, parts = _join(members, weights, options.common)
-    protocols = [member.result["protocol"] for member in members]
-    models = [member.result["model"] for member in members]
-    views = _views([protocol["views"] for protocol in protocols])
-    about = [
-        {"path": str(member.path), "weight": weight, "model": model}
-        for member, weight, model in zip(members, weights, models, strict=True)
-    ]
-    first = members[0].path
-    name = f"ensemble-{protocols[0]['split']}-{views.translate({ord(c): None for c in '() '})}"
-    beside = first if first.name else first.absolute()
-    folder = output_folder(beside.with_name(name), options.output, options.overwrite, result_file)
+    first, split = members[0], members[0].result["protocol"]["split"]
+    views = _views([member.result["protocol"]["views"] for member in members])
+    beside = first.path if first.path.name else first.path.absolute()
+    beside = beside.with_name(f"ensemble-{split}-{re.sub('[() ]', '', views)}")
+    folder = output_folder(beside, options.output, options.overwrite, result_file)
+    measured, described = [], []
+    for part, weight in zip(parts, weights, strict=True):
+        protocol, metrics = part.result["protocol"], part.metrics
+        about = {"path": str(part.path), "weight": weight, "model": part.result["model"]}
+        figures = {key: metrics[key] for key in FIGURES}
+        measured.append({**about, "views": protocol["views"], **figures})
+        described.append({**about, "protocol": protocol})
     result = {
-        **joined.metrics,
-        **joined.intervals,
-        "members": [
-            {**member, "views": protocol["views"], **{key: part.metrics[key] for key in FIGURES}}
-            for member, protocol, part in zip(about, protocols, parts, strict=True)
-        ],
-        "against_best": _against_best(joined, parts, members),
+        **joined.to_dict(),
+        "members": measured,
+        "against_best": _against_best(joined, parts),
         "protocol": {
             "views": views,
-            "split": protocols[0]["split"],
-            "frames": protocols[0]["frames"],
+            "split": split,
+            "frames": first.result["protocol"]["frames"],
             "fingerprint": joined.fingerprint,
-            "members": [
-                {**member, "protocol": protocol}
-                for member, protocol in zip(about, protocols, strict=True)
-            ],
+            "members": described,
         },
-        "model": {"path": None, "name": " + ".join(m["name"] for m in models), "sha256": None},
-        "data": members[0].result["data"],
-        "versions": {"gtdnet": version("gtdnet")},
+        "model": {
+            "path": None,
+            "name": " + ".join(member.result["model"]["name"] for member in members),
+            "sha256": None,
+        },
+        "data": first.result["data"],
+        "versions": {"gtdnet": versions()["gtdnet"]},
         "output": str(folder),
     }
     write_results(folder, joined, result)
@@ -165,35 +162,33 @@ def _weights(weights: Sequence[float] | None, count: int) -> list[float]:
 
 def _join(
     members: Sequence[Results], weights: Sequence[float], common: bool
-) -> tuple[Evaluation, list[Evaluation]]:
+) -> tuple[Evaluation, list[Results]]:
     """The ensemble, and each member on the ensemble's clips."""
-    first = members[0]
-    rows = [{clip: row for row, clip in enumerate(member.ids)} for member in members]
-    shared = set(rows[0]).intersection(*rows[1:])
-    if any(len(own) > len(shared) for own in rows):
+    first, *others = members
+    shared = set(first.ids).intersection(*(member.ids for member in others))
+    if any(len(member.ids) > len(shared) for member in members):
         _check_common(members, shared, common)
     ids = tuple(clip for clip in first.ids if clip in shared)
-    chosen = [np.array([own[clip] for clip in ids], dtype=np.int64) for own in rows]
-    labels = _labels(members, chosen, ids)
-    scores = np.average(
-        [member.scores[own] for member, own in zip(members, chosen, strict=True)],
-        axis=0,
-        weights=weights,
-    )
-    failures: dict[str, FailedClip] = {}
+    parts = [member.only(ids) for member in members]
+    labels, failures = _labels(parts), _failures(members, shared)
+    parts = [replace(part, labels=labels, failures=failures) for part in parts]
+    scores = np.average([part.scores for part in parts], axis=0, weights=weights)
+    joined = Evaluation(first.class_names, ids, scores.astype(np.float32), labels, failures)
+    return joined, parts
+
+
+def _failures(members: Sequence[Results], shared: set[str]) -> tuple[FailedClip, ...]:
+    """Clips that failed in any member, then those that not all of them scored."""
+    found: dict[str, FailedClip] = {}
     for member in members:
-        failures |= {f.id: f for f in member.failures if f.id not in failures}
+        for failure in member.failures:
+            found.setdefault(failure.id, failure)
     for member in members:
-        own = zip(member.ids, member.labels.tolist(), strict=True)
-        left_out = {clip: label for clip, label in own if clip not in shared}
-        for clip, label in left_out.items():
-            known = failures.get(clip, FailedClip(clip, label, "", "not scored by all members"))
-            failures[clip] = known._replace(label=max(label, known.label))
-    parts = [
-        Evaluation(first.class_names, ids, member.scores[own], labels, tuple(failures.values()))
-        for member, own in zip(members, chosen, strict=True)
-    ]
-    return replace(parts[0], scores=scores.astype(np.float32)), parts
+        for clip, label in zip(member.ids, member.labels.tolist(), strict=True):
+            if clip not in shared:
+                known = found.get(clip, FailedClip(clip, label, "", "not scored by all members"))
+                found[clip] = known._replace(label=max(label, known.label))
+    return tuple(found.values())
 
 
 def _check_common(members: Sequence[Results], shared: set[str], common: bool) -> None:
@@ -216,10 +211,9 @@ def _check_common(members: Sequence[Results], shared: set[str], common: bool) ->
         missing = [clip for clip in every if clip not in own]
         if missing:
             unread = sum(clip in failed for clip in missing)
-            more = ", ..." if len(missing) > _NAMED else ""
             lacks.append(
-                f"{member.path} lacks {len(missing)} ({', '.join(missing[:_NAMED])}{more}; "
-                f"{unread} could not be read)"
+                f"{member.path} lacks {len(missing)} ({first_of(missing)}; {unread} could not be "
+                f"read)"
             )
     raise InputError(
         f"the members are not of the same {len(every)} clips: {', '.join(lacks)}; evaluate on the "
@@ -227,20 +221,18 @@ def _check_common(members: Sequence[Results], shared: set[str], common: bool) ->
     )
 
 
-def _labels(
-    members: Sequence[Results], chosen: Sequence[NDArray[np.int64]], ids: Sequence[str]
-) -> NDArray[np.int64]:
-    """The labels of the chosen clips, on which all members that know them must agree."""
-    first = members[0]
-    labels = first.labels[chosen[0]]
-    for member, own in zip(members[1:], chosen[1:], strict=True):
-        its = member.labels[own]
+def _labels(parts: Sequence[Results]) -> NDArray[np.int64]:
+    """The labels of the same clips, on which all members that know them must agree."""
+    first, *others = parts
+    labels, names = first.labels, first.class_names
+    for part in others:
+        its = part.labels
         differ = np.flatnonzero((labels >= 0) & (its >= 0) & (labels != its))
         if len(differ):
-            clip, names = differ[0], first.class_names
+            clip = differ[0]
             raise InputError(
-                f"{first.path} and {member.path} disagree about the classes of {len(differ)} of "
-                f"{len(ids)} clips, such as {ids[clip]}: {names[labels[clip]]!r} and "
+                f"{first.path} and {part.path} disagree about the classes of {len(differ)} of "
+                f"{len(labels)} clips, such as {first.ids[clip]}: {names[labels[clip]]!r} and "
                 f"{names[its[clip]]!r}; evaluate both with the same annotations"
             )
         labels = np.where(labels >= 0, labels, its)
@@ -260,17 +252,15 @@ def _views(views: Sequence[str]) -> str:
     return " + ".join(views)
 
 
-def _against_best(
-    joined: Evaluation, parts: Sequence[Evaluation], members: Sequence[Results]
-) -> dict[str, Any] | None:
+def _against_best(joined: Evaluation, parts: Sequence[Results]) -> dict[str, Any] | None:
     """McNemar's test against the member that is right most often (the first of those)."""
     known = joined.labels >= 0
     if not known.any():
         return None
-    best = max(range(len(parts)), key=lambda i: int(parts[i].correct.sum()))
-    test = mcnemar(joined.correct[known], parts[best].correct[known])
+    best = max(parts, key=lambda part: int(part.correct.sum()))
+    test = mcnemar(joined.correct[known], best.correct[known])
     return {
-        "path": str(members[best].path),
+        "path": str(best.path),
         "ensemble_only": test.first_only,
         "member_only": test.second_only,
         "p_value": test.p_value,
@@ -283,24 +273,17 @@ def describe(result: Mapping[str, Any]) -> str:
     for member in result["members"]:
         weight, path = f"{member['weight']:g}", member["path"]
         rows.append((member["views"], *_percents(member), weight, path))
-    views = result["protocol"]["views"]
-    rows.append((views, *_percents(result), "", "the ensemble"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        f"{head:{widths[0]}}"
-        + "".join(f"  {cell:>{w}}" for cell, w in zip(cells, widths[1:-1], strict=True))
-        + f"  {path}"
-        for head, *cells, path in rows
-    ]
+    rows.append((result["protocol"]["views"], *_percents(result), "", "the ensemble"))
+    parts = [aligned(rows), summary(result)]
     if test := result["against_best"]:
         p = test["p_value"]
-        lines += [
-            "",
+        parts.insert(
+            1,
             f"against the best member ({test['path']}): right alone on {test['ensemble_only']} and "
             f"wrong alone on {test['member_only']} clips, "
             f"p {f'= {p:.4f}' if p >= 0.0001 else '< 0.0001'} (exact McNemar test)",
-        ]
-    return "\n".join([*lines, "", summary(result)])
+        )
+    return "\n\n".join(parts)
 
 
 def _percents(figures: Mapping[str, Any]) -> list[str]:

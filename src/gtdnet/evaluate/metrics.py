@@ -3,6 +3,9 @@
 Ties are broken as a stable descending sort breaks them: of classes with equal scores the one with
 the lower label comes first. A classifier that gives every class the same score therefore "predicts"
 class 0 and never looks better than that one class's share of the clips.
+
+All raise ValueError for: no clips, shapes that do not match, a label out of range, or scores that
+are not finite.
 """
 
 from __future__ import annotations
@@ -17,8 +20,7 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int = 1) -> float:
     """Share of the clips whose true class is among the k highest scores (1 for k >= K).
 
     Raises:
-        ValueError: k < 1, no clips, shapes that do not match, a label out of range, or scores that
-            are not finite.
+        ValueError: k < 1, or as all here.
     """
     values, truth = _checked(scores, labels)
     if k < 1:
@@ -30,11 +32,7 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int = 1) -> float:
 
 
 def confusion_matrix(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
-    """Number of clips by true class (row) and predicted class (column): [K, K].
-
-    Raises:
-        ValueError: as :func:`top_k_accuracy`.
-    """
+    """Number of clips by true class (row) and predicted class (column): [K, K]."""
     values, truth = _checked(scores, labels)
     num_classes = values.shape[1]
     cells = truth * num_classes + values.argmax(axis=1)
@@ -42,11 +40,7 @@ def confusion_matrix(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
 
 
 def per_class_accuracy(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """Top-1 accuracy of every class: [K]; NaN for a class without clips.
-
-    Raises:
-        ValueError: as :func:`top_k_accuracy`.
-    """
+    """Top-1 accuracy of every class: [K]; NaN for a class without clips."""
     confusion = confusion_matrix(scores, labels)
     clips = confusion.sum(axis=1)
     accuracy = np.full(len(clips), np.nan)
@@ -54,11 +48,7 @@ def per_class_accuracy(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.float
 
 
 def mean_class_accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Mean of the top-1 accuracies of all classes that have clips.
-
-    Raises:
-        ValueError: as :func:`top_k_accuracy`.
-    """
+    """Mean of the top-1 accuracies of all classes that have clips."""
     return float(np.nanmean(per_class_accuracy(scores, labels)))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gtdnet.data.dataset import sample_rng
 from gtdnet.errors import InputError
+from gtdnet.text import first_of
 
 FRAME_ORDERS = ("in-order", "shuffled", "reversed", "repeated")
 """How a clip's frames are fed. All but the first show what a model loses without the order of time:
@@ -46,23 +47,23 @@ def match_classes(
     if len(model) == len(data) and set(model) == set(data):
         return np.array([model.index(name) for name in data], dtype=np.int64)
     differ = differing_names({"the data": data, "the model": model})
+    of_data, of_model = (first_of(map(repr, names)) for names in (data, model))
     raise InputError(
-        f"the data's {len(data)} classes ({_first(data)}) are not the model's {len(model)} "
-        f"({_first(model)}): {differ}; evaluate on data with the model's classes"
+        f"the data's {len(data)} classes ({of_data}) are not the model's {len(model)} "
+        f"({of_model}): {differ}; evaluate on data with the model's classes"
     )
 
 
 def differing_names(two: Mapping[str, Sequence[str]]) -> str:
     """How many and which class names only one of two lists, given with their owners, has."""
     (one, other) = two.values()
-    alone = {
-        name: owner
+    alone = [
+        f"{name!r} (only in {owner})"
         for (owner, names), rest in zip(two.items(), (set(other), set(one)), strict=True)
         for name in names
         if name not in rest
-    }
-    examples = [f"{name!r} (only in {owner})" for name, owner in list(alone.items())[:3]]
-    return f"{len(alone)} names differ, such as {', '.join(examples)}"
+    ]
+    return f"{len(alone)} names differ, such as {', '.join(alone[:3])}"
 
 
 def has_no_names(class_names: Sequence[str]) -> bool:
@@ -116,10 +117,8 @@ def protocol_line(result: Mapping[str, Any]) -> str:
     clips = f"{result['num_evaluated']} clips of {protocol['split']}, {result['num_failed']} failed"
     if members := protocol.get("members"):
         frames = "" if protocol["frames"] == "in-order" else f", frames {protocol['frames']}"
-        weights = [member["weight"] for member in members]
-        weighted = (
-            f", weighted {':'.join(f'{w:g}' for w in weights)}" if len({*weights}) > 1 else ""
-        )
+        weights = [f"{member['weight']:g}" for member in members]
+        weighted = f", weighted {':'.join(weights)}" if len({*weights}) > 1 else ""
         return (
             f"{protocol['views']} (frames x crops x clips), mean of {len(members)} evaluations"
             f"{weighted}{frames}: {clips}"
@@ -153,7 +152,3 @@ def accuracies_line(result: Mapping[str, Any]) -> str:
     if not known:
         return "the clips have no labels: scores alone were written"
     return f"{', '.join(known)}; [95 % confidence]"
-
-
-def _first(names: Sequence[str], count: int = 3) -> str:
-    return ", ".join(map(repr, names[:count])) + (", ..." if len(names) > count else "")

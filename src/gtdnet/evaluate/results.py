@@ -14,14 +14,12 @@ The files in its folder:
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +30,7 @@ from gtdnet.data.spec import class_fingerprint
 from gtdnet.errors import InputError
 from gtdnet.evaluate.metrics import confusion_matrix, mean_class_accuracy, top_k_accuracy
 from gtdnet.evaluate.statistics import bootstrap_interval, wilson_interval
-from gtdnet.files import atomic_path, write_json, write_text
+from gtdnet.files import atomic_path, write_csv, write_json
 
 RESULT_FILES = (
     "metrics.json", "per_class.csv", "confusion.csv", "scores.npz", "failures.csv",
@@ -87,14 +85,14 @@ class Evaluation:
         ``top1_counting_failures_as_errors`` is over the failed clips as well.
         """
         known = self.labels >= 0
-        scores, labels = self.scores[known], self.labels[known]
+        scores, labels, total = self.scores[known], self.labels[known], int(known.sum())
         top1 = top5 = mean_class = with_failures = None
-        if len(labels):
+        if total:
             top1 = top_k_accuracy(scores, labels, 1)
             top5 = top_k_accuracy(scores, labels, 5) if len(self.class_names) > 5 else None
             mean_class = mean_class_accuracy(scores, labels)
             failed = sum(clip.label >= 0 for clip in self.failures)
-            with_failures = top1 * len(labels) / (len(labels) + failed)
+            with_failures = top1 * total / (total + failed)
         return {
             "top1": top1,
             "top5": top5,
@@ -112,22 +110,23 @@ class Evaluation:
         None as well where a bootstrap would be far too certain: with fewer than ten clips a class
         on average, or all of them right, or none.
         """
-        metrics = self.metrics
-        known = self.labels >= 0
-        total, correct = int(known.sum()), self.correct[known]
+        known, metrics = self.labels >= 0, self.metrics
+        total, correct, labels = int(known.sum()), self.correct[known], self.labels[known]
         found: dict[str, list[float] | None] = {}
         for name in ("top1", "top5"):
             share = metrics[name]
-            found[f"{name}_interval"] = (
-                None if share is None else list(wilson_interval(round(share * total), total))
-            )
-        labels = self.labels[known]
+            interval = None if share is None else wilson_interval(round(share * total), total)
+            found[f"{name}_interval"] = interval and list(interval)
         is_rough = total < 10 * len(np.unique(labels)) or correct.sum() in (0, total)
         clips = np.stack([labels, correct], axis=1)
         found["mean_class_accuracy_interval"] = (
             None if is_rough else list(bootstrap_interval(clips, _class_mean))
         )
         return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Accuracies, counts and intervals, JSON-ready."""
+        return {**self.metrics, **self.intervals}
 
 
 @dataclass(frozen=True)
@@ -142,6 +141,12 @@ class Results(Evaluation):
     path: Path
     result: dict[str, Any]
 
+    def only(self, ids: tuple[str, ...]) -> Results:
+        """The same of these clips, in this order."""
+        rows = {clip: row for row, clip in enumerate(self.ids)}
+        chosen = np.array([rows[clip] for clip in ids], dtype=np.int64)
+        return replace(self, ids=ids, scores=self.scores[chosen], labels=self.labels[chosen])
+
 
 def read_results(path: str | Path) -> Results:
     """Read an evaluation's folder, or its scores.npz alone, wherever that file has gone.
@@ -150,6 +155,7 @@ def read_results(path: str | Path) -> Results:
         ValueError: there is nothing to read, or it is not what gtdnet wrote.
     """
     path = Path(path)
+    metrics = path / "metrics.json"
     if not path.exists():
         raise InputError(
             f"{path}: no such folder or file; give the folder that gtdnet evaluate wrote, or its "
@@ -157,23 +163,22 @@ def read_results(path: str | Path) -> Results:
         )
     if not path.is_dir():
         evaluation, about = _read_scores(path)
-        result: dict[str, Any] = {**evaluation.metrics, **evaluation.intervals, **about}
-        return Results(**vars(evaluation), path=path, result=result)
-    if not (path / "metrics.json").is_file():
+        return Results(**vars(evaluation), path=path, result={**evaluation.to_dict(), **about})
+    if not metrics.is_file():
         raise InputError(
             f"{path}: it holds no metrics.json, which gtdnet evaluate writes last; give the folder "
             f"of a finished evaluation"
         )
     evaluation, _ = _read_scores(path / "scores.npz")
     try:
-        result = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-        same = result["num_evaluated"] == len(evaluation.ids)
+        result = json.loads(metrics.read_text(encoding="utf-8"))
+        count = result["num_evaluated"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise _unreadable(path / "metrics.json", error) from error
-    if not same:
+        raise _unreadable(metrics, error) from error
+    if count != len(evaluation.ids):
         raise InputError(
-            f"{path}: metrics.json is of {result['num_evaluated']} clips and scores.npz of "
-            f"{len(evaluation.ids)}; evaluate again into a folder of its own"
+            f"{path}: metrics.json is of {count} clips and scores.npz of {len(evaluation.ids)}; "
+            f"evaluate again into a folder of its own"
         )
     return Results(**vars(evaluation), path=path, result=result)
 
@@ -266,7 +271,8 @@ def write_results(
 ) -> None:
     """Write all files, metrics.json last; those of an earlier evaluation are replaced."""
     names = evaluation.class_names
-    (folder / "metrics.json").unlink(missing_ok=True)  # where it is, the others belong to it
+    for name in RESULT_FILES:  # metrics.json first: where it is, the others belong to it
+        (folder / name).unlink(missing_ok=True)
     about = {key: result[key] for key in _ABOUT if key in result}
     with atomic_path(folder / "scores.npz") as temporary:
         np.savez(
@@ -279,31 +285,19 @@ def write_results(
             about=np.array(json.dumps({**about, "failures": evaluation.failures})),
         )
     known = evaluation.labels >= 0
-    tables: dict[str, Iterable[Sequence[object]]] = {}
     if known.any():
         confusion = confusion_matrix(evaluation.scores[known], evaluation.labels[known])
-        tables["per_class.csv"] = _per_class(confusion, names)
-        tables["confusion.csv"] = [
-            ("true class", *names),
-            *((name, *row) for name, row in zip(names, confusion.tolist(), strict=True)),
-        ]
+        write_csv(folder / "per_class.csv", _per_class(confusion, names))
+        rows = zip(names, confusion.tolist(), strict=True)
+        counts = [("true class", *names), *((name, *row) for name, row in rows)]
+        write_csv(folder / "confusion.csv", counts)
     if evaluation.failures:
-        tables["failures.csv"] = [
-            ("id", "path", "reason"),
-            *((clip.id, clip.path, clip.reason) for clip in evaluation.failures),
-        ]
+        failed = [(clip.id, clip.path, clip.reason) for clip in evaluation.failures]
+        write_csv(folder / "failures.csv", [("id", "path", "reason"), *failed])
     if diagnosis is not None:
-        tables["diagnosis.csv"] = _columns(diagnosis["per_class"])
         write_json(folder / "diagnosis.json", diagnosis)
-    else:
-        (folder / "diagnosis.json").unlink(missing_ok=True)
-    for name in (name for name in RESULT_FILES if name.endswith(".csv")):
-        if name in tables:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows(tables[name])
-            write_text(folder / name, text.getvalue())
-        else:
-            (folder / name).unlink(missing_ok=True)
+        rows = diagnosis["per_class"]
+        write_csv(folder / "diagnosis.csv", [tuple(rows[0]), *(tuple(r.values()) for r in rows)])
     write_json(folder / "metrics.json", result)
 
 
@@ -315,28 +309,11 @@ def _class_mean(clips: NDArray[Any]) -> float:
     return float((hits[count > 0] / count[count > 0]).mean())
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[object]]:
-    """A table of rows that all have the same keys, which are its head; None is left empty."""
-    yield tuple(rows[0])
-    for row in rows:
-        yield tuple("" if value is None else value for value in row.values())
-
-
-def _per_class(confusion: NDArray[np.int64], names: Sequence[str]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = [
-        ("class", "clips", "correct", "accuracy", "most_confused_with")
-    ]
+def _per_class(confusion: NDArray[np.int64], names: Sequence[str]) -> Iterator[tuple[object, ...]]:
+    yield "class", "clips", "correct", "accuracy", "most_confused_with"
     for label, row in enumerate(confusion):
         clips, correct = int(row.sum()), int(row[label])
         wrong = row.copy()
         wrong[label] = 0
-        rows.append(
-            (
-                names[label],
-                clips,
-                correct,
-                round(correct / clips, 6) if clips else "",
-                names[wrong.argmax()] if wrong.any() else "",
-            )
-        )
-    return rows
+        accuracy = round(correct / clips, 6) if clips else None
+        yield names[label], clips, correct, accuracy, names[wrong.argmax()] if wrong.any() else None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,10 @@ from torch import Tensor
 
 from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
 from gtdnet.engines.exported import ExportedFile, digest, open_model
-from gtdnet.engines.open import choose_for
+from gtdnet.engines.open import Choice, choose_for
 from gtdnet.errors import InputError
 from gtdnet.evaluate.diagnose import diagnose
-from gtdnet.evaluate.partial import PartialScores, Scored
+from gtdnet.evaluate.partial import PartialScores
 from gtdnet.evaluate.protocol import (
     FRAME_ORDERS,
     check_frame_order,
@@ -37,11 +35,11 @@ from gtdnet.evaluate.results import (
 )
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
+from gtdnet.measure.provenance import versions
 from gtdnet.models.model_file import ModelFile
 from gtdnet.text import progress_bar, say
 
 PARTIAL_FILE = "scores.partial.npz"
-_SAVE_SECONDS = 60.0
 _SHOWN_FAILURES = 5
 
 
@@ -109,28 +107,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         ValueError: bad options, a model or dataset that cannot be read, classes that do not match,
             no clip that can be decoded, or results that would be overwritten.
     """
-    check_frame_order(options.frames)
-    if options.diagnose and options.frames != "in-order":
-        raise InputError(
-            f"--diagnose measures all orders of frames by itself; leave out --frames "
-            f"{options.frames}"
-        )
-    check_views(options.clips, options.crops)
-    check_loading(options.batch_size, options.num_workers)
-    model_file = open_model(options.model, num_segments=options.num_segments)
-    choice = choose_for(model_file, options.engine, options.device, options.precision)
-    spec = model_file.spec.with_options(short_side=options.short_side, crop_size=options.crop_size)
-    if isinstance(model_file, ExportedFile) and spec.crop_size != model_file.spec.crop_size:
-        raise InputError(
-            f"{options.model}: was exported for crop_size={model_file.spec.crop_size}; export the "
-            f"model again with --crop_size {spec.crop_size}"
-        )
-    model_file = replace(model_file, spec=spec)
-    if options.diagnose and spec.frames_per_clip == 1:
-        raise InputError(
-            f"{options.model} takes clips of one frame, which have no order to diagnose; give "
-            f"--num_segments, or a model of several frames"
-        )
+    model_file, choice = _open(options)
+    spec = model_file.spec
     annotations = read_annotations(options.data, options.split, options.format)
     if options.diagnose and all(record.label is None for record in annotations.records):
         raise InputError(
@@ -138,6 +116,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             f"is nothing to diagnose; choose another --split"
         )
     classes = _say_classes(spec.class_names, annotations.class_names)
+    packages = versions()
     described = {
         "protocol": {
             "views": spec.views(options.crops, options.clips),
@@ -156,9 +135,10 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             "sha256": digest(model_file.path),
         },
         "data": {"path": options.data, "format": annotations.format, "classes": classes},
-        "versions": {"gtdnet": version("gtdnet"), "torch": torch.__version__},
+        "versions": {package: packages[package] for package in ("gtdnet", "torch")},
     }
     orders = FRAME_ORDERS if options.diagnose else (options.frames,)
+    records = json.dumps([asdict(record) for record in annotations.records])
     key = json.dumps(
         {
             "orders": [orders, options.seed],
@@ -166,7 +146,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             "model": described["model"]["sha256"],
             "versions": described["versions"],
             "batch_size": options.batch_size,  # scores can differ in the last bit with it
-            "records": _digest(annotations.records),
+            "records": hashlib.sha256(records.encode()).hexdigest(),
         }
     )
     folder = _output_folder(options, spec.num_segments, key)
@@ -186,12 +166,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         partial=partial,
     )
     evaluation = evaluations[options.frames]
-    result = {
-        **evaluation.metrics,
-        **evaluation.intervals,
-        **described,
-        "output": str(folder),
-    }
+    result = {**evaluation.to_dict(), **described, "output": str(folder)}
     diagnosis = {**diagnose(evaluations), "seed": options.seed} if options.diagnose else None
     _say_failures(evaluation.failures, len(evaluation.ids))
     write_results(folder, evaluation, result, diagnosis)
@@ -199,41 +174,44 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     return result if diagnosis is None else {**result, "diagnosis": diagnosis}
 
 
+def _open(options: EvaluateOptions) -> tuple[ModelFile | ExportedFile, Choice]:
+    """The model with the spec that was asked for, and what computes; other options are checked."""
+    check_frame_order(options.frames)
+    if options.diagnose and options.frames != "in-order":
+        raise InputError(
+            f"--diagnose measures all orders of frames by itself; leave out --frames "
+            f"{options.frames}"
+        )
+    check_views(options.clips, options.crops)
+    check_loading(options.batch_size, options.num_workers)
+    model_file = open_model(options.model, num_segments=options.num_segments)
+    choice = choose_for(model_file, options.engine, options.device, options.precision)
+    spec = model_file.spec.with_options(short_side=options.short_side, crop_size=options.crop_size)
+    if isinstance(model_file, ExportedFile) and spec.crop_size != model_file.spec.crop_size:
+        raise InputError(
+            f"{options.model}: was exported for crop_size={model_file.spec.crop_size}; export the "
+            f"model again with --crop_size {spec.crop_size}"
+        )
+    if options.diagnose and spec.frames_per_clip == 1:
+        raise InputError(
+            f"{options.model} takes clips of one frame, which have no order to diagnose; give "
+            f"--num_segments, or a model of several frames"
+        )
+    return replace(model_file, spec=spec), choice
+
+
 def evaluate_model(
     model_file: ModelFile | ExportedFile,
     annotations: Annotations,
     *,
-    clips: int = 1,
-    crops: int = 1,
     frames: str = "in-order",
-    batch_size: int = 8,
-    num_workers: int | None = None,
-    device: str = "auto",
-    engine: str | None = None,
-    precision: str | None = None,
-    seed: int = 0,
-    partial: PartialScores | None = None,
-    quiet: bool = False,
+    **options: Any,
 ) -> Evaluation:
-    """Score every clip of a split with a model at hand; see :class:`EvaluateOptions`.
+    """Score every clip of a split with a model at hand, its frames in one order.
 
-    Arguments and errors are those of :func:`evaluate_orders`.
+    Options and errors are those of :func:`evaluate_orders`.
     """
-    return evaluate_orders(
-        model_file,
-        annotations,
-        (frames,),
-        clips=clips,
-        crops=crops,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        device=device,
-        engine=engine,
-        precision=precision,
-        seed=seed,
-        partial=partial,
-        quiet=quiet,
-    )[frames]
+    return evaluate_orders(model_file, annotations, (frames,), **options)[frames]
 
 
 def evaluate_orders(
@@ -255,9 +233,9 @@ def evaluate_orders(
     """Score every clip of a split with its frames in several orders, decoding it once.
 
     Gives one evaluation of the same clips for each of ``orders``. The model is moved to the device
-    and set to eval mode. With ``partial``, batches that it holds are not computed again, and those
-    that are done are saved to it every minute and when the evaluation is stopped. ``quiet`` draws
-    no progress bar.
+    and set to eval mode. Batches that ``partial`` holds are not computed again; those that are done
+    are saved to it every minute and when the evaluation is stopped. ``quiet`` draws no progress
+    bar. The others are as in :class:`EvaluateOptions`.
 
     Raises:
         ValueError: an argument out of range, classes that do not match, or no clip that can be
@@ -265,18 +243,17 @@ def evaluate_orders(
     """
     for order in orders:
         check_frame_order(order)
-    label_map = match_classes(model_file.spec.class_names, annotations.class_names)
+    spec, records = model_file.spec, annotations.records
+    label_map = match_classes(spec.class_names, annotations.class_names)
     recognizer = Recognizer(model_file, device, engine=engine, precision=precision)
-    scored = (partial.read() if partial else None) or Scored()
-    if partial and scored.num_batches:
-        say(f"going on after {scored.num_records} clips that {partial.path} holds")
-    records = annotations.records
-    f = model_file.spec.frames_per_segment
+    scored = partial or PartialScores()
+    if scored.num_batches:
+        say(f"going on after {scored.num_records} clips that {scored.path} holds")
+    f = spec.frames_per_segment
 
     def arrange(views: Tensor, indices: Tensor) -> Tensor:  # [orders*N, V, T*f, 3, h, w]
         return torch.cat([order_frames(views, indices, order, seed, f) for order in orders])
 
-    saved = time.monotonic()
     batches = score_batches(
         recognizer,
         records,
@@ -291,16 +268,11 @@ def evaluate_orders(
         with progress_bar("clips", len(records), scored.num_records, quiet) as advance:
             for batch in batches:
                 shape = (len(orders), len(batch.indices), batch.scores.shape[1])
-                scores = batch.scores.reshape(shape)
-                batch = ScoredBatch(batch.indices, scores.swapaxes(0, 1), batch.failures)
-                scored.batches.append(batch)  # one step, which Ctrl-C cannot halve
+                scores = batch.scores.reshape(shape).swapaxes(0, 1)  # [N, orders, K]
+                scored.add(ScoredBatch(batch.indices, scores, batch.failures))
                 advance(len(batch))
-                if partial and time.monotonic() - saved > _SAVE_SECONDS:
-                    partial.write(scored)
-                    saved = time.monotonic()
     except BaseException:  # Ctrl-C above all
-        if partial and scored.num_batches:
-            partial.write(scored)
+        if scored.save():
             say(
                 f"stopped after {scored.num_records} of {len(records)} clips; "
                 f"the same command goes on from there"
@@ -312,15 +284,13 @@ def evaluate_orders(
             return -1
         return record.label if label_map is None else int(label_map[record.label])
 
-    gone = [
-        FailedClip(r.id, label(r), r.path, "it is annotated but not there; check the dataset")
-        for r in annotations.missing
-    ]
+    def failed(record: VideoRecord, path: str, reason: str) -> FailedClip:
+        return FailedClip(record.id, label(record), path, reason)
+
     found = scored.together() if scored.batches else None
-    failures = [
-        FailedClip(records[f.index].id, label(records[f.index]), f.path, f.reason)
-        for f in (found.failures if found else ())
-    ] + gone
+    failures = [failed(records[f.index], f.path, f.reason) for f in found.failures] if found else []
+    reason = "it is annotated but not there; check the dataset"
+    failures += [failed(record, record.path, reason) for record in annotations.missing]
     if found is None or not len(found.indices):
         example = f", the first being {failures[0].path}: {failures[0].reason}" if failures else ""
         raise InputError(
@@ -330,9 +300,8 @@ def evaluate_orders(
     done = [records[i] for i in found.indices]
     ids = tuple(record.id for record in done)
     labels = np.array([label(record) for record in done], dtype=np.int64)
-    names = model_file.spec.class_names
     return {
-        order: Evaluation(names, ids, scores, labels, tuple(failures))
+        order: Evaluation(spec.class_names, ids, scores, labels, tuple(failures))
         for order, scores in zip(orders, found.scores.swapaxes(0, 1).copy(), strict=True)
     }
 
@@ -354,8 +323,8 @@ def _output_folder(options: EvaluateOptions, num_segments: int, key: str) -> Pat
 
 def _other_partial(folder: Path, key: str) -> str | None:
     """The scores of another evaluation that was stopped in this folder."""
-    partial = PartialScores(folder / PARTIAL_FILE, key)
-    return PARTIAL_FILE if partial.path.exists() and partial.read() is None else None
+    path = folder / PARTIAL_FILE
+    return PARTIAL_FILE if path.exists() and not PartialScores(path, key).batches else None
 
 
 def _say_classes(model_names: Sequence[str], data_names: Sequence[str]) -> str:
@@ -383,8 +352,3 @@ def _say_failures(failures: Sequence[FailedClip], num_scored: int) -> None:
         say(f"  {clip.path}: {clip.reason}")
     if len(failures) > _SHOWN_FAILURES:
         say(f"  ... and {len(failures) - _SHOWN_FAILURES} more, all in failures.csv")
-
-
-def _digest(records: Sequence[VideoRecord]) -> str:
-    """SHA-256 of which clips these are."""
-    return hashlib.sha256(json.dumps([asdict(r) for r in records]).encode()).hexdigest()

@@ -85,12 +85,8 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap over clips (Efron, 1979).
 
-    Args:
-        values: what is known of each clip, [N, ...].
-        statistic: a figure of such an array; computed for arrays of N clips drawn with replacement.
-        confidence: share of the samples' figures that lie within the interval.
-        samples: how many.
-        seed: the same seed gives the same interval.
+    ``statistic`` is a figure of what is known of each clip, ``values`` [N, ...]. It is computed for
+    ``samples`` arrays of N clips drawn with replacement; the interval holds the middle of them.
 
     Raises:
         ValueError: no clips, samples < 1, or confidence outside (0, 1).
@@ -125,9 +121,8 @@ def mcnemar(first_correct: ArrayLike, second_correct: ArrayLike) -> McNemar:
         )
     if first.dtype != np.bool_ or second.dtype != np.bool_:
         raise InputError(f"expected arrays of bool, got {first.dtype} and {second.dtype}")
-    first_only = int((first & ~second).sum())
-    second_only = int((second & ~first).sum())
-    return McNemar(first_only, second_only, _coin_p_value(first_only, second_only))
+    alone = int((first & ~second).sum()), int((second & ~first).sum())
+    return McNemar(*alone, _coin_p_value(*alone))
 
 
 def discoveries(p_values: Sequence[float], rate: float = 0.05) -> NDArray[np.bool_]:
