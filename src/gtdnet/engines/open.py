@@ -34,17 +34,14 @@ def build_engine(
     """Make an engine of a model.
 
     Args:
-        model: normalised clips [N, T*f, 3, H, W] -> logits [N, K]. "torch" moves it to the device
-            and runs it itself, the others run a copy.
-        spec: says how frames are normalised and how large they are.
+        model, spec, calibration: see :class:`Source`. "torch" moves the model to the device and
+            runs it itself, the others run a copy. Only OpenVINO has int8; what that does to the
+            accuracy is measured by :func:`gtdnet.export.export` alone.
         engine: one of :data:`ENGINES`; "auto": OpenVINO on a CPU if it is installed, else torch.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        precision: one of :data:`gtdnet.device.PRECISIONS`; "auto": what is fast with this engine
-            and device.
+        precision: one of :data:`gtdnet.device.PRECISIONS`; "auto": what is fast there.
         threads: that compute; default: as many as PyTorch uses. For torch and compile this sets
             the number of the whole process.
-        calibration: for int8 (OpenVINO alone), clips uint8 [M, T*f, 3, H, W] from which the ranges
-            of all values are taken. :func:`gtdnet.export.export` also checks the accuracy.
         profiled: make one that is a little slower and whose :meth:`Engine.nodes` tells what each
             call took, operation by operation.
 
@@ -167,13 +164,16 @@ def choose_for(
     return choose(file.engine, device, precision)
 
 
-def open_engine(file: ExportedFile, choice: Choice, *, threads: int | None = None) -> Engine:
-    """Make an engine of an exported file, as :func:`choose_for` chose it.
+def open_engine(file: ModelFile | ExportedFile, choice: Choice) -> Engine:
+    """Make the engine of a file, as :func:`choose_for` chose it.
 
     Raises:
         ValueError: the file cannot be run, or its graph does not fit its spec.
     """
-    return ENGINES[choice.name].open(file, replace(choice, threads=threads))
+    kind = ENGINES[choice.name]
+    if isinstance(file, ModelFile):
+        return kind.build(Source(file.model, file.spec), choice)
+    return kind.open(file, choice)
 
 
 def _of_file(path: str | Path) -> type[Engine] | None:

@@ -41,9 +41,9 @@ class PredictOptions:
         num_workers: decoding processes; default: one per core, at most 8 (half of them when the
             model runs on the CPU). Windows are decoded in one.
         device: auto, cpu, cuda or mps.
-        engine: torch, compile, onnx, openvino or auto: of an exported model its own; else openvino
-            on a CPU where it is installed and there are enough clips to make up for the seconds of
-            its preparation; else torch.
+        engine: that computes. auto: of an exported model its own; else openvino on a CPU where it
+            is installed and there are enough clips to make up for the seconds of its preparation;
+            else torch.
         precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
             exported model its own.
     """
@@ -165,14 +165,12 @@ def predict(options: PredictOptions) -> Report:
         if seconds is not None:
             check_positive(**{name: seconds})
     paths = find_videos(options.videos)
-    engine = options.engine
     few = not options.window and len(paths) * options.clips * options.crops < _WORTHWHILE
-    if engine == "auto" and few and not is_exported(options.model):
-        engine = "torch"
+    plain = options.engine == "auto" and few and not is_exported(options.model)
     recognizer = load(
         options.model,
         options.device,
-        engine=engine,
+        engine="torch" if plain else options.engine,
         precision=options.precision,
         num_segments=options.num_segments,
     )
