@@ -42,11 +42,7 @@ if TYPE_CHECKING:
 
 
 def to_openvino(model: nn.Module, spec: ClipSpec) -> ov.Model:
-    """A network as an OpenVINO model, clips uint8 [N, T*f, 3, H, W] -> logits [N, K].
-
-    Raises:
-        ValueError: packages of the extra "export" are missing.
-    """
+    """A network as an OpenVINO model, clips uint8 [N, T*f, 3, H, W] -> logits [N, K]."""
     ov = _openvino()
     network = FromFrames(deployable(model, "openvino"), spec).eval()
     # Much quicker than by way of torch.export; what tracing could get wrong (a number taken for a

@@ -137,10 +137,9 @@ class Recognizer:
             ValueError: the device's memory does not hold that many, or the model gives no numbers.
         """
         n, v = views.shape[:2]
-        probabilities = []
+        parts = views.flatten(0, 1).split(batch_size)
         try:
-            for part in views.flatten(0, 1).split(batch_size):
-                probabilities.append(self.engine(part).softmax(dim=-1))
+            probabilities = [self.engine(part).softmax(dim=-1) for part in parts]
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the memory of {self.device} does not hold batch_size={batch_size} views at once; "
@@ -156,14 +155,8 @@ class Recognizer:
 
     def top(self, scores: Tensor, topk: int = 5) -> list[ClassScore]:
         """The topk best classes of one clip's probabilities [K]; of equal ones the lower label."""
-        best = scores.sort(descending=True, stable=True)
-        names = self.spec.class_names
-        return [
-            ClassScore(label, names[label], probability)
-            for label, probability in zip(
-                best.indices[:topk].tolist(), best.values[:topk].tolist(), strict=True
-            )
-        ]
+        best = scores.sort(descending=True, stable=True).indices[:topk].tolist()
+        return [ClassScore(k, self.spec.class_names[k], scores[k].item()) for k in best]
 
 
 def load(
