@@ -98,18 +98,19 @@ def test_the_documented_table_is_theirs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "file"),
+    ("file", "known"),
     [
-        ("onnx", "a/MODEL.ONNX"),
-        ("openvino", "model.xml"),
-        ("openvino", "model.bin"),
-        ("torch", "model.pt2"),
-        (None, "model.safetensors"),
-        (None, "hf://user/name"),
+        ("a/MODEL.ONNX", True),
+        ("model.xml", True),
+        ("model.pt2", True),
+        ("model.bin", False),  # by itself it may be anything
+        ("model.safetensors", False),
+        ("hf://user/name", False),
+        ("hf://user/name@v1.0/model.onnx", True),
     ],
 )
-def test_whose_a_file_is(name: str | None, file: str) -> None:
-    assert is_exported(file) == (name is not None)
+def test_exported_files_are_known_by_their_names(file: str, known: bool) -> None:
+    assert is_exported(file) == known
 
 
 def test_an_engine_of_ones_own(halves: type[Engine], file: ModelFile) -> None:

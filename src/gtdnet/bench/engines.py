@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -160,7 +159,7 @@ def open_file(
     """The call of a file that :func:`save_file` wrote, on the CPU."""
     choice = choose(engine, "cpu", precision)
     file = ExportedFile(str(path), engine, choice.precision, ExportedModel("", {}), spec)
-    opened = open_engine(file, replace(choice, threads=threads))
+    opened = open_engine(file, choice, threads=threads)
     clips = example_clips(spec, batch_size)
     return lambda: opened(clips)
 

@@ -100,7 +100,8 @@ def unavailable(engine: str, device: torch.device) -> str | None:
 
 def is_exported(path: str | Path) -> bool:
     """Whether it is the name of an exported file."""
-    return _of_file(path) is not None
+    kind = _of_file(path)
+    return kind is not None and Path(path).suffix.lower() == kind.suffixes[0]
 
 
 def open_model(path: str | Path, *, num_segments: int | None = None) -> ModelFile | ExportedFile:
@@ -164,13 +165,15 @@ def choose_for(
     return choose(file.engine, device, precision)
 
 
-def open_engine(file: ModelFile | ExportedFile, choice: Choice) -> Engine:
+def open_engine(
+    file: ModelFile | ExportedFile, choice: Choice, *, threads: int | None = None
+) -> Engine:
     """Make the engine of a file, as :func:`choose_for` chose it.
 
     Raises:
         ValueError: the file cannot be run, or its graph does not fit its spec.
     """
-    kind = ENGINES[choice.name]
+    kind, choice = ENGINES[choice.name], replace(choice, threads=threads or choice.threads)
     if isinstance(file, ModelFile):
         return kind.build(Source(file.model, file.spec), choice)
     return kind.open(file, choice)
