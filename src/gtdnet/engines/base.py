@@ -57,9 +57,11 @@ class Check(NamedTuple):
 
 
 class Engine(ABC):
-    """Computes a model's logits; the class says what is to be known of all its objects.
+    """Computes a model's logits. What holds for all engines of a kind, their class says.
 
-    Several threads may call one: each gets the answers to its own clips, if need be after another.
+    A new kind is a subclass with :meth:`build` and :meth:`logits`, made known by
+    :func:`register_engine`; one that runs files has those methods too. Several threads may call an
+    engine: each gets the answers to its own clips, if need be after another.
 
     Attributes:
         device: where it computes and where its answers are.
@@ -68,8 +70,8 @@ class Engine(ABC):
 
     name: ClassVar[str]  # on the command line
     title: ClassVar[str]  # what it is
-    packages: ClassVar[tuple[str, ...]] = ()  # that must be installed,
-    extra: ClassVar[str] = "gtdnet[export]"  # and what pip is to be given for that
+    packages: ClassVar[tuple[str, ...]] = ()  # must be installed
+    extra: ClassVar[str] = "gtdnet[export]"  # what pip is to install for them
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps")
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16")
     auto_on: ClassVar[tuple[str, ...]] = ()  # devices where "auto" means it, if it is installed
