@@ -24,13 +24,11 @@ import gtdnet
 from gtdnet.cli import main
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
-from gtdnet.engines import deploy, graph
-from gtdnet.engines import exported as exported_module
-from gtdnet.engines.exported import ExportedFile, open_model
-from gtdnet.engines.graph import example_clips
+from gtdnet.engines import Choice, ExportedFile, base, deploy, example_clips, open_model
+from gtdnet.engines import open as open_module
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate
-from gtdnet.export import ExportFailed, ExportOptions, export, run
+from gtdnet.export import ExportFailed, ExportOptions, agreement, export, quantisation, run
 from gtdnet.export.agreement import Agreement
 from gtdnet.models import VideoClassifier, save_model
 from gtdnet.nn import TemporalConv2d
@@ -184,11 +182,32 @@ def test_predict_takes_openvino_for_many_videos(
     assert len(answers[0]) == 5
 
 
+def test_a_format_of_ones_own(
+    model_path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is registered is exported to, checked, and predicts from its files."""
+    from gtdnet.engines.onnx import OnnxEngine
+
+    class Mine(OnnxEngine):
+        name, suffixes = "mine", (".mine",)
+
+    monkeypatch.setitem(base._registered, "mine", Mine)
+    result = export(ExportOptions(str(model_path), str(tmp_path / "a"), formats="mine"))
+    assert [row["files"] for row in result["formats"]] == [["model.mine"]]
+    path = tmp_path / "a" / "model.mine"
+    assert f"use it with: gtdnet predict {path} VIDEO" in run.summary(result)
+    recognizer = gtdnet.load(path)
+    assert (recognizer.engine.name, recognizer.precision) == ("mine", "fp32")
+    video = next(data.rglob("*.mp4"))
+    assert recognizer.predict(video)[0].label == gtdnet.load(model_path).predict(video)[0].label
+    assert Mine.cannot_save("int8") == "int8 is made for openvino alone"
+
+
 def test_nobody_is_told(exported: Path, model_path: Path, tmp_path: Path) -> None:
     """OpenVINO and NNCF make a folder "intel" at home for what they report."""
     program = f"""if True:
         import gtdnet
-        from gtdnet.engines.graph import example_clips
+        from gtdnet.engines import example_clips
         from gtdnet.engines.openvino import quantise, to_openvino
 
         gtdnet.load({str(exported / "model.xml")!r})
@@ -325,7 +344,7 @@ def test_a_loss_of_accuracy_is_refused_unless_forced(
         "top1_before": 0.9, "top1_after": 0.894, "top1_lost": 0.006,
         "top1_lost_interval": [0.001, 0.011], "clips": 1000, "failed_clips": 0,
     }  # fmt: skip
-    monkeypatch.setattr(run, "measure_loss", lambda *args: loss)
+    monkeypatch.setattr(quantisation, "measure_loss", lambda *args: loss)
     monkeypatch.setattr("gtdnet.engines.openvino.quantise", lambda graph, clips: graph)
     output = tmp_path / "int8"
     options = {"precision": "int8", "data": str(data), "calibration_clips": 2}
@@ -410,7 +429,7 @@ def test_a_folder_that_is_there_and_empty_gets_the_files(
     before = folder.stat().st_ino
     options = ExportOptions(str(model_path), place, formats="torch")
     with monkeypatch.context() as patch:
-        patch.setattr(run, "compare", lambda *logits: Agreement(12, math.nan, 1.0, 1.0))
+        patch.setattr(agreement, "compare", lambda *logits: Agreement(12, math.nan, 1.0, 1.0))
         with pytest.raises(ExportFailed):
             export(options)
     assert list(folder.iterdir()) == []
@@ -440,7 +459,7 @@ def test_what_appears_meanwhile_is_not_overwritten(
 def test_formats_that_are_not_installed(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     output = tmp_path / "out"
     result = export(ExportOptions(str(model_path), str(output)))
     assert [p.name for p in output.iterdir()] == ["model.pt2"]
@@ -453,7 +472,9 @@ def test_formats_that_are_not_installed(
 def test_a_model_that_has_diverged(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "in_batches", lambda compute, clips: torch.full((12, 5), math.nan))
+    monkeypatch.setattr(
+        agreement, "in_batches", lambda compute, clips: torch.full((12, 5), math.nan)
+    )
     with pytest.raises(InputError, match="its logits are not finite"):
         export(ExportOptions(str(model_path), str(tmp_path / "out")))
 
@@ -560,7 +581,7 @@ def test_a_graph_that_openvino_cannot_compile(exported: Path) -> None:
     file = open_model(exported / "model.xml")
     assert isinstance(file, ExportedFile)
     with pytest.raises(InputError, match=r"model\.xml: OpenVINO cannot run it \("):
-        OpenVinoEngine.open(file, "fp32", threads=-7)
+        OpenVinoEngine.open(file, Choice("openvino", torch.device("cpu"), "fp32", threads=-7))
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
@@ -574,7 +595,7 @@ def test_exported_files_of_the_hub(
         assert repository == "hf://user/name@v1"
         return Path(shutil.copy(exported / wanted, tmp_path / wanted))
 
-    monkeypatch.setattr(exported_module, "find_file", download)
+    monkeypatch.setattr(open_module, "find_file", download)
     recognizer = gtdnet.load(f"hf://user/name@v1/{name}")
     assert recognizer.spec.class_names == NAMES
 

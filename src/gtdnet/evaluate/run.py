@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
-from gtdnet.engines.exported import ExportedFile, digest, open_model
-from gtdnet.engines.open import Choice, choose_for
+from gtdnet.engines import Choice, ExportedFile, choose_for, open_model
 from gtdnet.errors import InputError
 from gtdnet.evaluate.diagnose import diagnose
 from gtdnet.evaluate.partial import PartialScores
@@ -33,6 +32,7 @@ from gtdnet.evaluate.results import (
     result_file,
     write_results,
 )
+from gtdnet.files import sha256
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
 from gtdnet.measure.provenance import versions
@@ -132,7 +132,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "model": {
             "path": options.model,
             "name": model_file.model.name,
-            "sha256": digest(model_file.path),
+            "sha256": sha256(Path(model_file.path)),  # an .xml holds that of its .bin
         },
         "data": {"path": options.data, "format": annotations.format, "classes": classes},
         "versions": {package: packages[package] for package in ("gtdnet", "torch")},
