@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -10,7 +13,16 @@ from torch import nn
 from gtdnet.errors import InputError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+"""The numbers that a network is computed in; of int8, most of its products."""
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
+    {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+)
+"""Those that PyTorch itself computes a network in."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -36,18 +48,18 @@ def resolve_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
-    """ "auto" is bf16 where the processor computes with it natively, else fp32.
+def resolve_precision(name: str, device: torch.device) -> Precision:
+    """One of :data:`DTYPES`; "auto" is bf16 where the processor computes with it, else fp32.
 
     Raises:
         ValueError: unknown precision, or fp16 on a CPU.
     """
-    if name not in PRECISIONS:
-        raise InputError(f"unknown precision {name!r}: choose one of {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
         raise InputError("precision 'fp16' needs a GPU; use --precision bf16 or fp32 on a CPU")
-    if name != "auto":
+    if name in PRECISIONS and name in DTYPES:
         return name
+    if name != "auto":
+        raise InputError(f"unknown precision {name!r}: choose one of auto, {', '.join(DTYPES)}")
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
@@ -59,8 +71,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     """Autocast context of a resolved precision (nothing for fp32)."""
     if precision == "fp32":
         return contextlib.nullcontext()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    return torch.autocast(device.type, dtype)
+    return torch.autocast(device.type, DTYPES[precision])
 
 
 def to_channels_last(model: nn.Module) -> None:

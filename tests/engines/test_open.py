@@ -16,10 +16,8 @@ from torch._dynamo.utils import counters
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
-from gtdnet.engines import graph
+from gtdnet.engines import base, build_engine, choose, compile, example_clips, unavailable
 from gtdnet.engines import open as engine
-from gtdnet.engines.graph import example_clips
-from gtdnet.engines.open import build_engine, choose, unavailable
 from gtdnet.errors import InputError
 from gtdnet.infer import Recognizer
 from gtdnet.models import ModelFile, VideoClassifier
@@ -169,7 +167,6 @@ def test_openvinos_answer_does_not_depend_on_the_batch(tiny_model: TinyModel) ->
 
 
 @needs_openvino
-@needs_openvino
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs Unix's signals")
 def test_signals_reach_a_process_that_had_several_openvino_engines() -> None:
     """As Ctrl-C does: the process must not end by it."""
@@ -177,7 +174,7 @@ def test_signals_reach_a_process_that_had_several_openvino_engines() -> None:
 import signal
 from torch import nn
 from gtdnet.data.spec import ClipSpec
-from gtdnet.engines.open import build_engine
+from gtdnet.engines import build_engine
 
 class Model(nn.Module):
     def forward(self, clips):
@@ -221,9 +218,9 @@ def test_recognizer_with_an_engine(tiny_model: TinyModel) -> None:
 
 
 def test_auto_is_openvino_on_a_cpu_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "find_spec", lambda name: object())
+    monkeypatch.setattr(base, "find_spec", lambda name: object())
     assert choose("auto", "cpu", "fp32").name == "openvino"
-    monkeypatch.setattr(graph, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     assert choose("auto", "cpu", "fp32").name == "torch"
 
 
@@ -238,7 +235,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 def test_compile_without_triton_is_torch_on_the_gpu(
     gpu: torch.device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    monkeypatch.setattr(compile, "find_spec", lambda name: None)
     choice = choose("compile", "auto", "fp32")
     assert (choice.name, choice.device) == ("torch", gpu)
     assert capsys.readouterr().err == (
@@ -287,7 +284,7 @@ def test_what_runs_on_the_cpu_beside_a_gpu(
 def test_what_cannot_be(
     name: str, precision: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph, "find_spec", lambda name: object())
+    monkeypatch.setattr(base, "find_spec", lambda name: object())
     with pytest.raises(InputError, match=message):
         choose(name, "cpu", precision)
 
@@ -296,7 +293,7 @@ def test_what_cannot_be(
 def test_packages_that_are_missing(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch, tiny_model: TinyModel
 ) -> None:
-    monkeypatch.setattr(graph, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     reason = f'engine {name}: {package} is not installed; get it with: pip install "gtdnet'
     with pytest.raises(InputError, match=reason):
         model = tiny_model("gtdnet_resnet18")
@@ -334,7 +331,7 @@ def test_nothing_heavy_is_imported_before_it_is_used() -> None:
     import subprocess
 
     program = (
-        "import sys, gtdnet, gtdnet.infer.predict; from gtdnet.engines.open import unavailable;"
+        "import sys, gtdnet, gtdnet.infer.predict; from gtdnet.engines import unavailable;"
         "import torch; unavailable('openvino', torch.device('cpu'));"
         "print([n for n in ('onnx', 'onnxruntime', 'onnxscript', 'openvino', 'nncf')"
         " if n in sys.modules])"

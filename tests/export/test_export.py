@@ -24,13 +24,11 @@ import gtdnet
 from gtdnet.cli import main
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
-from gtdnet.engines import deploy, graph
-from gtdnet.engines import exported as exported_module
-from gtdnet.engines.exported import ExportedFile, open_model
-from gtdnet.engines.graph import example_clips
+from gtdnet.engines import Choice, ExportedFile, base, deploy, example_clips, open_model
+from gtdnet.engines import open as open_module
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate
-from gtdnet.export import ExportFailed, ExportOptions, export, run
+from gtdnet.export import ExportFailed, ExportOptions, agreement, export, quantisation, run
 from gtdnet.export.agreement import Agreement
 from gtdnet.models import VideoClassifier, save_model
 from gtdnet.nn import TemporalConv2d
@@ -188,7 +186,7 @@ def test_nobody_is_told(exported: Path, model_path: Path, tmp_path: Path) -> Non
     """OpenVINO and NNCF make a folder "intel" at home for what they report."""
     program = f"""if True:
         import gtdnet
-        from gtdnet.engines.graph import example_clips
+        from gtdnet.engines import example_clips
         from gtdnet.engines.openvino import quantise, to_openvino
 
         gtdnet.load({str(exported / "model.xml")!r})
@@ -325,7 +323,7 @@ def test_a_loss_of_accuracy_is_refused_unless_forced(
         "top1_before": 0.9, "top1_after": 0.894, "top1_lost": 0.006,
         "top1_lost_interval": [0.001, 0.011], "clips": 1000, "failed_clips": 0,
     }  # fmt: skip
-    monkeypatch.setattr(run, "measure_loss", lambda *args: loss)
+    monkeypatch.setattr(quantisation, "measure_loss", lambda *args: loss)
     monkeypatch.setattr("gtdnet.engines.openvino.quantise", lambda graph, clips: graph)
     output = tmp_path / "int8"
     options = {"precision": "int8", "data": str(data), "calibration_clips": 2}
@@ -410,7 +408,7 @@ def test_a_folder_that_is_there_and_empty_gets_the_files(
     before = folder.stat().st_ino
     options = ExportOptions(str(model_path), place, formats="torch")
     with monkeypatch.context() as patch:
-        patch.setattr(run, "compare", lambda *logits: Agreement(12, math.nan, 1.0, 1.0))
+        patch.setattr(agreement, "compare", lambda *logits: Agreement(12, math.nan, 1.0, 1.0))
         with pytest.raises(ExportFailed):
             export(options)
     assert list(folder.iterdir()) == []
@@ -440,7 +438,7 @@ def test_what_appears_meanwhile_is_not_overwritten(
 def test_formats_that_are_not_installed(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     output = tmp_path / "out"
     result = export(ExportOptions(str(model_path), str(output)))
     assert [p.name for p in output.iterdir()] == ["model.pt2"]
@@ -453,7 +451,9 @@ def test_formats_that_are_not_installed(
 def test_a_model_that_has_diverged(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "in_batches", lambda compute, clips: torch.full((12, 5), math.nan))
+    monkeypatch.setattr(
+        agreement, "in_batches", lambda compute, clips: torch.full((12, 5), math.nan)
+    )
     with pytest.raises(InputError, match="its logits are not finite"):
         export(ExportOptions(str(model_path), str(tmp_path / "out")))
 
@@ -560,7 +560,7 @@ def test_a_graph_that_openvino_cannot_compile(exported: Path) -> None:
     file = open_model(exported / "model.xml")
     assert isinstance(file, ExportedFile)
     with pytest.raises(InputError, match=r"model\.xml: OpenVINO cannot run it \("):
-        OpenVinoEngine.open(file, "fp32", threads=-7)
+        OpenVinoEngine.open(file, Choice("openvino", torch.device("cpu"), "fp32", threads=-7))
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
@@ -574,7 +574,7 @@ def test_exported_files_of_the_hub(
         assert repository == "hf://user/name@v1"
         return Path(shutil.copy(exported / wanted, tmp_path / wanted))
 
-    monkeypatch.setattr(exported_module, "find_file", download)
+    monkeypatch.setattr(open_module, "find_file", download)
     recognizer = gtdnet.load(f"hf://user/name@v1/{name}")
     assert recognizer.spec.class_names == NAMES
 

@@ -18,7 +18,7 @@ from gtdnet.bench.options import Choice, MeasureOptions, check_sizes, numbers
 from gtdnet.bench.profile import CALLS, Profiler, kinds, operators, quiet_mean
 from gtdnet.bench.result import envelope
 from gtdnet.device import resolve_device
-from gtdnet.engines.graph import Node
+from gtdnet.engines import Node
 from gtdnet.errors import InputError
 from gtdnet.measure.machine import LoadWatch
 from gtdnet.measure.memory import alone, resident_mib, taken_mib

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,18 @@ from torch import Tensor, nn
 from gtdnet.bench.profile import Profiler, by_pytorch
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import autocast, resolve_precision, to_channels_last
+from gtdnet.engines import (
+    ENGINES,
+    ExportedFile,
+    Source,
+    build_engine,
+    choose,
+    example_clips,
+    open_engine,
+    unavailable,
+)
 from gtdnet.engines.deploy import FromFrames
-from gtdnet.engines.exported import ExportedFile, ExportedModel
-from gtdnet.engines.graph import example_clips
-from gtdnet.engines.open import Choice, build_engine, open_engine, unavailable
+from gtdnet.engines.header import ExportedModel
 from gtdnet.errors import InputError
 from gtdnet.nn import fast_path
 
@@ -93,17 +101,8 @@ def make_call(
     ready = Ready(lambda: built(clips), built.name, built.precision)
     if not profiled:
         return ready
-    profiler = by_pytorch(ready.call, device)
-    if built.name in FILES and built.device.type == "cpu":
-        counting: Any = build(profiled=True)
-        profiler = Profiler(lambda: counting(clips), counting.nodes)
-    elif built.name == "compile" and built.device.type == "cpu":
-        import torch._inductor.config as inductor
-
-        compiled = build()
-        with inductor.patch({"cpp.enable_kernel_profile": True}):
-            compiled(clips)  # compiles
-        profiler = by_pytorch(lambda: compiled(clips), device)
+    counting = cache(partial(build, profiled=True))  # takes memory: not before it is wanted
+    profiler = Profiler(lambda: counting()(clips), lambda: counting().nodes())
     return ready._replace(profiler=profiler)
 
 
@@ -148,34 +147,23 @@ def _replayed(call: Call, device: torch.device) -> Call:
 
 def save_file(model: nn.Module, spec: ClipSpec, path: Path, precision: str, clips: int) -> None:
     """Write a model as the file that an engine of :data:`FILES` runs, without gtdnet's header."""
-    if path.suffix == ".onnx":
-        from gtdnet.engines.onnx import to_onnx
-
-        path.write_bytes(to_onnx(model, spec))
-        return
-    from gtdnet.engines.openvino import quantise, save_openvino, to_openvino
-
-    graph = to_openvino(model, spec)
-    if precision == "int8":
-        graph = quantise(graph, example_clips(spec, clips))
-    save_openvino(graph, path, "")
+    name = next(name for name, kind in ENGINES.items() if path.suffix in kind.suffixes)
+    calibration = example_clips(spec, clips) if precision == "int8" else None
+    choice = choose(name, "cpu", precision)
+    ENGINES[name].save(Source(model, spec, calibration), path, choice.precision)
 
 
 def open_file(
     path: Path, spec: ClipSpec, engine: str, precision: str, batch_size: int, threads: int
 ) -> Call:
     """The call of a file that :func:`save_file` wrote, on the CPU."""
-    file = ExportedFile(str(path), engine, precision, ExportedModel("", {}), spec)
-    opened = open_engine(file, Choice(engine, torch.device("cpu"), precision), threads=threads)
+    choice = choose(engine, "cpu", precision)
+    file = ExportedFile(str(path), engine, choice.precision, ExportedModel("", {}), spec)
+    opened = open_engine(file, choice, threads=threads)
     clips = example_clips(spec, batch_size)
     return lambda: opened(clips)
 
 
 def load_runtime(engine: str) -> None:
     """Import what runs an engine's files."""
-    if engine == "onnx":
-        import onnxruntime  # noqa: F401
-    else:
-        from gtdnet.engines.openvino import openvino_core
-
-        openvino_core().get_property("CPU", "FULL_DEVICE_NAME")  # loads its part for CPUs
+    ENGINES[engine].load_runtime()

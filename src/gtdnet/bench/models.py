@@ -31,8 +31,8 @@ from gtdnet.bench.networks import Network, find_networks
 from gtdnet.bench.options import Choice, MeasureOptions, words
 from gtdnet.bench.result import save
 from gtdnet.data.spec import ClipSpec
-from gtdnet.device import resolve_device
-from gtdnet.engines.open import ENGINES, PRECISIONS
+from gtdnet.device import PRECISIONS, resolve_device
+from gtdnet.engines import ENGINES
 from gtdnet.errors import InputError
 from gtdnet.measure.machine import measured_peak
 from gtdnet.measure.memory import alone, resident_mib

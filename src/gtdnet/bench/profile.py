@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gtdnet.engines.graph import Node
+from gtdnet.engines import Node
 from gtdnet.measure.timing import rounded
 
 CALLS = 20

@@ -1,4 +1,4 @@
-"""ONNX: networks to graphs, files out and in, ONNX Runtime as an engine."""
+"""ONNX Runtime and its files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,9 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
+from gtdnet.device import Precision
+from gtdnet.engines.base import Check, Choice, Engine, Source, check_installed, register_engine
 from gtdnet.engines.deploy import FromFrames, deployable
-from gtdnet.engines.exported import ExportedFile, check_graph
-from gtdnet.engines.graph import INPUT, OUTPUT, Node, check_installed, to_program
+from gtdnet.engines.graph import INPUT, OUTPUT, to_program
+from gtdnet.engines.header import ExportedFile, check_graph
+from gtdnet.engines.profile import Node
 from gtdnet.errors import InputError
 from gtdnet.models.model_file import METADATA_KEY
 from gtdnet.text import first_line
@@ -27,7 +31,7 @@ OPSET = 20
 """Version of the operators in the files."""
 
 
-def to_onnx(model: nn.Module, spec: ClipSpec, header: str | None = None) -> bytes:
+def to_onnx(model: nn.Module, spec: ClipSpec, header: str = "") -> bytes:
     """A network as an ONNX model in one piece, clips uint8 [N, T*f, 3, H, W] -> logits [N, K].
 
     Raises:
@@ -51,93 +55,75 @@ def to_onnx(model: nn.Module, spec: ClipSpec, header: str | None = None) -> byte
         # Where in whose code each came from: larger than some networks, and nobody's business.
         message.ClearField("metadata_props")
         message.ClearField("doc_string")
-    if header is not None:
+    if header:
         proto.metadata_props.add(key=METADATA_KEY, value=header)
     return proto.SerializeToString()
 
 
-def read_header(path: Path) -> str | None:
-    """The header of an ONNX file; None if it has none.
-
-    Raises:
-        ValueError: not an ONNX file, or one that would read other files.
-    """
-    check_installed("onnx")
-    from google.protobuf.message import DecodeError
-    from onnx import ModelProto
-
-    model = ModelProto()
-    try:
-        model.ParseFromString(path.read_bytes())
-    except DecodeError as error:
-        raise InputError(f"{path}: is no ONNX file, or a damaged one ({error})") from error
-    if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model)):
-        raise InputError(
-            f"{path}: keeps weights in other files, which gtdnet does not open; give a file of "
-            f"gtdnet export, which holds them itself"
-        )
-    return next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
-
-
-class OnnxEngine:
-    """ONNX Runtime: see :class:`gtdnet.engines.open.Engine`. Any number of clips at a time.
+@register_engine
+class OnnxEngine(Engine):
+    """Any number of clips at a time; operators run one after the other, each on all threads.
 
     Args:
-        model: the file's content.
-        device: the CPU, or a CUDA device where ONNX Runtime has it.
-        threads: of one operator; operators run one after the other.
-        profiled: note what each node takes; see :meth:`nodes`.
+        content: of a file.
+        choice: "cuda" where ONNX Runtime has it.
     """
 
-    name, precision = "onnx", "fp32"
+    name = "onnx"
+    title = "ONNX Runtime"
+    packages = ("onnx", "onnxscript", "onnxruntime")
+    devices = ("cpu", "cuda")
+    precisions = ("fp32",)
+    suffixes = (".onnx",)
+    saved_precisions = ("fp32",)
 
-    def __init__(
-        self, model: bytes, device: torch.device, threads: int, *, profiled: bool = False
-    ) -> None:
+    def __init__(self, content: bytes, choice: Choice) -> None:
         check_installed("onnxruntime")
         import onnxruntime as ort
 
-        self.device = device
+        on_gpu = choice.device.type == "cuda"
+        # On a GPU its own notes say when it handed work over, not how long that took.
+        super().__init__(replace(choice, profiled=choice.profiled and on_gpu))
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = choice.threads or torch.get_num_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
         self._notes: TemporaryDirectory[str] | None = None
-        if profiled:
+        if choice.profiled and not on_gpu:
             self._notes = TemporaryDirectory(prefix="gtdnet-")
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(self._notes.name, "profile"))
         providers: list[Any] = ["CPUExecutionProvider"]
-        if device.type == "cuda":
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
-        self._session = ort.InferenceSession(model, options, providers=providers)
+        if on_gpu:
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": choice.device.index or 0}))
+        self._session = ort.InferenceSession(content, options, providers=providers)
 
     @classmethod
-    def open(cls, file: ExportedFile, device: torch.device, threads: int) -> OnnxEngine:
-        """The engine of an exported file.
+    def unavailable(cls, device: torch.device) -> str | None:
+        reason = super().unavailable(device)
+        if reason or device.type == "cpu":
+            return reason
+        import onnxruntime
 
-        Raises:
-            ValueError: the file cannot be run, or its graph is not what its spec says.
-        """
-        try:
-            engine = cls(Path(file.path).read_bytes(), device, threads)
-        except Exception as error:  # ONNX Runtime's own classes; the session is all that is made
-            raise InputError(
-                f"{file.path}: ONNX Runtime cannot run it ({first_line(error)})"
-            ) from error
-        (clips,), (logits,) = engine._session.get_inputs(), engine._session.get_outputs()
-        check_graph(file.path, file.spec, _shape(clips.shape), _shape(logits.shape))
-        return engine
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            return None
+        return (
+            "this ONNX Runtime has no CUDA; add --device cpu, or put onnxruntime-gpu in the place "
+            "of onnxruntime"
+        )
 
-    def __call__(self, clips: Tensor) -> Tensor:
+    @classmethod
+    def build(cls, source: Source, choice: Choice) -> OnnxEngine:
+        return cls(to_onnx(source.model, source.spec), choice)
+
+    def logits(self, clips: Tensor) -> Tensor:
         frames = np.ascontiguousarray(clips.cpu().numpy())
         (logits,) = self._session.run([OUTPUT], {INPUT: frames})
         return torch.from_numpy(np.asarray(logits)).to(self.device)
 
     def nodes(self) -> list[list[Node]]:
-        """Of each call so far, what the nodes took; can be asked once, of one made ``profiled``."""
         if self._notes is None:
-            return []
+            return super().nodes()
         with self._notes:
             events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
         self._notes = None
@@ -150,6 +136,54 @@ class OnnxEngine:
                 kind = event["args"]["op_name"]
                 calls[-1].append(Node(name.removesuffix(_NODE), kind, 1, seconds))
         return calls[:-1]
+
+    @classmethod
+    def cannot_save(cls, precision: Precision) -> str | None:
+        if precision == "bf16":
+            return "ONNX Runtime has no convolutions in bf16 on CPUs"
+        return super().cannot_save(precision)
+
+    @classmethod
+    def save(
+        cls, source: Source, path: Path, precision: Precision, header: str = ""
+    ) -> list[Check]:
+        path.write_bytes(to_onnx(source.model, source.spec, header))
+        choice = Choice(cls.name, torch.device("cpu"), precision)
+        return [Check(lambda: cls.open(cls.read(path), choice), precision)]
+
+    @classmethod
+    def read_header(cls, path: Path) -> str | None:
+        check_installed("onnx")
+        from google.protobuf.message import DecodeError
+        from onnx import ModelProto
+
+        model = ModelProto()
+        try:
+            model.ParseFromString(path.read_bytes())
+        except DecodeError as error:
+            raise InputError(f"{path}: is no ONNX file, or a damaged one ({error})") from error
+        if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model)):
+            raise InputError(
+                f"{path}: keeps weights in other files, which gtdnet does not open; give a file of "
+                f"gtdnet export, which holds them itself"
+            )
+        return next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
+
+    @classmethod
+    def open(cls, file: ExportedFile, choice: Choice) -> OnnxEngine:
+        try:
+            engine = cls(Path(file.path).read_bytes(), choice)
+        except Exception as error:  # ONNX Runtime's own classes; the session is all that is made
+            raise InputError(
+                f"{file.path}: ONNX Runtime cannot run it ({first_line(error)})"
+            ) from error
+        (clips,), (logits,) = engine._session.get_inputs(), engine._session.get_outputs()
+        check_graph(file.path, file.spec, _shape(clips.shape), _shape(logits.shape))
+        return engine
+
+    @classmethod
+    def load_runtime(cls) -> None:
+        import onnxruntime  # noqa: F401
 
 
 _NODE = "_kernel_time"

@@ -1,67 +1,23 @@
-"""Engines: what computes a model's logits from frames. Which, where, and in which numbers.
-
-"torch" is PyTorch as it comes, and what every other one is compared with. "compile" is
-torch.compile, "onnx" ONNX Runtime, "openvino" OpenVINO on CPUs.
-"""
+"""Which engine, where, and in which numbers; engines of models and of files."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from dataclasses import dataclass
-from importlib.util import find_spec
-from threading import Lock
-from typing import Protocol
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
-from gtdnet.data.transforms import normalise
-from gtdnet.device import autocast, resolve_device, resolve_precision
-from gtdnet.engines.deploy import FromFrames, deployable
-from gtdnet.engines.exported import ExportedFile
-from gtdnet.engines.graph import missing
+from gtdnet.device import PRECISIONS, resolve_device, resolve_precision
+from gtdnet.engines.base import ENGINES, Choice, Engine, Source
+from gtdnet.engines.header import ExportedFile
 from gtdnet.errors import InputError
-from gtdnet.models.model_file import ModelFile
+from gtdnet.models.model_file import ModelFile, load_model
+from gtdnet.text import say
+from gtdnet.weights.find import find_file
 
-ENGINES = ("torch", "compile", "onnx", "openvino")
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Engine(Protocol):
-    """Computes a model's logits.
-
-    Several threads may call it at once: each gets the answers to its own clips, if need be after
-    those of another.
-
-    Attributes:
-        name: one of :data:`ENGINES`.
-        precision: one of :data:`PRECISIONS`.
-        device: where it computes and where its answers are.
-    """
-
-    name: str
-    precision: str
-    device: torch.device
-
-    def __call__(self, clips: Tensor) -> Tensor:
-        """uint8 RGB [N, T*f, 3, H, W] on any device -> logits float32 [N, K] on ``device``.
-
-        The shape of a clip is that of the spec; N is free.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An engine with its device and precision, all resolved but not made yet."""
-
-    name: str
-    device: torch.device
-    precision: str
+# ---------------------------------------------------------------------------------- of a model
 
 
 def build_engine(
@@ -83,58 +39,103 @@ def build_engine(
         spec: says how frames are normalised and how large they are.
         engine: one of :data:`ENGINES`; "auto": OpenVINO on a CPU if it is installed, else torch.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        precision: one of :data:`PRECISIONS`; "auto": what is fast with this engine and device.
+        precision: one of :data:`gtdnet.device.PRECISIONS`; "auto": what is fast with this engine
+            and device.
         threads: that compute; default: as many as PyTorch uses. For torch and compile this sets
             the number of the whole process.
         calibration: for int8 (OpenVINO alone), clips uint8 [M, T*f, 3, H, W] from which the ranges
             of all values are taken. :func:`gtdnet.export.export` also checks the accuracy.
-        profiled: of onnx and openvino, which are a little slower then: their ``nodes`` tells what
-            each call took, node by node.
+        profiled: make one that is a little slower and whose :meth:`Engine.nodes` tells what each
+            call took, operation by operation.
 
     Raises:
         ValueError: an unknown engine, or one that cannot be used here; a device or precision that
             it does not have; int8 without ``calibration``.
     """
-    choice = choose(engine, device, precision)
-    if choice.precision == "int8" and calibration is None:
+    choice = replace(choose(engine, device, precision), threads=threads, profiled=profiled)
+    return ENGINES[choice.name].build(Source(model, spec, calibration), choice)
+
+
+def choose(engine: str, device: str, precision: str) -> Choice:
+    """Resolve "auto" and see that the engine can be used; see :func:`build_engine`."""
+    if engine not in ("auto", *ENGINES):
+        raise InputError(f"unknown engine {engine!r}: choose one of auto, {', '.join(ENGINES)}")
+    if precision != "auto" and precision not in PRECISIONS:
         raise InputError(
-            "int8 needs clips to take the ranges of values from; make an int8 model with gtdnet "
-            "export --precision int8 --data DATASET and use its model.xml"
+            f"unknown precision {precision!r}: choose one of auto, {', '.join(PRECISIONS)}"
         )
-    if choice.name == "openvino":
-        from gtdnet.engines.openvino import OpenVinoEngine, quantise, to_openvino
+    where, note = resolve_device(device), None
+    if engine == "auto":
+        fast = (n for n, kind in ENGINES.items() if where.type in kind.auto_on)
+        engine = next((name for name in fast if not unavailable(name, where)), "torch")
+    kind = ENGINES[engine]
+    reason = kind.unavailable(where)
+    if reason and kind.substitute:
+        note = f"{reason}; engine {kind.substitute} is used in its place"
+        kind, reason = ENGINES[kind.substitute], None
+    elif reason and device == "auto" and where.type != "cpu":
+        if where.type in kind.devices:
+            note = f"engine {engine} computes on the CPU: {reason}"
+        where = torch.device("cpu")
+        reason = kind.unavailable(where)
+    if reason:
+        raise InputError(reason)
+    if precision != "auto" and precision not in kind.precisions:
+        raise InputError(
+            f"engine {kind.name} computes in {' or '.join(kind.precisions)}, not in {precision}; "
+            f"choose one of these, or another engine"
+        )
+    if precision != "int8":
+        precision = resolve_precision(precision, where)
+        precision = precision if precision in kind.precisions else "fp32"
+    if note:
+        say(note)
+    return Choice(kind.name, where, precision)
 
-        graph = to_openvino(model, spec)
-        if choice.precision == "int8" and calibration is not None:
-            graph = quantise(graph, calibration)
-        threads = threads or torch.get_num_threads()
-        return OpenVinoEngine(graph, choice.precision, threads, profiled=profiled)
-    if choice.name == "onnx":
-        from gtdnet.engines.onnx import OnnxEngine, to_onnx
 
-        content = to_onnx(model, spec)
-        threads = threads or torch.get_num_threads()
-        return OnnxEngine(content, choice.device, threads, profiled=profiled)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    make = CompiledEngine if choice.name == "compile" else TorchEngine
-    return make(model, spec, choice.device, choice.precision)
+def unavailable(engine: str, device: torch.device) -> str | None:
+    """Why an engine cannot be used on a device, with the remedy; None: it can."""
+    return ENGINES[engine].unavailable(device)
 
 
-def open_engine(file: ExportedFile, choice: Choice, *, threads: int | None = None) -> Engine:
-    """Make an engine of an exported file, as :func:`choose_for` chose it.
+# ---------------------------------------------------------------------------------- of a file
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether it is the name of an exported file."""
+    return _of_file(path) is not None
+
+
+def open_model(path: str | Path, *, num_segments: int | None = None) -> ModelFile | ExportedFile:
+    """Read a model file (``*.safetensors``), or an exported one (``*.onnx``, ``*.xml``).
+
+    Args:
+        path: the file, or hf://user/name[@revision][/file].
+        num_segments: frames per clip; an exported model has the number it was exported with.
 
     Raises:
-        ValueError: the file cannot be run, or its graph does not fit its spec.
+        ValueError: no such file, not one of gtdnet's, or a package that reads it is missing.
     """
-    threads = threads or torch.get_num_threads()
-    if choice.name == "onnx":
-        from gtdnet.engines.onnx import OnnxEngine
-
-        return OnnxEngine.open(file, choice.device, threads)
-    from gtdnet.engines.openvino import OpenVinoEngine
-
-    return OpenVinoEngine.open(file, choice.precision, threads)
+    kind = _of_file(path)
+    if kind is None:
+        return load_model(path, num_segments=num_segments)
+    if kind.not_opened:
+        raise InputError(f"{path}: {kind.not_opened}")
+    (suffix, *beside), given = kind.suffixes, Path(path).suffix
+    if given.lower() != suffix:
+        raise InputError(f"{path}: it holds only weights; give the {suffix} file beside it")
+    found = find_file(path)
+    if not found.is_file():
+        raise InputError(f"{path}: no such file; gtdnet export makes one of a model file")
+    for other in beside:  # the hub gives one file at a time
+        find_file(f"{str(path).removesuffix(given)}{other}")
+    exported = kind.read(found)
+    if num_segments not in (None, exported.spec.num_segments):
+        raise InputError(
+            f"{path}: was exported for num_segments={exported.spec.num_segments}; export the model "
+            f"again with --num_segments {num_segments}"
+        )
+    return exported
 
 
 def choose_for(
@@ -166,133 +167,16 @@ def choose_for(
     return choose(file.engine, device, precision)
 
 
-def choose(engine: str, device: str, precision: str) -> Choice:
-    """Resolve "auto" and see that the engine can be used; see :func:`build_engine`."""
-    if engine not in ("auto", *ENGINES):
-        raise InputError(f"unknown engine {engine!r}: choose one of auto, {', '.join(ENGINES)}")
-    if precision not in ("auto", *PRECISIONS):
-        raise InputError(
-            f"unknown precision {precision!r}: choose one of auto, {', '.join(PRECISIONS)}"
-        )
-    where, note = resolve_device(device), None
-    runs_beside_gpus = device == "auto" and engine in ("onnx", "openvino")
-    if runs_beside_gpus and (reason := unavailable(engine, where)):
-        where = torch.device("cpu")
-        if engine == "onnx":
-            note = f"engine onnx computes on the CPU: {reason}"
-    if engine == "auto":
-        is_fast = where.type == "cpu" and unavailable("openvino", where) is None
-        engine = "openvino" if is_fast else "torch"
-    if reason := unavailable(engine, where):
-        if engine != "compile":
-            raise InputError(reason)
-        note = f"{reason}; engine torch is used in its place"
-        engine = "torch"
-    known = _PRECISIONS_OF.get(engine, ("fp32", "bf16", "fp16"))
-    if precision != "auto" and precision not in known:
-        raise InputError(
-            f"engine {engine} computes in {' or '.join(known)}, not in {precision}; choose one of "
-            f"these, or another engine"
-        )
-    if precision != "int8":
-        found = resolve_precision(precision, where)
-        precision = found if found in known else "fp32"
-    if note:
-        from gtdnet.text import say  # rich is slow to import
+def open_engine(file: ExportedFile, choice: Choice, *, threads: int | None = None) -> Engine:
+    """Make an engine of an exported file, as :func:`choose_for` chose it.
 
-        say(note)
-    return Choice(engine, where, precision)
-
-
-_PRECISIONS_OF = {"onnx": ("fp32",), "openvino": ("fp32", "bf16", "int8")}
-
-
-def unavailable(engine: str, device: torch.device) -> str | None:
-    """Why an engine cannot be used on a device, with the remedy; None: it can."""
-    if engine == "torch":
-        return None
-    if engine == "compile":
-        return _no_compiler(device)
-    if engine == "openvino":
-        packages: tuple[str, ...] = ("openvino",)
-        if device.type != "cpu":
-            return f"engine openvino computes on the CPU, not on {device}; add --device cpu"
-    else:
-        packages = ("onnx", "onnxruntime", "onnxscript")
-        if device.type not in ("cpu", "cuda"):
-            return f"engine onnx does not compute on {device}; add --device cpu"
-    if reason := missing(*packages):
-        return f"engine {engine}: {reason}"
-    if engine == "onnx" and device.type == "cuda":
-        import onnxruntime
-
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            return (
-                "this ONNX Runtime has no CUDA; add --device cpu, or put onnxruntime-gpu in the "
-                "place of onnxruntime"
-            )
-    return None
-
-
-class TorchEngine:
-    """PyTorch as it comes, in automatic mixed precision unless fp32: see :class:`Engine`."""
-
-    name = "torch"
-
-    def __init__(
-        self, model: nn.Module, spec: ClipSpec, device: torch.device, precision: str
-    ) -> None:
-        self.device = device
-        self.precision = precision
-        self._model = model.eval().to(device)
-        self._spec = spec
-
-    @torch.inference_mode()
-    def __call__(self, clips: Tensor) -> Tensor:
-        clips = normalise(clips.to(self.device, non_blocking=True), self._spec)
-        with autocast(self.device, self.precision):
-            logits = self._model(clips)
-        return logits.float()
-
-
-class CompiledEngine:
-    """torch.compile, in one graph, weights in the precision: see :class:`Engine`.
-
-    Compiles at the first call, and once more if that had one clip and a later one has several or
-    the other way round.
+    Raises:
+        ValueError: the file cannot be run, or its graph does not fit its spec.
     """
-
-    name = "compile"
-
-    def __init__(
-        self, model: nn.Module, spec: ClipSpec, device: torch.device, precision: str
-    ) -> None:
-        self.device = device
-        self.precision = precision
-        network = FromFrames(deployable(model, "compile"), spec, _DTYPES[precision])
-        from torch._inductor import config
-
-        self._network = torch.compile(network.eval().to(device), fullgraph=True)
-        self._config, self._lock = config, Lock()
-
-    @torch.no_grad()  # torch.compile keeps away from inference_mode's tensors
-    def __call__(self, clips: Tensor) -> Tensor:
-        clips = clips.to(self.device, non_blocking=True).contiguous()
-        if len(clips) > 1:
-            torch._dynamo.mark_dynamic(clips, 0)
-        # One at a time: threads that come first together would each compile. Frozen, weights are
-        # constants: convolutions find them in oneDNN's order, and take the sums and activations
-        # behind them along. (As an option of torch.compile, "freezing" comes too late to be seen.)
-        with self._lock, self._config.patch(freezing=self.device.type == "cpu"):
-            return self._network(clips)
+    return ENGINES[choice.name].open(file, replace(choice, threads=threads))
 
 
-def _no_compiler(device: torch.device) -> str | None:
-    if device.type == "cuda":
-        if find_spec("triton") is None:
-            return "engine compile needs Triton on a GPU; install a CUDA build of PyTorch for Linux"
-        return None
-    names = [os.environ.get("CXX", ""), "g++", "clang++", "cl"]
-    if not any(shutil.which(name) for name in names if name):
-        return "engine compile needs a C++ compiler, and there is none; install g++ (apt: g++)"
-    return None
+def _of_file(path: str | Path) -> type[Engine] | None:
+    """The engine that writes files with such a name."""
+    suffix = Path(path).suffix.lower()
+    return next((kind for kind in ENGINES.values() if suffix in kind.suffixes), None)

@@ -1,4 +1,4 @@
-"""OpenVINO: networks to graphs, files out and in, quantisation, OpenVINO as an engine on CPUs."""
+"""OpenVINO and its files; quantisation to int8."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,20 @@ import torch
 from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
-from gtdnet.device import resolve_precision
+from gtdnet.device import Precision, resolve_precision
+from gtdnet.engines.base import (
+    Check,
+    Choice,
+    Engine,
+    Source,
+    check_installed,
+    missing,
+    register_engine,
+)
 from gtdnet.engines.deploy import FromFrames, deployable
-from gtdnet.engines.exported import ExportedFile, check_graph
-from gtdnet.engines.graph import INPUT, OUTPUT, Node, check_installed, example_clips
+from gtdnet.engines.graph import INPUT, OUTPUT, example_clips
+from gtdnet.engines.header import ExportedFile, check_graph
+from gtdnet.engines.profile import Node
 from gtdnet.errors import InputError
 from gtdnet.files import sha256
 from gtdnet.models.model_file import METADATA_KEY
@@ -77,97 +88,68 @@ def quantise(graph: ov.Model, clips: Tensor) -> ov.Model:
         )
 
 
-def save_openvino(graph: ov.Model, path: Path, header: str) -> None:
-    """Write a model with gtdnet's header: ``path`` (.xml) and the ``.bin`` beside it."""
-    ov = _openvino()
-    graph.set_rt_info(header, [METADATA_KEY])
-    ov.save_model(graph, path, compress_to_fp16=False)
-    graph.set_rt_info(sha256(path.with_suffix(".bin")), [_BIN_KEY])
-    ov.save_model(graph, path, compress_to_fp16=False)  # the same .bin, now bound to its .xml
+@register_engine
+class OpenVinoEngine(Engine):
+    """Runs one clip at a time, for three reasons.
 
-
-def read_header(path: Path) -> str | None:
-    """The header of an OpenVINO model; None if it has none.
-
-    Raises:
-        ValueError: not an OpenVINO model, or its ``.bin`` is missing or another's.
-    """
-    return _info(_read(path), METADATA_KEY)
-
-
-class OpenVinoEngine:
-    """OpenVINO on a CPU: see :class:`gtdnet.engines.open.Engine`.
-
-    Runs one clip at a time: OpenVINO's code for a graph whose shapes are all known is faster than
-    that for a free number of clips by more than a batch gains (the frames of a clip are a batch
-    already), no new number of clips means compiling again, and no answer depends on the batch.
+    OpenVINO's code for a graph whose shapes are all known is faster than that for a free number of
+    clips by more than a batch gains (the frames of a clip are a batch already). No new number of
+    clips means compiling again. No answer depends on the batch.
 
     Args:
         graph: see :func:`to_openvino`; is changed.
-        precision: "fp32" or "bf16"; "int8" for a graph made by :func:`quantise`, of which the rest
-            is computed in bf16 where the processor has it, else in fp32.
-        threads: of one clip.
+        choice: "int8" for a graph made by :func:`quantise`, of which the rest is computed in bf16
+            where the processor has it, else in fp32.
         batched: give the graph all clips at once after all, as others than gtdnet may run it.
-        profiled: count what each node takes; see :meth:`nodes`.
     """
 
     name = "openvino"
+    title = "OpenVINO, on CPUs"
+    packages = ("openvino",)
+    devices = ("cpu",)
+    precisions = ("fp32", "bf16", "int8")
+    auto_on = ("cpu",)
+    suffixes = (".xml", ".bin")
+    saved_precisions = ("fp32", "bf16", "int8")
 
-    @classmethod
-    def open(
-        cls, file: ExportedFile, precision: str, threads: int, *, batched: bool = False
-    ) -> OpenVinoEngine:
-        """The engine of an exported file.
-
-        Raises:
-            ValueError: the file cannot be run, or its graph is not what its spec says.
-        """
-        graph = _read(Path(file.path))
-        shapes = ([_shape(port) for port in ports] for ports in (graph.inputs, graph.outputs))
-        (clips,), (logits,) = shapes
-        check_graph(file.path, file.spec, clips, logits)
-        try:
-            return cls(graph, precision, threads, batched=batched)
-        except RuntimeError as error:
-            raise InputError(
-                f"{file.path}: OpenVINO cannot run it ({_last_line(error)})"
-            ) from error
-
-    def __init__(
-        self,
-        graph: ov.Model,
-        precision: str,
-        threads: int,
-        *,
-        batched: bool = False,
-        profiled: bool = False,
-    ) -> None:
-        self.device = torch.device("cpu")
-        self.precision = precision
+    def __init__(self, graph: ov.Model, choice: Choice, *, batched: bool = False) -> None:
+        super().__init__(replace(choice, profiled=False))
         self._batched = batched
         if not batched:
             graph.reshape([1, *_shape(graph.input(0))[1:]])
-        inner = resolve_precision("auto", self.device) if precision == "int8" else precision
+        is_int8 = choice.precision == "int8"
+        inner = resolve_precision("auto", self.device) if is_int8 else choice.precision
         compiled = openvino_core().compile_model(
             graph,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": _TYPES[inner],
                 "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_NUM_THREADS": choice.threads or torch.get_num_threads(),
                 # Two processes with a thread each would both be pinned to the first core.
                 "ENABLE_CPU_PINNING": False,
-                "PERF_COUNT": profiled,
+                "PERF_COUNT": choice.profiled,
             },
         )
-        if precision != "int8":  # a processor without bf16 computes in fp32
-            names = {name: ours for ours, name in _TYPES.items()}
+        if not is_int8:  # a processor without bf16 computes in fp32
             used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-            self.precision = names.get(used, precision)
+            self.precision = _OURS.get(used, choice.precision)
         self._request, self._lock = compiled.create_infer_request(), Lock()
-        self._counters = _Counters() if profiled else None
+        self._counters = _Counters() if choice.profiled else None
 
-    def __call__(self, clips: Tensor) -> Tensor:
+    @classmethod
+    def build(cls, source: Source, choice: Choice) -> OpenVinoEngine:
+        if choice.precision != "int8":
+            return cls(to_openvino(source.model, source.spec), choice)
+        if source.calibration is None:
+            raise InputError(
+                "int8 needs clips to take the ranges of values from; make an int8 model with "
+                "gtdnet export --precision int8 --data DATASET and use its model.xml"
+            )
+        graph = quantise(to_openvino(source.model, source.spec), source.calibration)
+        return cls(graph, choice)
+
+    def logits(self, clips: Tensor) -> Tensor:
         frames = np.ascontiguousarray(clips.cpu().numpy())
         parts = [frames] if self._batched else np.split(frames, len(frames))
         with self._lock:  # a request holds one clip's answer at a time
@@ -177,8 +159,56 @@ class OpenVinoEngine:
         return torch.from_numpy(np.concatenate(logits))
 
     def nodes(self) -> list[list[Node]]:
-        """Of each call so far, what the nodes took; empty unless made ``profiled``."""
         return self._counters.calls if self._counters else []
+
+    @classmethod
+    def cannot_save(cls, precision: Precision) -> str | None:
+        return super().cannot_save(precision) or (missing("nncf") if precision == "int8" else None)
+
+    @classmethod
+    def save(
+        cls, source: Source, path: Path, precision: Precision, header: str = ""
+    ) -> list[Check]:
+        graph = to_openvino(source.model, source.spec)
+        calibration = source.calibration
+        kept = graph if calibration is None else quantise(graph, calibration)
+        kept.set_rt_info(header, [METADATA_KEY])
+        _openvino().save_model(kept, path, compress_to_fp16=False)
+        kept.set_rt_info(sha256(path.with_suffix(".bin")), [_BIN_KEY])
+        _openvino().save_model(kept, path, compress_to_fp16=False)  # the same .bin, bound to it
+
+        def opened(batched: bool) -> OpenVinoEngine:
+            return cls.open(cls.read(path), choice, batched=batched)
+
+        choice = Choice(cls.name, torch.device("cpu"), precision)
+        # One clip at a time, as gtdnet runs it, and several, as others may.
+        checks = [Check(partial(opened, batched), precision) for batched in (False, True)]
+        if precision == "fp32":
+            return checks
+        exact = replace(choice, precision="fp32")  # finds what rounding would hide
+        make = partial(cls, graph, exact, batched=True)
+        return [Check(make, "fp32", ", in fp32,"), *checks]
+
+    @classmethod
+    def read_header(cls, path: Path) -> str | None:
+        return _info(_read(path), METADATA_KEY)
+
+    @classmethod
+    def open(cls, file: ExportedFile, choice: Choice, *, batched: bool = False) -> OpenVinoEngine:
+        graph = _read(Path(file.path))
+        shapes = ([_shape(port) for port in ports] for ports in (graph.inputs, graph.outputs))
+        (clips,), (logits,) = shapes
+        check_graph(file.path, file.spec, clips, logits)
+        try:
+            return cls(graph, choice, batched=batched)
+        except RuntimeError as error:
+            raise InputError(
+                f"{file.path}: OpenVINO cannot run it ({_last_line(error)})"
+            ) from error
+
+    @classmethod
+    def load_runtime(cls) -> None:
+        openvino_core().get_property("CPU", "FULL_DEVICE_NAME")  # loads its part for CPUs
 
 
 class _Counters:
@@ -205,7 +235,8 @@ class _Counters:
 
 
 _BIN_KEY = "gtdnet_bin_sha256"
-_TYPES = {"fp32": "f32", "bf16": "bf16"}
+_TYPES: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+_OURS: dict[str, Precision] = {name: ours for ours, name in _TYPES.items()}
 _NOT_INT8 = ["Add", "AvgPool", "MatMul", "Multiply", "ReduceMean", "Sigmoid"]
 
 

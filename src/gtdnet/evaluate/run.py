@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
-from gtdnet.engines.exported import ExportedFile, digest, open_model
-from gtdnet.engines.open import choose_for
+from gtdnet.engines import ExportedFile, choose_for, open_model
 from gtdnet.errors import InputError
 from gtdnet.evaluate.diagnose import diagnose
 from gtdnet.evaluate.partial import PartialScores, Scored
@@ -35,6 +34,7 @@ from gtdnet.evaluate.results import (
     result_file,
     write_results,
 )
+from gtdnet.files import sha256
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
 from gtdnet.models.model_file import ModelFile
@@ -153,7 +153,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "model": {
             "path": options.model,
             "name": model_file.model.name,
-            "sha256": digest(model_file.path),
+            "sha256": sha256(Path(model_file.path)),  # an .xml holds that of its .bin
         },
         "data": {"path": options.data, "format": annotations.format, "classes": classes},
         "versions": {"gtdnet": version("gtdnet"), "torch": torch.__version__},

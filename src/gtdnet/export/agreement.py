@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor
+
+from gtdnet.data.transforms import normalise
+from gtdnet.engines import Check, build_engine
+from gtdnet.models.model_file import ModelFile
+from gtdnet.text import first_line
 
 TOLERANCES: Mapping[str, float] = MappingProxyType({"fp32": 1e-4, "bf16": 0.25, "int8": 1.0})
 """Largest difference of any logit, by precision, in units of the logits' spread.
@@ -22,6 +28,10 @@ int8 does to the accuracy is measured by itself (:mod:`gtdnet.export.quantisatio
 
 BATCHES = (1, 3)
 """Clips that are given at a time, in turn: none is the number that the graph was made with."""
+
+
+class ExportFailed(RuntimeError):
+    """An exported model that is not what it should be; nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,59 @@ class Agreement:
             different = self.clips - round(self.top1 * self.clips)
             return f"it gives {different} of {self.clips} clips another best class"
         return None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model with its own logits [N, K] of clips uint8 [N, T*f, 3, H, W]."""
+
+    model_file: ModelFile
+    clips: Tensor
+    logits: Tensor
+
+    @classmethod
+    def of(cls, model_file: ModelFile, clips: Tensor) -> Reference:
+        """By PyTorch, in fp32 on the CPU."""
+        engine = build_engine(
+            model_file.model, model_file.spec, "torch", device="cpu", precision="fp32"
+        )
+        return cls(model_file, clips, in_batches(engine, clips))
+
+    def check(self, check: Check, file: str) -> Agreement:
+        """How the logits of an exported file, run in one way, agree with the model's.
+
+        Raises:
+            ExportFailed: they do not, or there are none.
+        """
+        what = f"the exported {file}{check.remark}"
+        try:
+            logits = in_batches(check.make(), self.clips)
+        except Exception as error:  # of whichever runtime
+            raise ExportFailed(
+                f"{what} does not run on {' and '.join(map(str, BATCHES))} clips at a time: "
+                f"{first_line(error)}; nothing was written"
+            ) from error
+        agreement = compare(self.logits, logits)
+        if reason := agreement.disagrees(check.precision):
+            raise ExportFailed(
+                f"{what} is not the model: {reason}{self._sensitivity()}; nothing was written"
+            )
+        return agreement
+
+    def _sensitivity(self) -> str:
+        """A remark where rounding alone changes the model's logits by much."""
+        network = copy.deepcopy(self.model_file.model).double()
+
+        def exact(clips: Tensor) -> Tensor:
+            return network(normalise(clips, self.model_file.spec, torch.float64))
+
+        own = compare(in_batches(exact, self.clips), self.logits).relative
+        if own < TOLERANCES["fp32"] / 10:
+            return ""
+        return (
+            f" (PyTorch's own are off by {own:.2g} from those in double precision: this model is "
+            f"that sensitive to rounding, as one that has not been trained can be)"
+        )
 
 
 def compare(reference: Tensor, logits: Tensor) -> Agreement:

@@ -9,16 +9,41 @@ import torch
 from torch import Tensor
 
 from gtdnet.data.dataset import EvalClips, Failure
-from gtdnet.data.formats import VideoRecord
+from gtdnet.data.formats import Annotations, VideoRecord
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import EDITIONS, render_clip
 from gtdnet.data.transforms import eval_views
 from gtdnet.errors import InputError
+from gtdnet.infer.find import find_videos
 from gtdnet.text import progress_bar, say
 
 EDITION = "easy"
 """Of the built-in dataset."""
+
+CHECKED = 32
+"""Clips of the user's to compare on, at most."""
+
+
+def clips_to_compare(
+    folder: str | None, annotations: Annotations | None, data: str | None, spec: ClipSpec
+) -> tuple[Tensor, str]:
+    """The clips to compare on, uint8 [N, T*f, 3, crop, crop], and what they are.
+
+    Args:
+        folder: of videos, or one of them; goes before ``annotations``.
+        annotations: the validation split of the dataset at ``data``; goes before built-in clips.
+
+    Raises:
+        ValueError: no videos there, or none that can be decoded.
+    """
+    if folder:
+        records = [VideoRecord(str(p), str(p), None) for p in find_videos([folder])]
+        return read_clips(spaced(records, CHECKED), spec, "clips"), folder
+    if annotations:
+        records = spaced(annotations.records, CHECKED)
+        return read_clips(records, spec, "clips"), f"the validation split of {data}"
+    return built_in_clips(spec), f"the built-in {EDITION} edition"
 
 
 def read_clips(records: Sequence[VideoRecord], spec: ClipSpec, what: str) -> Tensor:

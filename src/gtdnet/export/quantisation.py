@@ -1,19 +1,93 @@
-"""What int8 does to the accuracy: the same clips by the model and by its int8 form."""
+"""What int8 is made and measured with, and what it does to the accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from gtdnet.data.formats import Annotations
-from gtdnet.engines.exported import ExportedFile
+import torch
+
+from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
+from gtdnet.data.spec import ClipSpec
+from gtdnet.engines import ENGINES, ExportedFile
+from gtdnet.errors import InputError
+from gtdnet.evaluate.protocol import match_classes
 from gtdnet.evaluate.results import Evaluation
 from gtdnet.evaluate.run import evaluate_model
 from gtdnet.evaluate.statistics import paired_difference_interval
+from gtdnet.export.agreement import ExportFailed
+from gtdnet.export.clips import balanced
+from gtdnet.export.options import ExportOptions
+from gtdnet.measure.machine import describe_machine
+from gtdnet.measure.provenance import command, versions
 from gtdnet.models.model_file import ModelFile
+from gtdnet.text import say
 
 MOST_LOST = 0.005
 """Top-1, as a fraction, that int8 may lose: half a point."""
+
+CALIBRATION_CLIPS = 300
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training clips to take the ranges of values from, and what the accuracy is measured on."""
+
+    calibration: list[VideoRecord]
+    validation: Annotations
+
+    @classmethod
+    def read(cls, options: ExportOptions, spec: ClipSpec) -> Dataset:
+        """As the options ask for.
+
+        Raises:
+            ValueError: no dataset, other classes than the spec's, or no labels.
+        """
+        train = read_annotations(str(options.data), "train", options.format)
+        validation = read_annotations(str(options.data), "validation", options.format)
+        match_classes(spec.class_names, validation.class_names)
+        if all(record.label is None for record in validation.records):
+            raise InputError(
+                f"the validation split of {options.data} has no labels to measure int8's accuracy "
+                f"with; give a dataset that has them"
+            )
+        if options.validation_clips is not None:
+            chosen = balanced(validation.records, options.validation_clips, options.seed)
+            validation = replace(validation, records=tuple(chosen), missing=())
+        count = options.calibration_clips or CALIBRATION_CLIPS
+        return cls(balanced(train.records, count, options.seed), validation)
+
+
+def report_loss(
+    options: ExportOptions, model_file: ModelFile, quantised: ExportedFile, dataset: Dataset
+) -> dict[str, Any]:
+    """What int8 costs in accuracy, how it was made and measured; JSON-ready.
+
+    Raises:
+        ExportFailed: more than :data:`MOST_LOST` is lost, unless that is forced.
+    """
+    say("measuring the accuracy")
+    loss = measure_loss(model_file, quantised, dataset.validation, options.num_workers)
+    too_much = loses_too_much(loss)
+    if too_much and not options.force:
+        raise ExportFailed(
+            f"{describe_loss(loss)}, more than the {100 * MOST_LOST:g} points that are allowed; "
+            f"nothing was written; give more --calibration_clips, or more validation clips if the "
+            f"interval is wide, take --precision bf16, or keep it all the same with --force"
+        )
+    return {
+        **loss,
+        "forced": too_much,
+        "model": Path(options.model).name,
+        "views": model_file.spec.views(1, 1),
+        "data": Path(dataset.validation.root).name,
+        "calibration_clips": len(dataset.calibration),
+        "machine": describe_machine(torch.device("cpu")),
+        "versions": versions((*ENGINES[quantised.engine].packages, "nncf")),
+        "command": command("gtdnet export", options),
+    }
 
 
 def measure_loss(
@@ -53,3 +127,13 @@ def compare_top1(before: Evaluation, after: Evaluation) -> dict[str, Any]:
 def loses_too_much(loss: Mapping[str, Any]) -> bool:
     """Whether more than :data:`MOST_LOST`, in whole clips: exactly as much is not more."""
     return round(loss["top1_lost"] * loss["clips"]) > MOST_LOST * loss["clips"]
+
+
+def describe_loss(loss: Mapping[str, Any]) -> str:
+    """One line of it, for people."""
+    low, high = (100 * bound for bound in loss["top1_lost_interval"])
+    return (
+        f"int8 takes top-1 from {100 * loss['top1_before']:.2f} % to "
+        f"{100 * loss['top1_after']:.2f} %, {100 * loss['top1_lost']:.2f} points less "
+        f"[{low:.2f}, {high:.2f}; 95 % confidence] on {loss['clips']} clips"
+    )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gtdnet.data.formats import VideoRecord
-from gtdnet.engines.exported import is_exported
+from gtdnet.engines import is_exported
 from gtdnet.errors import DecodeError
 from gtdnet.infer.find import find_videos
 from gtdnet.infer.recognizer import ClassScore, Recognizer, check_topk, check_views, load

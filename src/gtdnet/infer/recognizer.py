@@ -13,8 +13,7 @@ from torch import Tensor
 from gtdnet.data.dataset import read_views
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.transforms import eval_views
-from gtdnet.engines.exported import ExportedFile, open_model
-from gtdnet.engines.open import build_engine, choose_for, open_engine
+from gtdnet.engines import ExportedFile, build_engine, choose_for, open_engine, open_model
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile

@@ -1,0 +1,232 @@
+"""What an engine is, and the list of those that are there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.device import Precision
+from gtdnet.engines.header import ExportedFile, parse_header
+from gtdnet.engines.profile import Node, OperatorLog
+from gtdnet.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """What engines and their files are made of.
+
+    Attributes:
+        model: normalised clips [N, T*f, 3, H, W] -> logits [N, K].
+        spec: says how frames are normalised and how large they are.
+        calibration: for int8, clips uint8 [M, T*f, 3, H, W] to take the ranges of all values from.
+    """
+
+    model: nn.Module
+    spec: ClipSpec
+    calibration: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine and how it is to compute, all resolved but not made yet.
+
+    Attributes:
+        threads: that compute; None: as many as PyTorch uses.
+        profiled: see :meth:`Engine.nodes`.
+    """
+
+    name: str
+    device: torch.device
+    precision: Precision
+    threads: int | None = None
+    profiled: bool = False
+
+
+class Check(NamedTuple):
+    """One way to run a file that an engine saved; its logits must be the model's.
+
+    Attributes:
+        make: gives what maps clips uint8 [N, T*f, 3, H, W] to logits [N, K].
+        precision: whose tolerance holds.
+        remark: follows the file's name in messages.
+    """
+
+    make: Callable[[], Callable[[Tensor], Tensor]]
+    precision: Precision
+    remark: str = ""
+
+
+class Engine(ABC):
+    """Computes a model's logits; the class says what is to be known of all its objects.
+
+    Several threads may call one: each gets the answers to its own clips, if need be after another.
+
+    Attributes:
+        name, title: what it is called on the command line, and what it is.
+        packages, extra: what must be installed, and what pip is to be given for that.
+        devices, precisions: kinds of devices, and precisions, that it computes on and in.
+        auto_on: kinds of devices where "auto" means this engine, if it is installed.
+        substitute: the engine that does its work where it is unavailable, which is said.
+        suffixes: of the files that it saves. The first is the one to give to a program; the others
+            lie beside it and hold weights.
+        saved_precisions: of these files.
+        not_opened: why it does not open them; None: it does, if it has any.
+        device: where it computes and where its answers are.
+        precision: that it computes in.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = "gtdnet[export]"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps")
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16")
+    auto_on: ClassVar[tuple[str, ...]] = ()
+    substitute: ClassVar[str | None] = None
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    saved_precisions: ClassVar[tuple[Precision, ...]] = ()
+    not_opened: ClassVar[str | None] = None
+
+    def __init__(self, choice: Choice) -> None:
+        self.device = choice.device
+        self.precision = choice.precision
+        self._log = OperatorLog(choice.device) if choice.profiled else None
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        """uint8 RGB [N, T*f, 3, H, W] on any device -> logits float32 [N, K] on ``device``.
+
+        The shape of a clip is that of the spec; N is free.
+        """
+        with self._log.call() if self._log else nullcontext():
+            return self.logits(clips)
+
+    @abstractmethod
+    def logits(self, clips: Tensor) -> Tensor:
+        """What a call gives."""
+
+    def nodes(self) -> list[list[Node]]:
+        """Of each call so far what its operations took; empty unless ``profiled``. Ask once.
+
+        By PyTorch's profiler, where the runtime does not count itself.
+        """
+        return self._log.calls if self._log else []
+
+    @classmethod
+    def unavailable(cls, device: torch.device) -> str | None:
+        """Why it cannot be used on a device, with the remedy; None: it can."""
+        if device.type not in cls.devices:
+            what = "computes on the CPU, not" if cls.devices == ("cpu",) else "does not compute"
+            return f"engine {cls.name} {what} on {device}; add --device cpu"
+        reason = missing(*cls.packages, extra=cls.extra)
+        return f"engine {cls.name}: {reason}" if reason else None
+
+    @classmethod
+    @abstractmethod
+    def build(cls, source: Source, choice: Choice) -> Engine:
+        """The engine of a model, as chosen by :func:`gtdnet.engines.choose`."""
+
+    # --------------------------------------------------------------------- those that have files
+
+    @classmethod
+    def cannot_save(cls, precision: Precision) -> str | None:
+        """Why its files cannot be written here in a precision; None: they can."""
+        if precision not in cls.saved_precisions:
+            able = [name for name, kind in ENGINES.items() if precision in kind.saved_precisions]
+            return f"{precision} is made for {' and '.join(able)} alone"
+        return missing(*cls.packages, extra=cls.extra)
+
+    @classmethod
+    def save(
+        cls, source: Source, path: Path, precision: Precision, header: str = ""
+    ) -> list[Check]:
+        """Write a model as ``path``, which has the first of the suffixes, and what lies beside it.
+
+        Returns:
+            The ways in which it is run; the first opens the file as this engine does.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def read_header(cls, path: Path) -> str | None:
+        """The header in a file; None if it has none. Unpickles nothing, reads no foreign file.
+
+        Raises:
+            ValueError: not a file of this kind, or a damaged one.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def open(cls, file: ExportedFile, choice: Choice) -> Engine:
+        """The engine of a file.
+
+        Raises:
+            ValueError: the file cannot be run, or its graph is not what its spec says.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def read(cls, path: Path) -> ExportedFile:
+        """What the header in a file says; errors as of :meth:`read_header` and its parsing."""
+        return parse_header(path, cls.name, cls.read_header(path))
+
+    @classmethod
+    def opens_files(cls) -> bool:
+        """Whether it runs files."""
+        return bool(cls.suffixes) and cls.not_opened is None
+
+    @classmethod
+    def load_runtime(cls) -> None:
+        """Import what runs its files."""
+        for package in cls.packages:
+            import_module(package)
+
+
+E = TypeVar("E", bound=type[Engine])
+
+_registered: dict[str, type[Engine]] = {}
+
+ENGINES: Mapping[str, type[Engine]] = MappingProxyType(_registered)
+"""By name."""
+
+
+def register_engine(engine: E) -> E:
+    """Make an engine known to all commands, by its name; returns it, so it may be a decorator.
+
+    Raises:
+        ValueError: another engine has that name, or files with such a suffix.
+    """
+    if engine.name in ("auto", *ENGINES):
+        raise InputError(f"there is an engine {engine.name!r} already; choose another name")
+    for other in ENGINES.values():
+        if both := set(engine.suffixes).intersection(other.suffixes):
+            raise InputError(
+                f"engine {engine.name!r}: {min(both)} is the suffix of engine {other.name}'s files "
+                f"already; choose another suffix"
+            )
+    _registered[engine.name] = engine
+    return engine
+
+
+def missing(*packages: str, extra: str = Engine.extra) -> str | None:
+    """The first of them that is not there, with the remedy; None: all are."""
+    for package in packages:
+        if find_spec(package) is None:
+            return f'{package} is not installed; get it with: pip install "{extra}"'
+    return None
+
+
+def check_installed(*packages: str) -> None:
+    """Raise InputError for one of our packages that is not there, with the remedy."""
+    if reason := missing(*packages):
+        raise InputError(reason)

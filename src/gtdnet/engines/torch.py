@@ -1,0 +1,66 @@
+"""PyTorch: what every other engine is compared with. Its files are torch.export programs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gtdnet.data.transforms import normalise
+from gtdnet.device import DTYPES, Precision, autocast
+from gtdnet.engines.base import Check, Choice, Engine, Source, register_engine
+from gtdnet.engines.deploy import FromFrames, deployable
+from gtdnet.engines.graph import to_program
+from gtdnet.models.model_file import METADATA_KEY
+
+
+@register_engine
+class TorchEngine(Engine):
+    """The model itself, in automatic mixed precision unless fp32."""
+
+    name = "torch"
+    title = "PyTorch as it comes; what the others are compared with"
+    suffixes = (".pt2",)
+    saved_precisions = ("fp32", "bf16")
+    not_opened = (
+        "gtdnet does not read torch.export programs, which can carry pickled code; give the .onnx "
+        "or .xml file, or the model file it was made from"
+    )
+
+    def __init__(self, source: Source, choice: Choice) -> None:
+        super().__init__(choice)
+        self._model = source.model.eval().to(choice.device)
+        self._spec = source.spec
+
+    @classmethod
+    def build(cls, source: Source, choice: Choice) -> TorchEngine:
+        if choice.threads:
+            torch.set_num_threads(choice.threads)
+        return cls(source, choice)
+
+    @torch.inference_mode()
+    def logits(self, clips: Tensor) -> Tensor:
+        clips = normalise(clips.to(self.device, non_blocking=True), self._spec)
+        with autocast(self.device, self.precision):
+            logits = self._model(clips)
+        return logits.float()
+
+    @classmethod
+    def save(
+        cls, source: Source, path: Path, precision: Precision, header: str = ""
+    ) -> list[Check]:
+        network = FromFrames(deployable(source.model, cls.name), source.spec, DTYPES[precision])
+        program = to_program(network.eval(), source.spec)
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # paths of this machine
+        torch.export.save(program, path, extra_files={METADATA_KEY: header})
+
+        def read() -> Callable[[Tensor], Tensor]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of PyTorch about itself
+                return torch.export.load(path).module()
+
+        return [Check(read, precision)]

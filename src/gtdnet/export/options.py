@@ -1,0 +1,122 @@
+"""What ``gtdnet export`` is asked for, and whether that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gtdnet.device import PRECISIONS, Precision
+from gtdnet.engines import ENGINES, Engine, is_exported
+from gtdnet.errors import InputError
+from gtdnet.files import check_free
+from gtdnet.infer.scoring import check_loading
+
+
+@dataclass
+class ExportOptions:
+    """Export a model file to ONNX, OpenVINO and torch.export
+
+    Args:
+        model: the model file (*.safetensors), or hf://user/name.
+        output: folder to write; new or empty.
+        formats: onnx, openvino and torch, those that are wanted with commas between; default: all
+            whose packages are installed.
+        precision: fp32, bf16 (openvino and torch) or int8 (openvino; needs data).
+        clips: a video file, or a folder of them, on which both models must agree; default: clips of
+            data, or without it of the built-in dataset.
+        data: dataset for int8: ranges of values are taken from its train split, the accuracy is
+            measured on its validation split.
+        format: of data: something-v1, something-v2, kinetics, folder or list; default: recognised.
+        calibration_clips: training clips that int8's ranges are taken from, of every class as many;
+            default: 300.
+        validation_clips: clips that int8's accuracy is measured on, of every class as many;
+            default: all.
+        num_segments: frames per clip; default: as in training.
+        short_side: the shorter side in pixels before the crops; default: as in the model file.
+        crop_size: side in pixels of the square the model sees; default: as in the model file.
+        num_workers: decoding processes while the accuracy is measured; default: half as many as
+            there are cores, at most 8.
+        seed: of the choice of clips.
+        force: keep an int8 model that loses more than half a point of top-1.
+    """
+
+    model: str
+    output: str
+    formats: str | None = None
+    precision: str = "fp32"
+    clips: str | None = None
+    data: str | None = None
+    format: str | None = None
+    calibration_clips: int | None = None
+    validation_clips: int | None = None
+    num_segments: int | None = None
+    short_side: int | None = None
+    crop_size: int | None = None
+    num_workers: int | None = None
+    seed: int = 0
+    force: bool = False
+
+
+def check_options(options: ExportOptions) -> Precision:
+    """The precision that is asked for.
+
+    Raises:
+        ValueError: options that contradict each other, or an output that is there already.
+    """
+    saved = {precision for kind in writers().values() for precision in kind.saved_precisions}
+    precision = options.precision
+    if precision not in PRECISIONS or precision not in saved:
+        known = ", ".join(precision for precision in PRECISIONS if precision in saved)
+        raise InputError(f"unknown precision {precision!r}: choose one of {known}")
+    if is_exported(options.model):
+        raise InputError(
+            f"{options.model}: is exported already; give the model file (.safetensors) that it was "
+            f"made from"
+        )
+    if precision == "int8" and not options.data:
+        raise InputError(
+            "--precision int8 needs --data, a dataset to take the ranges of values from and to "
+            "measure the accuracy on"
+        )
+    if options.data and precision != "int8":
+        raise InputError(
+            f"--data is for --precision int8; leave it out for {precision}, or give clips "
+            f"to compare on by --clips"
+        )
+    for name in ("calibration_clips", "validation_clips"):
+        number = getattr(options, name)
+        if number is not None and number < 1:
+            raise InputError(f"{name} must be at least 1, got {number}")
+        if number is not None and precision != "int8":
+            raise InputError(f"--{name} is for --precision int8; leave it out for {precision}")
+    check_loading(1, options.num_workers)
+    check_free(Path(options.output))
+    return precision
+
+
+def choose_formats(asked_for: str | None, precision: Precision) -> tuple[list[str], dict[str, str]]:
+    """The formats to write, and the reasons why others are not.
+
+    Raises:
+        ValueError: one that is asked for is unknown or cannot be written, or none can.
+    """
+    known, asked = writers(), None
+    if asked_for is not None:
+        asked = [name.strip() for name in asked_for.split(",")]
+        for name in asked:
+            if name not in known:
+                raise InputError(f"unknown format {name!r}: choose from {', '.join(known)}")
+    reasons = {name: known[name].cannot_save(precision) for name in asked or known}
+    left_out = {name: reason for name, reason in reasons.items() if reason}
+    formats = [name for name in known if name in reasons and name not in left_out]
+    if left_out and (asked or not formats):
+        name, reason = next(iter(left_out.items()))
+        what = "format" if asked else "no format can be written:"
+        raise InputError(f"{what} {name}: {reason}")
+    return formats, left_out
+
+
+def writers() -> Mapping[str, type[Engine]]:
+    """The engines that have files, by name, which is the format's."""
+    return {name: kind for name, kind in sorted(ENGINES.items()) if kind.suffixes}
