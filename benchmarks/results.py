@@ -161,7 +161,7 @@ def start_points(results: Results) -> str:
 
 
 def ablation(results: Results) -> str:
-    from gtdnet.ablate.run import table as table_of_variants
+    from gtdnet.ablate.summary import table as table_of_variants
 
     data = results["data"]
     return parts(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gtdnet.errors import InputError
-from gtdnet.files import atomic_path, write_json, write_text
+from gtdnet.files import atomic_path, read_yaml, write_csv, write_json, write_text, write_yaml
 
 
 def names_in(folder: Path) -> list[str]:
@@ -100,3 +100,23 @@ def test_json(tmp_path: Path) -> None:
         write_json(path, {"top1": object()})
     assert json.loads(path.read_text(encoding="utf-8"))["top1"] == 0.5
     assert names_in(tmp_path) == ["metrics.json"]
+
+
+def test_csv(tmp_path: Path) -> None:
+    write_csv(tmp_path / "table.csv", [("class", "clips"), ('say "hi", wave', None), ("größe", 3)])
+    lines = (tmp_path / "table.csv").read_bytes().decode().split("\n")
+    assert lines == ["class,clips", '"say ""hi"", wave",', "größe,3", ""]
+
+
+def test_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    value = {"name": "größe", "epochs": 2, "classes": [1, 2]}
+    write_yaml(path, value)
+    assert path.read_text(encoding="utf-8") == "name: größe\nepochs: 2\nclasses:\n- 1\n- 2\n"
+    assert read_yaml(path) == value
+    for content in (b"[", b"\xff\xff"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"config\.yaml: is not YAML"):
+            read_yaml(path)
+    with pytest.raises(InputError, match=r"nowhere\.yaml: cannot be read \(No such file"):
+        read_yaml(tmp_path / "nowhere.yaml")

@@ -368,7 +368,8 @@ def _ablate_parser(parser: _Parser) -> None:
 
 
 def _ablate(args: Namespace) -> tuple[int, dict[str, Any], str]:
-    from gtdnet.ablate.run import AblateOptions, ablate, table
+    from gtdnet.ablate.run import AblateOptions, ablate
+    from gtdnet.ablate.summary import table
 
     result = ablate(_options(AblateOptions, args))
     failed = any(run["status"] == "failed" for run in result["runs"])

@@ -16,7 +16,9 @@ import yaml
 from rich.console import Console
 
 from gtdnet.ablate import run as module
-from gtdnet.ablate.run import AblateOptions, Grid, ablate, report, summarise, table
+from gtdnet.ablate.grid import Grid
+from gtdnet.ablate.run import AblateOptions, ablate
+from gtdnet.ablate.summary import report, summarise, table
 from gtdnet.cli import main
 from gtdnet.errors import InputError
 from gtdnet.models.complexity import complexity
@@ -88,7 +90,7 @@ def test_whole_grid_is_trained_resumed_and_extended(
 
     # Ctrl-C in the second epoch of the second run.
     def interrupted(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
-        if self.config.model == "tsm_resnet18" and (self.current_epoch, batch_idx) == (1, 0):
+        if self.model.name == "tsm_resnet18" and (self.current_epoch, batch_idx) == (1, 0):
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch, batch_idx)
 
@@ -100,7 +102,7 @@ def test_whole_grid_is_trained_resumed_and_extended(
 
     # The same call goes on with it; a run that breaks is told and does not cost the others.
     def broken(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
-        if self.config.model == "gtdnet_resnet18":
+        if self.model.name == "gtdnet_resnet18":
             raise RuntimeError("out of memory")
         return step(self, batch, batch_idx)
 

@@ -15,7 +15,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.train.config import TrainConfig
+from gtdnet.train.config import OptimOptions
 from gtdnet.train.module import TrainingModule
 
 K = 6
@@ -49,7 +49,7 @@ def linear() -> VideoClassifier:
 
 def module(model: VideoClassifier, *, epoch: int = 0, world_size: int = 1, **options: Any) -> Any:
     weights = options.pop("weights", None)
-    made = TrainingModule(model, SPEC, TrainConfig(seed=4, **options), 0.1, weights)
+    made = TrainingModule(model, SPEC, OptimOptions(**options), 0.1, seed=4, class_weights=weights)
     trainer = SimpleNamespace(
         current_epoch=epoch,
         global_rank=0,

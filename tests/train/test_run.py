@@ -20,7 +20,6 @@ import torch
 from rich.console import Console
 
 from gtdnet.data.dataset import Batch
-from gtdnet.data.formats import Annotations, VideoRecord
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 from gtdnet.models.build import METHODS, create_model
@@ -28,7 +27,7 @@ from gtdnet.models.model_file import load_model, save_model
 from gtdnet.train.callbacks import load_weights
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.module import TrainingModule
-from gtdnet.train.run import TrainResult, _class_weights, resume, train
+from gtdnet.train.run import TrainResult, resume, train
 
 Make = Callable[..., TrainConfig]
 
@@ -212,6 +211,22 @@ def test_resumes_at_the_very_step(
         assert_same(ours["callbacks"]["RunFiles"], theirs["callbacks"]["RunFiles"])
         assert ours["global_step"] == theirs["global_step"]
     assert metrics(resumed.folder) == metrics(expected.folder)
+
+
+def test_checkpoints_call_things_by_the_names_that_earlier_versions_gave(
+    whole: Callable[[str], TrainResult],
+) -> None:
+    """A run that another version stopped is only found by these; Lightning's own names apart."""
+    checkpoint = read(whole("ema").folder / "last.ckpt")
+    own = {"spec", "model_options", "train_sums", "failures", "val_failures"}
+    assert own <= set(checkpoint)
+    # Lightning names a callback's state by its class.
+    assert set(checkpoint["callbacks"]) == {"RunFiles", "EMAWeightAveraging"}
+    assert set(checkpoint["callbacks"]["RunFiles"]) == {"position", "best", "rows"}
+    assert all(key.startswith("model.") for key in checkpoint["state_dict"])
+    assert [group["name"] for group in checkpoint["optimizer_states"][0]["param_groups"]] == [
+        "weights", "biases", "norms", "classifier weights", "classifier biases",
+    ]  # fmt: skip
 
 
 def test_sigterm_stops_too(tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,16 +443,6 @@ def test_early_stopping(tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result.finished
     again = resume(result.folder, console=quiet())  # its patience is over: nothing is left to do
     assert len(metrics(again.folder)) == 4
-
-
-def test_class_weights() -> None:
-    labels = (0, 0, 0, 0, 1, 1, 3)
-    records = tuple(VideoRecord(str(i), "x", label) for i, label in enumerate(labels))
-    names = ("a", "b", "c", "d")
-    annotations = Annotations("folder", "train", "x", names, records, ())
-    # 1/4, 1/2, no clips, 1; divided by the mean of the three, 7/12.
-    expected = torch.tensor([3 / 7, 6 / 7, 0, 12 / 7])
-    torch.testing.assert_close(_class_weights(annotations), expected)
 
 
 def test_divergence_is_reported(tiny: Make, tmp_path: Path) -> None:

@@ -292,10 +292,13 @@ class _Source:
         # Each pass of a loader has enough batches for its workers to run at their pace.
         videos = max(1, workers) * _BATCHES_PER_WORKER * options.batch_size
         times = max(1, math.ceil(videos / len(self._good)))
-        longer = replace(self._annotations, records=tuple(self._good) * times)
-        test = EvalClips(longer.records, self.spec, options.clips, options.crops)
+        longer = tuple(self._good) * times
+        train = TrainClips(longer, self.spec, augmentation, config.seed)
+        size = config.batch_size
+        loaders = ClipLoaders(train, None, batch_size=size, num_workers=workers)
+        test = EvalClips(longer, self.spec, options.clips, options.crops)
         self._loaders: dict[str, DataLoader[Any]] = {
-            "train": ClipLoaders(config, self.spec, longer, None, workers).train_dataloader(),
+            "train": loaders.train_dataloader(),
             "test": DataLoader(
                 test,
                 options.batch_size,

@@ -50,9 +50,10 @@ def command(program: str, options: Any, positional: str = "") -> str:
 
     Without --overwrite, which changes no result.
 
-    ``positional`` names the field that is given without its name.
+    ``positional`` names the field, one text or several, that is given without its name.
     """
-    line = [*program.split(), *map(str, getattr(options, positional) if positional else ())]
+    given = getattr(options, positional) if positional else ()
+    line = [*program.split(), *([given] if isinstance(given, str) else map(str, given))]
     for option in fields(options):
         value = getattr(options, option.name)
         made = option.default_factory

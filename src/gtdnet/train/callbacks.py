@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,7 +14,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-from gtdnet.files import atomic_path, write_text
+from gtdnet.data.spec import ClipSpec
+from gtdnet.errors import InputError
+from gtdnet.files import atomic_path, write_csv
 from gtdnet.text import say
 from gtdnet.train.module import TrainingModule
 
@@ -63,16 +64,12 @@ class RunFiles(Callback):
         self.stop_asked = False
         self._handlers: dict[int, Any] = {}
 
-    # What resuming needs, inside the checkpoint.
-
     def state_dict(self) -> dict[str, Any]:
         return {"position": list(self.position), "best": self.best, "rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        epoch, batch = state_dict["position"]
-        self.position = (epoch, batch)
-        self.best = state_dict["best"]
-        self.rows = state_dict["rows"]
+        self.position = tuple(state_dict["position"])
+        self.best, self.rows = state_dict["best"], state_dict["rows"]
 
     # Stopping.
 
@@ -91,9 +88,7 @@ class RunFiles(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._release_signals()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         self._release_signals()
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
@@ -113,17 +108,11 @@ class RunFiles(Callback):
         self._epoch_started = time.monotonic()
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         done = batch_idx + 1
         if done == trainer.num_training_batches:
-            # The end of the epoch saves, after validation.
-            return
+            return  # the end of the epoch saves, after validation
         if done % trainer.accumulate_grad_batches:
             return  # gradients in the making are not part of a checkpoint
         due = time.monotonic() - self.last_saved > self.save_seconds
@@ -147,13 +136,10 @@ class RunFiles(Callback):
             "seconds": round(time.monotonic() - self._epoch_started, 1),
         }
         self.rows.append(row)
-        is_best = not self.validates or metrics.get("val_top1", -1.0) > self.best.get(
-            "val_top1", -1.0
-        )
-        if is_best:
-            self.best = row
+        top1, before = (of.get("val_top1", -1.0) for of in (metrics, self.best))
         self.position = (epoch + 1, 0)
-        if is_best:
+        if is_best := not self.validates or top1 > before:
+            self.best = row
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
         for logger in trainer.loggers:
@@ -190,23 +176,18 @@ class RunFiles(Callback):
         self.last_saved = time.monotonic()
 
     def _write_metrics(self) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(METRICS)
-        for row in self.rows:
-            values = [row.get(name, "") for name in METRICS]
-            writer.writerow([round(v, 6) if isinstance(v, float) else v for v in values])
-        write_text(self.folder / "metrics.csv", text.getvalue())
+        cells = ([row.get(name, "") for name in METRICS] for row in self.rows)
+        rounded = ([round(v, 6) if isinstance(v, float) else v for v in row] for row in cells)
+        write_csv(self.folder / "metrics.csv", [METRICS, *rounded])
 
     def _report(self, trainer: pl.Trainer, row: dict[str, float], is_best: bool) -> None:
         parts = [f"epoch {row['epoch']:.0f}/{trainer.max_epochs}"]
         if "train_loss" in row:
             parts.append(f"loss {row['train_loss']:.3f}, top-1 {100 * row['train_top1']:.1f} %")
         if "val_top1" in row:
-            parts.append(
-                f"validation loss {row['val_loss']:.3f}, top-1 {100 * row['val_top1']:.1f} %"
-                + (" (best)" if is_best else "")
-            )
+            best = " (best)" if is_best else ""
+            loss, top1 = row["val_loss"], 100 * row["val_top1"]
+            parts.append(f"validation loss {loss:.3f}, top-1 {top1:.1f} %{best}")
         parts.append(f"{row['seconds']:.0f} s")
         # The progress bar's own console, if it draws one, puts the line above the bar.
         bar = trainer.progress_bar_callback
@@ -225,12 +206,7 @@ class ProgressLines(Callback):
         self._batches = 0
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._batches += 1
         now = time.monotonic()
@@ -246,6 +222,32 @@ class ProgressLines(Callback):
             f"about {minutes:.1f} minutes of training left",
             self.console,
         )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a stopped run's last.ckpt says before training goes on.
+
+    Attributes:
+        position: (epoch, batch) that comes next.
+        spec: of the model's clips.
+        model_options: all arguments that made the model.
+    """
+
+    position: tuple[int, int]
+    spec: ClipSpec
+    model_options: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint:
+        """Raises ValueError for a damaged file, or another one's."""
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            epoch, batch = content["callbacks"]["RunFiles"]["position"]
+            spec = ClipSpec.from_dict(content["spec"])
+            return cls((epoch, batch), spec, content["model_options"])
+        except Exception as error:  # torch.load raises many kinds for a damaged file
+            raise InputError(f"{path}: cannot be read as a checkpoint of a run") from error
 
 
 def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:

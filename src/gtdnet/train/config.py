@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
-from gtdnet.files import write_text
+from gtdnet.files import read_yaml, write_yaml
 from gtdnet.models.build import frames_per_segment
-
-SCHEDULES = ("cosine", "step", "onecycle", "constant")
-OPTIMIZERS = ("sgd", "adamw")
-INITS = ("auto", "default", "identity")
-FREEZES = ("none", "norms", "backbone")
 
 
 @dataclass
@@ -182,6 +174,9 @@ class MachineOptions:
     save_minutes: float = 10.0
 
 
+GROUPS = (RunOptions, DataOptions, ModelOptions, ClipOptions, OptimOptions, MachineOptions)
+
+
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -194,8 +189,19 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # by annotation: check
     "list[int]": (lambda v: isinstance(v, list) and all(map(_is_int, v)), "whole numbers"),
     "dict[str, Any]": (lambda v: isinstance(v, dict), "a mapping of names to values"),
 }
-
-GROUPS = (RunOptions, DataOptions, ModelOptions, ClipOptions, OptimOptions, MachineOptions)
+_CHOICES = {
+    "schedule": ("cosine", "step", "onecycle", "constant"),
+    "optimizer": ("sgd", "adamw"),
+    "init": ("auto", "default", "identity"),
+    "freeze": ("none", "norms", "backbone"),
+}
+_LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {  # options: check, words
+    "batch_size epochs accumulate devices validate_every": (lambda v: v >= 1, "be at least 1"),
+    "lr_batch momentum weight_decay classifier_lr bias_lr temporal_lr warmup_epochs clip_gradient "
+    "mixup early_stopping save_minutes seed num_workers": (lambda v: v >= 0, "not be negative"),
+    "flip brightness label_smoothing dropout ema": (lambda v: 0 <= v <= 1, "be between 0 and 1"),
+    "lr": (lambda v: v > 0, "be positive"),
+}
 
 
 @dataclass
@@ -209,28 +215,13 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             value = getattr(self, option.name)
             if not (fits(value) or (value is None and optional)):
                 raise InputError(f"{option.name} must be {words}, got {value!r}")
-        for name, choices in (
-            ("schedule", SCHEDULES),
-            ("optimizer", OPTIMIZERS),
-            ("init", INITS),
-            ("freeze", FREEZES),
-        ):
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}"
-                )
-        for name in ("batch_size", "epochs", "accumulate", "devices", "validate_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in (
-            "lr_batch", "weight_decay", "warmup_epochs", "clip_gradient", "mixup", "early_stopping",
-            "momentum", "classifier_lr", "bias_lr", "temporal_lr", "save_minutes", "seed",
-        ):  # fmt: skip
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("flip", "label_smoothing", "dropout", "ema", "brightness"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise InputError(f"unknown {name} {value!r}: choose one of {', '.join(choices)}")
+        for names, (fits, words) in _LIMITS.items():
+            for name in names.split():
+                if (value := getattr(self, name)) is not None and not fits(value):
+                    raise InputError(f"{name} must {words}, got {value}")
         if self.validate_every > self.epochs:
             raise InputError(
                 f"validate_every={self.validate_every} is more than epochs={self.epochs}, so that "
@@ -245,10 +236,6 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             raise InputError(
                 f"freeze={self.freeze} would keep random weights; give pretrained or init_from"
             )
-        if not self.lr > 0:
-            raise InputError(f"lr must be positive, got {self.lr}")
-        if self.num_workers is not None and self.num_workers < 0:
-            raise InputError(f"num_workers must not be negative, got {self.num_workers}")
 
     def clip_spec(self, class_names: tuple[str, ...]) -> ClipSpec:
         """The clip spec of this config's model for the given classes.
@@ -268,7 +255,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
 
     def save(self, path: Path) -> None:
         """Write the config as YAML, atomically."""
-        write_text(path, yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True))
+        write_yaml(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
@@ -277,32 +264,39 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
         Raises:
             ValueError: no such file, not a config, or a value out of range.
         """
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: is not YAML") from error
+        values = read_yaml(path)
         if not isinstance(values, dict):
             raise InputError(f"{path}: is not a training config")
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise InputError(f"{path}: unknown option {unknown[0]!r}; see gtdnet train --help")
-        for option in fields(cls):
+        return cls.from_dict(values, path)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: object) -> TrainConfig:
+        """The config with these options, others being the defaults.
+
+        Raises:
+            ValueError: an option that is unknown or out of range, beginning with ``where``.
+        """
+        kinds = {option.name: option.type for option in fields(cls)}
+        if unknown := sorted(set(map(str, values)) - set(kinds)):
+            raise InputError(f"{where}: unknown option {unknown[0]!r}; see gtdnet train --help")
+        options = dict(values)
+        for name, value in values.items():
             # YAML 1.1 takes 1e-3, without a dot, for text.
-            if option.type == "float" and isinstance(values.get(option.name), str):
+            if kinds[name] == "float" and isinstance(value, str):
                 with contextlib.suppress(ValueError):
-                    values[option.name] = float(values[option.name])
+                    options[name] = float(value)
         try:
-            return cls(**values)
+            return cls(**options)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+            raise InputError(f"{where}: {error}") from error
+
+
+_RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the package."""
-    folder = resources.files("gtdnet") / "recipes"
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name[-5:] == ".yaml")
+    return sorted(path.stem for path in _RECIPES.glob("*.yaml"))
 
 
 def find_recipe(name: str) -> Path:
@@ -314,7 +308,7 @@ def find_recipe(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     if name in list_recipes():
-        return Path(str(resources.files("gtdnet") / "recipes" / f"{name}.yaml"))
+        return _RECIPES / f"{name}.yaml"
     raise InputError(
         f"no recipe {name!r}: give the path of a YAML file or one of {', '.join(list_recipes())}"
     )

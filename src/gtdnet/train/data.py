@@ -7,48 +7,54 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from gtdnet.data.dataset import (
-    Augmentation,
-    EpochBatches,
-    EvalClips,
-    TrainClips,
-    balanced_weights,
-)
+from gtdnet.data.dataset import EpochBatches, EvalClips, TrainClips, balanced_weights
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
 from gtdnet.data.sharing import SharedCollate
-from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
-from gtdnet.train.config import TrainConfig
 
 
-def read_splits(config: TrainConfig) -> tuple[Annotations, Annotations | None]:
+def read_splits(data: str, format: str | None = None) -> tuple[Annotations, Annotations | None]:
     """Training and validation annotations; None where the dataset has no validation split.
 
     Raises:
         ValueError: no such dataset, no training clips, or clips without a label.
     """
-    if not config.data:
+    if not data:
         raise InputError("no dataset given; say where the clips are with --data PATH")
-    splits = list_splits(config.data, config.format)
-    train = read_annotations(config.data, "train", config.format)
-    validation = None
-    if "validation" in splits:
-        validation = read_annotations(config.data, "validation", config.format)
+    splits = list_splits(data, format)
+    train = read_annotations(data, "train", format)
+    validation = read_annotations(data, "validation", format) if "validation" in splits else None
+    classes = len(train.class_names)
     for part in (train, validation):
         for record in part.records if part else ():
-            if record.label is None or not 0 <= record.label < len(train.class_names):
+            if record.label is None or not 0 <= record.label < classes:
                 raise InputError(
-                    f"{record.path}: has the label {record.label}, but there are "
-                    f"{len(train.class_names)} classes (0 to {len(train.class_names) - 1}); "
-                    f"gtdnet check lists all such clips"
+                    f"{record.path}: has the label {record.label}, but there are {classes} classes "
+                    f"(0 to {classes - 1}); gtdnet check lists all such clips"
                 )
     return train, validation
 
 
+def class_weights(annotations: Annotations) -> Tensor:
+    """1 / clips of each class, with mean 1 over the clips' classes; classes without clips get 0."""
+    labels = torch.tensor([record.label for record in annotations.records])
+    counts = torch.bincount(labels, minlength=len(annotations.class_names)).float()
+    weights = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)
+    return weights / weights[counts > 0].mean()
+
+
 class ClipLoaders(pl.LightningDataModule):
-    """Loaders of :class:`TrainClips` and :class:`EvalClips` (one centre view).
+    """Loaders of training clips in their random order and of validation clips, each once.
+
+    Args:
+        train: the training clips; their seed decides the order as well.
+        validation: the validation clips, if there are any.
+        batch_size: clips per process and batch.
+        num_workers: decoding processes.
+        balanced: draw every class equally often.
 
     Attributes:
         start: (epoch, batch) at which training begins, to resume in the middle of an epoch.
@@ -56,47 +62,40 @@ class ClipLoaders(pl.LightningDataModule):
 
     def __init__(
         self,
-        config: TrainConfig,
-        spec: ClipSpec,
-        train: Annotations,
-        validation: Annotations | None,
+        train: TrainClips,
+        validation: EvalClips | None,
+        *,
+        batch_size: int,
         num_workers: int,
+        balanced: bool = False,
     ) -> None:
         super().__init__()
-        self.config = config
-        self.spec = spec
         self.train = train
         self.validation = validation
+        self.batch_size = batch_size
         self.num_workers = num_workers
+        self.balanced = balanced
         self.start: tuple[int, int] = (0, 0)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        config = self.config
-        clips = TrainClips(
-            self.train.records,
-            self.spec,
-            Augmentation(config.multiscale, config.flip, config.brightness),
-            config.seed,
-        )
-        labels = [r.label for r in self.train.records if r.label is not None]
+        labels = [record.label for record in self.train.records if record.label is not None]
         batches = EpochBatches(
-            len(clips),
-            config.batch_size,
-            config.seed,
+            len(self.train),
+            self.batch_size,
+            self.train.seed,
             rank=self._rank,
             world_size=self._world_size,
-            weights=balanced_weights(labels) if config.balanced else None,
+            weights=balanced_weights(labels) if self.balanced else None,
         )
         batches.start_at(*self.start)
-        return _ResumableLoader(clips, batch_sampler=batches, **self._options)
+        return _ResumableLoader(self.train, batch_sampler=batches, **self._options)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         if self.validation is None:
             return []
-        clips = EvalClips(self.validation.records, self.spec)
-        mine = range(self._rank, len(clips), self._world_size)
+        mine = range(self._rank, len(self.validation), self._world_size)
         return DataLoader(
-            clips, sampler=_Given(mine), batch_size=self.config.batch_size, **self._options
+            self.validation, sampler=mine, batch_size=self.batch_size, **self._options
         )
 
     @property
@@ -133,16 +132,3 @@ class _ResumableLoader(DataLoader[Any]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
-
-
-class _Given(Sampler[int]):
-    """The given indices in their order."""
-
-    def __init__(self, indices: range) -> None:
-        self.indices = indices
-
-    def __iter__(self) -> Any:
-        return iter(self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
 
 from gtdnet.data.dataset import Batch, Failure
@@ -18,48 +18,50 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.train.config import TrainConfig
+from gtdnet.train.config import OptimOptions
 from gtdnet.train.optim import build_optimizer, lr_factor
-from gtdnet.weights.tensors import is_temporal
 
 
 class TrainingModule(pl.LightningModule):
-    """Cross entropy over clips, with what :class:`TrainConfig` says of optimisation.
+    """Cross entropy over clips, with what :class:`OptimOptions` say of it.
+
+    Args:
+        model: the network; its weights stand under "model." in checkpoints.
+        spec: of its clips.
+        options: of loss, optimizer and schedule.
+        lr: learning rate of a step, scaled.
+        seed: of dropout and mixup.
+        class_weights: factor on the loss of each class: [K].
 
     Attributes:
-        model: the network; its weights stand under "model." in checkpoints.
         failures: training clips that could not be decoded, by index.
         val_failures: the same of the latest validation; both of all processes once an epoch or
             a save is done.
         epoch_metrics: what the epoch measured: train_loss, train_top1, val_loss, val_top1, ...
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         model: VideoClassifier,
         spec: ClipSpec,
-        config: TrainConfig,
+        options: OptimOptions,
         lr: float,
+        *,
+        seed: int = 0,
         class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.spec = spec
-        self.config = config
+        self.options = options
         self.lr = lr
+        self.seed = seed
         self.failures: dict[int, Failure] = {}
         self.val_failures: dict[int, Failure] = {}
         self.epoch_metrics: dict[str, float] = {}
         self._train_sums = torch.zeros(3, dtype=torch.float64)  # of loss, of hits, of clips
-        if config.freeze == "backbone":
-            model.backbone.requires_grad_(False)
-        if config.freeze != "none":
-            for name, norm in model.backbone.named_modules():
-                # Those of temporal modules may be new, with no statistics yet to keep.
-                kept = config.freeze == "backbone" or not is_temporal(name)
-                if isinstance(norm, _BatchNorm) and kept:
-                    # Lightning leaves each module in the mode it finds it in.
-                    norm.requires_grad_(False).eval()
         # Weights follow from the data, so they are not part of the checkpoint.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
@@ -104,22 +106,26 @@ class TrainingModule(pl.LightningModule):
                 return None
             # The other processes wait for gradients from this one.
             return torch.stack([p.sum() for p in self.model.parameters()]).sum() * 0
-        clips = normalise(batch.views[:, 0], self.spec)
-        labels = batch.labels
-        smoothing = self.config.label_smoothing
-        weight = self.class_weights if isinstance(self.class_weights, Tensor) else None
-        if self.config.mixup:
+        clips, labels, mixup = (
+            normalise(batch.views[:, 0], self.spec),
+            batch.labels,
+            self.options.mixup,
+        )
+        loss_of = partial(
+            F.cross_entropy,
+            weight=self.class_weights,
+            label_smoothing=self.options.label_smoothing,
+        )
+        if mixup:
             # Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
             rng = self._step_rng(batch_idx, self.global_rank + 1)
-            share = float(rng.beta(self.config.mixup, self.config.mixup))
+            share = float(rng.beta(mixup, mixup))
             other = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
             logits = self.model(clips.lerp(clips[other], 1 - share))
-            loss = share * F.cross_entropy(logits, labels, weight, label_smoothing=smoothing) + (
-                1 - share
-            ) * F.cross_entropy(logits, labels[other], weight, label_smoothing=smoothing)
+            loss = share * loss_of(logits, labels) + (1 - share) * loss_of(logits, labels[other])
         else:
             logits = self.model(clips)
-            loss = F.cross_entropy(logits, labels, weight, label_smoothing=smoothing)
+            loss = loss_of(logits, labels)
         hits = (logits.detach().argmax(1) == labels).sum()
         count = len(labels)
         self._train_sums += torch.stack(
@@ -157,66 +163,62 @@ class TrainingModule(pl.LightningModule):
         return {index: failure for part in parts for index, failure in part.items()}
 
     def _step_rng(self, batch_idx: int, stream: int = 0) -> np.random.Generator:
-        return np.random.default_rng([self.config.seed, self.current_epoch, batch_idx, stream])
+        return np.random.default_rng([self.seed, self.current_epoch, batch_idx, stream])
 
     # ----------------------------------------------------------------------------- validation
 
     def on_validation_epoch_start(self) -> None:
-        k = self.spec.num_classes
         self.val_failures = {}
-        self._val_sums = torch.zeros(4, dtype=torch.float64, device=self.device)
-        self._val_counts = torch.zeros(2, k, dtype=torch.float64, device=self.device)
+        zeros = partial(torch.zeros, dtype=torch.float64, device=self.device)
+        self._val_sums = zeros(2)  # of the loss, of the hits among five
+        self._val_counts = zeros(2, self.spec.num_classes)  # hits and clips of each class
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.val_failures.update({failure.index: failure for failure in batch.failures})
-        if not len(batch.labels):
+        labels = batch.labels
+        if not len(labels):
             return
         logits = self.model(normalise(batch.views[:, 0], self.spec)).float()
         top = logits.topk(min(5, logits.shape[1]), dim=1).indices
-        hits = top == batch.labels[:, None]
-        self._val_sums += torch.stack(
-            [
-                F.cross_entropy(logits, batch.labels, reduction="sum").double(),
-                hits[:, 0].sum().double(),
-                hits.sum().double(),
-                hits.new_tensor(len(batch.labels), dtype=torch.float64),
-            ]
+        hits = (top == labels[:, None]).double()
+        loss = F.cross_entropy(logits, labels, reduction="sum").double()
+        self._val_sums += torch.stack([loss, hits.sum()])
+        self._val_counts.index_add_(
+            1, labels, torch.stack([hits[:, 0], torch.ones_like(hits[:, 0])])
         )
-        ones = torch.ones_like(batch.labels, dtype=torch.float64)
-        self._val_counts[0].index_add_(0, batch.labels, hits[:, 0].double())
-        self._val_counts[1].index_add_(0, batch.labels, ones)
 
     def on_validation_epoch_end(self) -> None:
-        loss, top1, top5, count = self._over_processes(self._val_sums).tolist()
-        counts = self._over_processes(self._val_counts)
+        loss, top5 = self._over_processes(self._val_sums).tolist()
+        hits, clips = self._over_processes(self._val_counts)
         self.val_failures = self._from_processes(self.val_failures)
+        count = float(clips.sum())
         if not count:
             raise _nothing_decoded("validation", self.val_failures)
-        present = counts[1] > 0
+        present = clips > 0
         self.epoch_metrics.update(
             val_loss=loss / count,
-            val_top1=top1 / count,
+            val_top1=float(hits.sum()) / count,
             val_top5=top5 / count,
-            val_mean_class=float((counts[0][present] / counts[1][present]).mean()),
+            val_mean_class=float((hits[present] / clips[present]).mean()),
         )
 
     # --------------------------------------------------------------------------- optimisation
 
     def configure_optimizers(self) -> Any:
-        config = self.config
-        optimizer = build_optimizer(config, self.model, self.lr)
+        options = self.options
         total = int(self.trainer.estimated_stepping_batches)
-        steps_per_epoch = total / config.epochs
-        warmup = config.warmup_epochs
-        if config.schedule == "onecycle" and not warmup:
-            warmup = 0.25 * config.epochs
+        per_epoch = total / options.epochs
+        warmup = options.warmup_epochs
+        if options.schedule == "onecycle" and not warmup:
+            warmup = 0.25 * options.epochs
         schedule = lr_factor(
-            config.schedule,
+            options.schedule,
             total,
-            round(warmup * steps_per_epoch),
-            [round(m * steps_per_epoch) for m in config.milestones],
-            config.gamma,
+            round(warmup * per_epoch),
+            [round(milestone * per_epoch) for milestone in options.milestones],
+            options.gamma,
         )
+        optimizer = build_optimizer(options, self.model, self.lr)
         scheduler = LambdaLR(optimizer, schedule)
         return {
             "optimizer": optimizer,

@@ -1,4 +1,4 @@
-"""Parameter groups, learning rate scaling and schedules of this field.
+"""What learns, and how fast: freezing, parameter groups, learning rates and schedules.
 
 The groups are those of the TSN family (Wang et al., ECCV 2016; Lin et al., TSM, ICCV 2019): the
 classifier learns faster, biases learn twice as fast, neither biases nor norms decay.
@@ -11,14 +11,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.train.config import TrainConfig
+from gtdnet.train.config import OptimOptions
 from gtdnet.weights.tensors import is_temporal
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def freeze(model: VideoClassifier, what: str) -> None:
+    """Keep from learning: "none", "norms" (the 2D network's batch norms) or "backbone".
+
+    A frozen batch norm keeps its statistics too.
+    """
+    if what == "none":
+        return
+    if what == "backbone":
+        model.backbone.requires_grad_(False)
+    for name, norm in model.backbone.named_modules():
+        # Those of temporal modules may be new, with no statistics yet to keep.
+        if isinstance(norm, _BatchNorm) and (what == "backbone" or not is_temporal(name)):
+            # Lightning leaves each module in the mode it finds it in.
+            norm.requires_grad_(False).eval()
 
 
 def parameter_groups(
@@ -79,14 +95,11 @@ def scaled_lr(lr: float, lr_batch: int, total_batch: int) -> float:
     return lr * total_batch / lr_batch if lr_batch else lr
 
 
-def build_optimizer(config: TrainConfig, model: VideoClassifier, lr: float) -> Optimizer:
+def build_optimizer(options: OptimOptions, model: VideoClassifier, lr: float) -> Optimizer:
     """SGD with momentum or AdamW over :func:`parameter_groups`."""
-    groups = parameter_groups(
-        model, lr, config.weight_decay, config.classifier_lr, config.bias_lr, config.temporal_lr
-    )
-    if config.optimizer == "adamw":
-        return AdamW(groups)
-    return SGD(groups, momentum=config.momentum)
+    o = options
+    groups = parameter_groups(model, lr, o.weight_decay, o.classifier_lr, o.bias_lr, o.temporal_lr)
+    return AdamW(groups) if o.optimizer == "adamw" else SGD(groups, momentum=o.momentum)
 
 
 def lr_factor(
