@@ -12,6 +12,7 @@ import math
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -275,7 +276,7 @@ class _Source:
         good = [record for record in self._annotations.records if record.id in ids]
         self._ids = [record.id for record in good]
         self._told: dict[int, float] = {}  # CPU seconds of each worker so far
-        self._passes = 0
+        self._passes: Counter[str] = Counter()  # the same random crops of all data in a round
         # Each pass of a loader has enough batches for its workers to run at their pace.
         videos = max(1, workers) * _BATCHES_PER_WORKER * options.batch_size
         longer = tuple(good) * max(1, math.ceil(videos / len(good)))
@@ -311,12 +312,12 @@ class _Source:
     def stages(self, view: str) -> dict[Place, Turn]:
         """Every video once in this process."""
         clips = self._loaders[view].dataset
-        self._passes += 1
+        self._passes[view] += 1
         samples: list[Sample | Failure] = []
         watch = _Stopwatch()
         with watch.on_reading():
             for index in range(len(self._ids)):
-                samples.append(clips[(self._passes, index) if view == "train" else index])
+                samples.append(clips[(self._passes[view], index) if view == "train" else index])
                 watch.lap("transform")
                 if len(samples) == self._options.batch_size or index == len(self._ids) - 1:
                     collate(samples)
@@ -330,9 +331,9 @@ class _Source:
     def load(self, view: str) -> dict[Place, Turn]:
         """One pass of the loader."""
         loader = self._loaders[view]
-        self._passes += 1
+        self._passes[f"{view} loader"] += 1
         if view == "train":
-            loader.batch_sampler.set_epoch(self._passes)
+            loader.batch_sampler.set_epoch(self._passes["train loader"])
         videos, start, before = 0, _now(), self.worker_cpu
         for batch, process, cpu in loader:
             videos += len(batch.labels) + len(batch.failures)
