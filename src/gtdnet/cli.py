@@ -97,7 +97,7 @@ def _models_parser(parser: _Parser) -> None:
 def _models(args: Namespace) -> tuple[int, dict[str, Any], str]:
     import torch
 
-    from gtdnet.models.build import METHODS, create_model, list_models, model_options
+    from gtdnet.models.build import create_model, list_models, model_options, parts_of
 
     names = [name for name in list_models() if fnmatchcase(name, args.model)]
     if not names:
@@ -111,7 +111,7 @@ def _models(args: Namespace) -> tuple[int, dict[str, Any], str]:
             {
                 "name": name,
                 "parameters": sum(p.numel() for p in model.parameters()),
-                "title": METHODS[name.partition("_")[0]].title,
+                "title": parts_of(name).method.title,
                 "options": model_options(name),
             }
         )

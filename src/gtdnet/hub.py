@@ -21,7 +21,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, sha256, write_text
 from gtdnet.infer.recognizer import Recognizer, load
-from gtdnet.models.build import METHODS
+from gtdnet.models.build import parts_of
 from gtdnet.models.model_file import METADATA_KEY, load_model
 from gtdnet.weights.find import hub_errors
 
@@ -151,7 +151,7 @@ def model_card(
         "tags": ["gtdnet", "action-recognition", model["name"]],
         **({"license": license} if license else {}),
     }
-    title = METHODS[model["name"].partition("_")[0]].title
+    title = parts_of(model["name"]).method.title
     antialias = "with" if spec.antialias else "without"
     sections = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",

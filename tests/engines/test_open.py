@@ -21,7 +21,7 @@ from gtdnet.engines import open as engine
 from gtdnet.errors import InputError
 from gtdnet.infer import Recognizer
 from gtdnet.models import ModelFile, VideoClassifier
-from gtdnet.models.build import METHODS
+from gtdnet.models.methods import METHODS
 
 TinyModel = Callable[..., VideoClassifier]
 CPU = torch.device("cpu")

@@ -22,7 +22,8 @@ from rich.console import Console
 from gtdnet.data.dataset import Batch
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
-from gtdnet.models.build import METHODS, create_model
+from gtdnet.models.build import create_model, list_models
+from gtdnet.models.methods import METHODS
 from gtdnet.models.model_file import load_model, save_model
 from gtdnet.train.callbacks import load_weights
 from gtdnet.train.config import TrainConfig
@@ -513,7 +514,9 @@ def test_resuming_on_other_classes_is_refused(tiny: Make, copy: Path, tmp_path: 
         resume(run, console=quiet())
 
 
-@pytest.mark.parametrize("name", sorted({f"{n}_resnet{m.depths[0]}" for n, m in METHODS.items()}))
+@pytest.mark.parametrize(
+    "name", [next(n for n in list_models() if n.startswith(f"{m}_")) for m in METHODS]
+)
 def test_every_method_takes_a_step_with_default_settings(
     name: str, tiny: Make, tmp_path: Path
 ) -> None:

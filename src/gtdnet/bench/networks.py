@@ -11,7 +11,7 @@ from torch import nn
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
-from gtdnet.models.build import create_model, frames_per_segment, model_options, parse_name
+from gtdnet.models.build import create_model, floor, frames_per_segment, model_options
 from gtdnet.models.complexity import Complexity, complexity
 from gtdnet.models.model_file import load_model
 
@@ -44,10 +44,10 @@ class Network:
         return self.path or (f"{self.name}({told})" if told else self.name)
 
     def floor(self) -> Network:
-        """The plain 2D network of the same backbone and width: nothing made of it can be faster."""
-        width = tuple((key, v) for key, v in self.options if key == "width" and v != 1)
-        name = f"tsn_resnet{parse_name(self.name)[1]}"
-        return Network(name, width, num_classes=self.num_classes)
+        """The plain 2D network on the same backbone: nothing made of it can be faster."""
+        name, options = floor(self.name, dict(self.options))
+        given = _sorted((key, value) for key, value in options.items() if value != 1)
+        return Network(name, given, num_classes=self.num_classes)
 
     def build(self, num_segments: int, crop_size: int) -> tuple[nn.Module, ClipSpec]:
         """The model, ready for inference, and the spec of its input."""

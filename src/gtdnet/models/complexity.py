@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -31,12 +30,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from gtdnet.errors import InputError
 from gtdnet.measure.watch import OperationWatch
 from gtdnet.models.build import create_model
-from gtdnet.nn import TemporalAdaptiveModule, TemporalConv1d
-
-_UNSEEN: Mapping[type[nn.Module], int] = MappingProxyType(
-    {TemporalConv1d: 3, TemporalAdaptiveModule: 3}
-)
-"""MACs per output value that modules do by sums of products, which the counter does not see."""
 
 
 @dataclass(frozen=True)
@@ -168,13 +161,13 @@ class _LiveStorage:
 
 @contextmanager
 def _unseen_macs(model: nn.Module) -> Iterator[list[int]]:
-    """Yield a list that gets the MACs which each of the modules in ``_UNSEEN`` does."""
+    """Yield a list that gets the MACs which modules say they do beside those of layers."""
     macs: list[int] = []
 
-    def count(module: nn.Module, _: Any, out: Tensor) -> None:
-        macs.append(_UNSEEN[type(module)] * out.numel())
+    def count(module: Any, _: Any, out: Tensor) -> None:
+        macs.append(module.extra_macs(out))
 
-    modules = (m for m in model.modules() if type(m) in _UNSEEN)
+    modules = (module for module in model.modules() if hasattr(module, "extra_macs"))
     handles = [module.register_forward_hook(count) for module in modules]
     try:
         yield macs

@@ -8,7 +8,6 @@ the class order), provenance and metrics. Reading one never unpickles anything.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,9 @@ from torch import Tensor
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
-from gtdnet.models.build import create_model, model_options
+from gtdnet.models.build import create_model, model_options, parts_of
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.nn.frames import check_num_segments
-from gtdnet.nn.tdn import published_appearance
 from gtdnet.weights.find import find_file
 from gtdnet.weights.tensors import load_all, read_safetensors, resize_segments
 
@@ -123,20 +121,19 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     header, tensors = _read_model_file(path)
     try:
         arguments, options = header["model"], {**header["model"]["options"]}
+        name = arguments["name"]
+        if not isinstance(name, str):
+            raise TypeError(f"name is {name!r}")
         spec = ClipSpec.from_dict(header["spec"])
         trained = arguments["num_segments"]
         wanted = trained if num_segments is None else num_segments
         check_num_segments(wanted)
-        unknown = sorted(set(options) - set(model_options(arguments["name"])))
+        unknown = sorted(set(options) - set(model_options(name)))
         if unknown:  # among them "pretrained", which would read another file
             raise InputError(f"the model file's header has the unknown option {unknown[0]!r}")
-        if any(key.endswith(".spread.weight") for key in tensors):  # a layer of alpha*T units
-            # keeps at least the hidden units it has learned
-            options["alpha"] = math.ceil(options["alpha"] * trained / wanted)
-        if wanted != trained and options.get("appearance", 0) is None:
-            # TDN's weights keep the fusion that they were trained with.
-            options["appearance"] = published_appearance(trained)
-        model = create_model(arguments["name"], arguments["num_classes"], wanted, **options)
+        method, options = parts_of(name).method, {**model_options(name), **options}
+        options = dict(method.at_time(options, trained, wanted))
+        model = create_model(name, arguments["num_classes"], wanted, **options)
         if model.frames_per_segment != spec.frames_per_segment:
             raise InputError(
                 f"{model.name} takes {model.frames_per_segment} frames per segment, but the model "

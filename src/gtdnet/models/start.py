@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gtdnet.errors import InputError
-from gtdnet.models.build import METHODS, create_model, model_options, parse_name
+from gtdnet.models.build import create_model, model_options, parts_of
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile, load_model
 from gtdnet.weights.tensors import is_temporal
@@ -78,25 +78,19 @@ def start_from(
     if source.spec.num_segments != num_segments:
         source = load_model(path, num_segments=num_segments)
     old = source.model
-    (old_method, old_depth), (method, depth) = parse_name(old.name), parse_name(name)
-    same = method is old_method
-    upgrade = (old_method, method) == (METHODS["tsm"], METHODS["gtdnet"])
+    (old_method, old_backbone), (method, backbone) = parts_of(old.name), parts_of(name)
+    same, upgrade = method is old_method, old_method.name in method.exact_starts
+    own = backbone.network.options
     if same:
         inherited = [key for key in model_options(name) if key != "dropout"]
-    elif upgrade:
-        inherited = ["width", "stages", "every", "fold_div"]
     else:
-        inherited = ["width"]
-    taken = {key: old.options[key] for key in inherited}
+        inherited = list(method.exact_starts[old_method.name] if upgrade else own)
+    taken = {key: old.options[key] for key in inherited if key in old.options}
     chosen = {**taken, **options}
-    if (old_method.backbone, old_depth, old.options["width"]) != (
-        method.backbone,
-        depth,
-        chosen["width"],
-    ):
+    if old_backbone != backbone or any(old.options[key] != chosen[key] for key in own):
         raise InputError(
-            f"{path}: holds a {old.name} of width {old.options['width']}, from which a {name} of "
-            f"width {chosen['width']} cannot start, their 2D networks being different; choose a "
+            f"{path}: holds a {_told(old.name, old.options, own)}, from which a "
+            f"{_told(name, chosen, own)} cannot start, their 2D networks being different; choose a "
             f"model of the same depth and kind"
         )
     weights = old.backbone.state_dict()
@@ -118,3 +112,8 @@ def start_from(
     as_taken = all(model.options[key] == value for key, value in taken.items())
     exact = (same or (upgrade and init != "default")) and as_taken
     return Start(model, source, trained, exact, keeps_classifier)
+
+
+def _told(name: str, options: Mapping[str, Any], of: Iterable[str]) -> str:
+    """ "tsm_resnet18 of width 0.5"."""
+    return name + "".join(f" of {key} {options[key]}" for key in of if key in options)

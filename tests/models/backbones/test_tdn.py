@@ -86,11 +86,12 @@ def test_stage_2_of_the_differences_stays_plain() -> None:
 
 def test_only_our_resnet_becomes_a_tdn() -> None:
     with pytest.raises(ValueError, match=r"made of a gtdnet\.models\.ResNet, not of a Sequential"):
-        insert_tdn(nn.Sequential(), ["layer2.0"], T)
+        insert_tdn(nn.Sequential(), [], T)
     backbone = ResNet(18, 0.125)
-    insert_tdn(backbone, ["layer2.0"], T)
+    blocks = backbone.blocks()
+    insert_tdn(backbone, blocks[2:3], T)
     with pytest.raises(ValueError, match="not of a TDNResNet"):
-        insert_tdn(backbone, ["layer2.1"], T)
+        insert_tdn(backbone, blocks[3:4], T)
 
 
 # --------------------------------------------------------------------------------- what it computes
@@ -117,7 +118,7 @@ def test_fused_where_the_stem_and_stage_2_end() -> None:
 
     middle = frames[2::5]  # the third of five
     stem = backbone.maxpool(backbone.bn1(backbone.conv1(middle)).relu())
-    first, *later = (backbone.get_submodule(stage) for stage in backbone.stages)
+    first, *later = (backbone.get_submodule(stage) for stage in backbone.layers)
     x = plus(first(plus(stem, h_1)), h_2)
     for stage in later:
         x = stage(x)

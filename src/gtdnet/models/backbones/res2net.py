@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
-from gtdnet.models.backbones.resnet import DEPTHS, Bottleneck, Layout, ResNet
+from gtdnet.models.backbones.base import Block, register_backbone
+from gtdnet.models.backbones.resnet import DEPTHS, Bottleneck, Layout, StagedNetwork
 from gtdnet.nn.tea import TemporalExcitationAggregation
 
 SPLITS = 4  # "4s"
@@ -31,6 +32,7 @@ class Res2NetBlock(nn.Module):
     """
 
     expansion: ClassVar[int] = 4
+    branch: ClassVar[tuple[str, ...]] = ("conv1", "convs.0", "convs.1", "convs.2", "conv3")
 
     def __init__(self, channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
@@ -74,32 +76,31 @@ class Res2NetBlock(nn.Module):
         return split if self.temporal is None else self.temporal.aggregation[i](split)
 
 
-class Res2Net(ResNet):
-    """The convolutional part of a Res2Net 26w 4s: [N, 3, H, W] -> [N, num_features, H/32, W/32].
+class Res2Net(StagedNetwork):
+    """The convolutional part of a Res2Net 26w 4s of depth 50, 101 or 152.
 
-    Args:
-        depth: 50, 101 or 152 (published with ImageNet weights: 50 and 101).
-        width: multiplies every channel number; 1 is the published network.
-
-    Attributes:
-        num_features, stages: as of :class:`gtdnet.models.ResNet`.
+    See :class:`gtdnet.models.backbones.resnet.StagedNetwork`.
     """
 
-    layouts: Mapping[int, Layout] = {
-        depth: (Res2NetBlock, blocks)
-        for depth, (block, blocks) in DEPTHS.items()
+    layouts: ClassVar[Mapping[int, Layout]] = {
+        depth: (Res2NetBlock, counts)
+        for depth, (block, counts) in DEPTHS.items()
         if block is Bottleneck
     }
 
 
+for _depth in (50, 101):  # those published with ImageNet weights
+    register_backbone(f"res2net{_depth}", Res2Net, _depth)
+
+
 def insert_tea(
     backbone: nn.Module,
-    blocks: Sequence[str],
+    blocks: Sequence[Block],
     num_segments: int,
     init: str,
     **options: Any,
 ) -> None:
-    """Put TEA into the named blocks of a :class:`Res2Net`, in place.
+    """Put TEA into these blocks of a :class:`Res2Net`, in place.
 
     It starts as the authors' code starts it, whatever ``init``: the excitation's gates are small
     and the last split of every block is shifted in time.
@@ -107,10 +108,10 @@ def insert_tea(
     Raises:
         ValueError: a block of another kind, or an option out of range.
     """
-    for name in blocks:
-        block = backbone.get_submodule(name)
+    for place in blocks:
+        block = backbone.get_submodule(place.name)
         if not isinstance(block, Res2NetBlock):
-            raise InputError(f"{name} is a {type(block).__name__}, TEA needs a Res2NetBlock")
+            raise InputError(f"{place.name} is a {type(block).__name__}, TEA needs a Res2NetBlock")
         weight = block.conv1.weight
         block.temporal = TemporalExcitationAggregation(
             block.conv1.out_channels, num_segments, splits=SPLITS, **options

@@ -7,17 +7,20 @@ and in every temporal model built on it, the stride of a bottleneck is in its 3x
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
+from gtdnet.models.backbones.base import Backbone, Block, register_backbone
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions: [N, C, H, W] -> [N, width, H/stride, W/stride]."""
 
     expansion: ClassVar[int] = 1
+    branch: ClassVar[tuple[str, ...]] = ("conv1", "conv2")
 
     def __init__(self, channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
@@ -39,6 +42,7 @@ class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions: [N, C, H, W] -> [N, 4*width, H/stride, W/stride]."""
 
     expansion: ClassVar[int] = 4
+    branch: ClassVar[tuple[str, ...]] = ("conv1", "conv2", "conv3")
 
     def __init__(self, channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
@@ -67,15 +71,19 @@ def _projection(channels: int, out_channels: int, stride: int) -> nn.Sequential 
     )
 
 
-class Block(Protocol):
-    """A kind of residual block: its output has ``expansion`` times its width."""
+class BlockKind(Protocol):
+    """A kind of residual block: its output has ``expansion`` times its width.
+
+    ``branch``: the layers of its residual branch in their order.
+    """
 
     expansion: int
+    branch: tuple[str, ...]
 
     def __call__(self, channels: int, width: int, stride: int = 1) -> nn.Module: ...
 
 
-Layout = tuple[Block, tuple[int, int, int, int]]
+Layout = tuple[BlockKind, tuple[int, int, int, int]]
 """Kind of block, and blocks per stage."""
 
 DEPTHS: dict[int, Layout] = {
@@ -88,21 +96,23 @@ DEPTHS: dict[int, Layout] = {
 """By depth (table 1 of the paper)."""
 
 
-class ResNet(nn.Module):
-    """The convolutional part of a ResNet: [N, 3, H, W] -> [N, num_features, H/32, W/32].
+class StagedNetwork(Backbone):
+    """A stem and four stages of residual blocks: [N, 3, H, W] -> [N, num_features, H/32, W/32].
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
+        depth: one of ``layouts``.
         width: multiplies every channel number; 1 is the published network.
 
     Attributes:
         num_features: channels of the output.
-        stages: names of the four residual stages, which the papers call stages 2 to 5.
+        layers: names of the four residual stages, which the papers call stages 2 to 5.
+        layout: of this depth.
         layouts: the depths there are.
     """
 
-    stages = ("layer1", "layer2", "layer3", "layer4")
-    layouts: Mapping[int, Layout] = DEPTHS
+    options: ClassVar[Mapping[str, Any]] = MappingProxyType({"width": 1.0})
+    layers = ("layer1", "layer2", "layer3", "layer4")
+    layouts: ClassVar[Mapping[int, Layout]]
 
     def __init__(self, depth: int, width: float = 1.0) -> None:
         super().__init__()
@@ -111,14 +121,14 @@ class ResNet(nn.Module):
             raise InputError(f"no {kind} of depth {depth}: choose one of {sorted(self.layouts)}")
         if not width > 0:
             raise InputError(f"width must be positive, got {width}")
-        block, blocks = self.layouts[depth]
+        self.layout = block, counts = self.layouts[depth]
         base = max(8, round(64 * width))
         self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(base)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = base
-        for i, (name, count) in enumerate(zip(self.stages, blocks, strict=True)):
+        for i, (name, count) in enumerate(zip(self.layers, counts, strict=True)):
             stage = []
             for j in range(count):
                 stage.append(block(channels, base * 2**i, stride=2 if i > 0 and j == 0 else 1))
@@ -131,6 +141,24 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for name in self.stages:
+        for name in self.layers:
             x = self.get_submodule(name)(x)
         return x
+
+    def blocks(self) -> list[Block]:
+        kind, counts = self.layout
+        return [
+            Block(f"{layer}.{i}", stage, tuple(f"{layer}.{i}.{name}" for name in kind.branch))
+            for stage, layer, count in zip(self.stages, self.layers, counts, strict=True)
+            for i in range(count)
+        ]
+
+
+class ResNet(StagedNetwork):
+    """The convolutional part of a ResNet-18, 34, 50, 101 or 152: see :class:`StagedNetwork`."""
+
+    layouts: ClassVar[Mapping[int, Layout]] = DEPTHS
+
+
+for _depth in DEPTHS:
+    register_backbone(f"resnet{_depth}", ResNet, _depth)

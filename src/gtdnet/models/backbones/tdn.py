@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from gtdnet.errors import InputError
+from gtdnet.models.backbones.base import Block
 from gtdnet.models.backbones.resnet import ResNet
 from gtdnet.nn.insert import insert_temporal
 from gtdnet.nn.shift import TemporalConv1d
@@ -38,7 +39,7 @@ class TDNResNet(ResNet):
         segments = x.unflatten(0, (-1, FRAMES))  # [N*T, 5, 3, H, W]
         h_1, h_2 = self.temporal(segments)
         x = self.maxpool(self.relu(self.bn1(self.conv1(segments[:, FRAMES // 2]))))
-        first, *later = (self.get_submodule(name) for name in self.stages)
+        first, *later = (self.get_submodule(name) for name in self.layers)
         x = self.temporal.fuse(x, h_1)
         x = self.temporal.fuse(first(x), h_2)
         for stage in later:
@@ -48,8 +49,9 @@ class TDNResNet(ResNet):
 
 def insert_tdn(
     backbone: nn.Module,
-    blocks: Sequence[str],
+    blocks: Sequence[Block],
     num_segments: int,
+    init: str = "default",
     *,
     appearance: float | None = None,
     reduction: int = 16,
@@ -59,9 +61,10 @@ def insert_tdn(
 
     Args:
         backbone: the ResNet; the short-term difference starts from copies of its first weights.
-        blocks: the residual blocks ("layer2.0") whose second convolution gets the long-term
-            difference and the learned temporal shift.
+        blocks: the residual blocks whose second convolution gets the long-term difference and the
+            learned temporal shift.
         num_segments: T.
+        init: no start is the 2D network's function, for half of stage 2 comes from differences.
         appearance: alpha of the fusion, which is no weight: starting from a TDN's weights, give
             theirs. None: the published one for this T
             (:func:`gtdnet.nn.tdn.published_appearance`).
@@ -87,7 +90,7 @@ def insert_tdn(
                 shift=TemporalConv1d(channels, num_segments, fold_div),
             )
         ),
-        sites=[f"{block}.conv2" for block in blocks],
+        sites=[block.branch[1] for block in blocks],
     )
     backbone.__class__ = TDNResNet
     backbone.temporal = short_term

@@ -23,7 +23,7 @@ from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, sha256
 from gtdnet.measure.provenance import provenance
 from gtdnet.models.backbones.resnet import DEPTHS, BasicBlock, Bottleneck
-from gtdnet.models.build import METHODS, create_model, frames_per_segment, list_models
+from gtdnet.models.build import create_model, frames_per_segment, list_models
 from gtdnet.models.model_file import METADATA_KEY, load_model, save_model
 from gtdnet.text import counted, first_of
 from gtdnet.weights.tensors import load_all, read_tensors
@@ -271,7 +271,8 @@ def convert(options: ConvertOptions) -> Conversion:
     method = found.source.method
     name = f"{method}_resnet{found.depth}"
     if name not in list_models():
-        depths = ", ".join(map(str, METHODS[method].depths))
+        names = (n for n in list_models() if n.startswith(f"{method}_resnet"))
+        depths = ", ".join(n.rpartition("resnet")[2] for n in names)
         raise InputError(
             f"{options.checkpoint}: holds a {name}, which this package does not have; "
             f"its {method} models have depth {depths}"

@@ -1,0 +1,95 @@
+"""Where modules of earlier versions went: their old names still import, with a warning.
+
+A module that is not there any more stands for those that have its parts now.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "allocator": ("workers",),
+    "bench.machine": ("measure.machine", "measure.provenance"),
+    "bench.memory": ("measure.memory",),
+    "bench.timing": ("measure.timing",),
+    "data.annotations": ("data.formats",),
+    "data.packed": ("data.pack.index",),
+    "data.shards": ("data.pack.shards",),
+    "infer.engine": ("engines.open",),
+    "infer.exported": ("engines.exported",),
+    "infer.graph": ("engines.graph",),
+    "infer.onnx_engine": ("engines.onnx",),
+    "infer.openvino_engine": ("engines.openvino",),
+    "models.convert": ("weights.convert",),
+    "models.deploy": ("engines.deploy",),
+    "models.forms": ("engines.forms",),
+    "models.pretrained": ("weights.find",),
+    "models.res2net": ("models.backbones.res2net",),
+    "models.resnet": ("models.backbones.resnet",),
+    "models.tdn": ("models.backbones.tdn",),
+    "models.watch": ("measure.watch",),
+    "models.weights": ("weights.tensors",),
+    "models.zoo": ("models.build", "models.methods"),
+    "progress": ("text",),
+    "report.show": ("show.run",),
+    "report.show_figure": ("show.figure",),
+    "report.show_page": ("show.page",),
+    "report.views": ("show.views",),
+    "train.ablate": ("ablate.run",),
+}
+"""Old name to new ones, all below gtdnet."""
+
+
+RENAMED: dict[str, str] = {
+    "models.zoo.STAGES": "Backbone.stages of models.backbones.base",
+    "models.zoo.before": "models.methods.before_layer",
+    "models.zoo.parse_name": "models.build.parts_of",
+}
+"""What has another name or form now, and which."""
+
+
+def install() -> None:
+    """Let old names be found, after all others."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.removeprefix("gtdnet.") in MODULES:
+            return ModuleSpec(fullname, _Loader())
+        return None
+
+
+class _Loader(Loader):
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__
+        places = [f"gtdnet.{place}" for place in MODULES[name.removeprefix("gtdnet.")]]
+        warnings.warn(
+            f"{name} has moved to {' and '.join(places)}", DeprecationWarning, stacklevel=2
+        )
+
+        def find(attribute: str) -> Any:
+            for place in places:
+                if hasattr(found := import_module(place), attribute):
+                    return getattr(found, attribute)
+            now = RENAMED.get(f"{name.removeprefix('gtdnet.')}.{attribute}")
+            raise AttributeError(
+                f"{name}.{attribute} is now {now}"
+                if now
+                else f"{name} has moved to {' and '.join(places)}, where there is no {attribute!r}"
+            )
+
+        module.__getattr__ = find  # type: ignore[method-assign]
