@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from gtdnet.device import autocast, resolve_device, resolve_precision
+from gtdnet.device import PRECISIONS, autocast, resolve_device, resolve_precision
 from gtdnet.errors import InputError
 from gtdnet.workers import default_workers
 
@@ -55,8 +55,11 @@ def test_precisions() -> None:
     assert resolve_precision("fp16", torch.device("cuda")) == "fp16"
     with pytest.raises(InputError, match="precision 'fp16' needs a GPU; use --precision bf16"):
         resolve_precision("fp16", CPU)
-    with pytest.raises(InputError, match="unknown precision 'half': choose one of auto, fp32"):
-        resolve_precision("half", CPU)
+    assert PRECISIONS == ("fp32", "bf16", "fp16", "int8")
+    for name in ("half", "int8"):  # PyTorch itself has no int8 networks
+        message = f"unknown precision '{name}': choose one of auto, fp32, bf16, fp16$"
+        with pytest.raises(InputError, match=message):
+            resolve_precision(name, CPU)
 
 
 def test_autocast() -> None:

@@ -24,7 +24,7 @@ import gtdnet
 from gtdnet.cli import main
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
-from gtdnet.engines import Choice, ExportedFile, base, deploy, example_clips, open_model
+from gtdnet.engines import Choice, Engine, ExportedFile, base, deploy, example_clips, open_model
 from gtdnet.engines import open as open_module
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate
@@ -180,6 +180,31 @@ def test_predict_takes_openvino_for_many_videos(
     ]
     assert answers[0] == answers[1]
     assert len(answers[0]) == 5
+
+
+def test_a_format_of_ones_own(
+    model_path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is registered is exported to, checked, and predicts from its files."""
+    from gtdnet.engines.onnx import OnnxEngine
+
+    class Mine(OnnxEngine):
+        name, suffixes = "mine", (".mine",)
+
+    monkeypatch.setitem(base._registered, "mine", Mine)
+    result = export(ExportOptions(str(model_path), str(tmp_path / "a"), formats="mine"))
+    assert [row["files"] for row in result["formats"]] == [["model.mine"]]
+    path = tmp_path / "a" / "model.mine"
+    assert f"use it with: gtdnet predict {path} VIDEO" in run.summary(result)
+    recognizer = gtdnet.load(path)
+    assert (recognizer.engine.name, recognizer.precision) == ("mine", "fp32")
+    video = next(data.rglob("*.mp4"))
+    assert recognizer.predict(video)[0].label == gtdnet.load(model_path).predict(video)[0].label
+    with pytest.raises(InputError, match="format mine: bf16 is made for openvino and torch alone"):
+        monkeypatch.setattr(Mine, "cannot_save", Engine.__dict__["cannot_save"])
+        options = ExportOptions(str(model_path), str(tmp_path / "b"), formats="mine")
+        options.precision = "bf16"
+        export(options)
 
 
 def test_nobody_is_told(exported: Path, model_path: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from gtdnet.errors import InputError
 
 @dataclass(frozen=True)
 class Source:
-    """What engines and their files are made of.
+    """What an engine or a file is made of.
 
     Attributes:
         model: normalised clips [N, T*f, 3, H, W] -> logits [N, K].
@@ -39,32 +39,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and how it is to compute, all resolved but not made yet.
-
-    Attributes:
-        threads: that compute; None: as many as PyTorch uses.
-        profiled: see :meth:`Engine.nodes`.
-    """
+    """An engine and how it is to compute, all resolved but not made yet."""
 
     name: str
     device: torch.device
     precision: Precision
-    threads: int | None = None
+    threads: int | None = None  # as many as PyTorch uses
     profiled: bool = False
 
 
 class Check(NamedTuple):
-    """One way to run a file that an engine saved; its logits must be the model's.
+    """One way to run a saved file, whose logits must be the model's within the tolerance."""
 
-    Attributes:
-        make: gives what maps clips uint8 [N, T*f, 3, H, W] to logits [N, K].
-        precision: whose tolerance holds.
-        remark: follows the file's name in messages.
-    """
-
-    make: Callable[[], Callable[[Tensor], Tensor]]
-    precision: Precision
-    remark: str = ""
+    make: Callable[[], Callable[[Tensor], Tensor]]  # clips uint8 [N, T*f, 3, H, W] -> logits [N, K]
+    precision: Precision  # whose tolerance
+    remark: str = ""  # behind the file's name
 
 
 class Engine(ABC):
@@ -73,30 +62,22 @@ class Engine(ABC):
     Several threads may call one: each gets the answers to its own clips, if need be after another.
 
     Attributes:
-        name, title: what it is called on the command line, and what it is.
-        packages, extra: what must be installed, and what pip is to be given for that.
-        devices, precisions: kinds of devices, and precisions, that it computes on and in.
-        auto_on: kinds of devices where "auto" means this engine, if it is installed.
-        substitute: the engine that does its work where it is unavailable, which is said.
-        suffixes: of the files that it saves. The first is the one to give to a program; the others
-            lie beside it and hold weights.
-        saved_precisions: of these files.
-        not_opened: why it does not open them; None: it does, if it has any.
         device: where it computes and where its answers are.
         precision: that it computes in.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]] = ()
-    extra: ClassVar[str] = "gtdnet[export]"
+    name: ClassVar[str]  # on the command line
+    title: ClassVar[str]  # what it is
+    packages: ClassVar[tuple[str, ...]] = ()  # that must be installed,
+    extra: ClassVar[str] = "gtdnet[export]"  # and what pip is to be given for that
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps")
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16")
-    auto_on: ClassVar[tuple[str, ...]] = ()
-    substitute: ClassVar[str | None] = None
+    auto_on: ClassVar[tuple[str, ...]] = ()  # devices where "auto" means it, if it is installed
+    substitute: ClassVar[str | None] = None  # the engine to take, and say so, if it is unavailable
+    # Files that it saves: the first is the one to give to a program, the others hold its weights.
     suffixes: ClassVar[tuple[str, ...]] = ()
     saved_precisions: ClassVar[tuple[Precision, ...]] = ()
-    not_opened: ClassVar[str | None] = None
+    not_opened: ClassVar[str | None] = None  # why it does not open such files itself
 
     def __init__(self, choice: Choice) -> None:
         self.device = choice.device
@@ -150,10 +131,9 @@ class Engine(ABC):
     def save(
         cls, source: Source, path: Path, precision: Precision, header: str = ""
     ) -> list[Check]:
-        """Write a model as ``path``, which has the first of the suffixes, and what lies beside it.
+        """Write a model as ``path``, which has the first of the suffixes, and its other files.
 
-        Returns:
-            The ways in which it is run; the first opens the file as this engine does.
+        Gives the ways in which they are run. None of them has been tried.
         """
         raise NotImplementedError
 
@@ -177,7 +157,7 @@ class Engine(ABC):
 
     @classmethod
     def read(cls, path: Path) -> ExportedFile:
-        """What the header in a file says; errors as of :meth:`read_header` and its parsing."""
+        """What the header in a file says; raises what :meth:`read_header` does."""
         return parse_header(path, cls.name, cls.read_header(path))
 
     @classmethod

@@ -31,11 +31,10 @@ class CompiledEngine(Engine):
 
     def __init__(self, source: Source, choice: Choice) -> None:
         super().__init__(choice)
-        network = FromFrames(
-            deployable(source.model, self.name), source.spec, DTYPES[choice.precision]
-        )
         from torch._inductor import config
 
+        model, dtype = deployable(source.model, self.name), DTYPES[choice.precision]
+        network = FromFrames(model, source.spec, dtype).eval().to(choice.device)
         # Frozen, weights are constants: convolutions find them in oneDNN's order, and take the sums
         # and activations behind them along. (As an option of torch.compile, "freezing" comes too
         # late to be seen.) Profiled, each kernel tells PyTorch's profiler of itself.
@@ -43,7 +42,7 @@ class CompiledEngine(Engine):
         self._config = config.patch(
             {"freezing": on_cpu, "cpp.enable_kernel_profile": choice.profiled and on_cpu}
         )
-        self._network = torch.compile(network.eval().to(choice.device), fullgraph=True)
+        self._network = torch.compile(network, fullgraph=True)
         self._lock = Lock()
 
     @classmethod
@@ -64,12 +63,8 @@ class CompiledEngine(Engine):
     @classmethod
     def unavailable(cls, device: torch.device) -> str | None:
         if device.type == "cuda":
-            if find_spec("triton") is None:
-                return (
-                    "engine compile needs Triton on a GPU; install a CUDA build of PyTorch for "
-                    "Linux"
-                )
-            return None
+            what = "Triton on a GPU; install a CUDA build of PyTorch for Linux"
+            return f"engine compile needs {what}" if find_spec("triton") is None else None
         names = [os.environ.get("CXX", ""), "g++", "clang++", "cl"]
         if not any(shutil.which(name) for name in names if name):
             return "engine compile needs a C++ compiler, and there is none; install g++ (apt: g++)"

@@ -32,12 +32,7 @@ OPSET = 20
 
 
 def to_onnx(model: nn.Module, spec: ClipSpec, header: str = "") -> bytes:
-    """A network as an ONNX model in one piece, clips uint8 [N, T*f, 3, H, W] -> logits [N, K].
-
-    Raises:
-        ValueError: packages of the extra "export" are missing.
-    """
-    check_installed("onnx", "onnxscript")
+    """A network as an ONNX model in one piece, clips uint8 [N, T*f, 3, H, W] -> logits [N, K]."""
     program = to_program(FromFrames(deployable(model, "onnx"), spec).eval(), spec)
     with torch.no_grad(), _quiet():
         exported = torch.onnx.export(
@@ -78,7 +73,6 @@ class OnnxEngine(Engine):
     saved_precisions = ("fp32",)
 
     def __init__(self, content: bytes, choice: Choice) -> None:
-        check_installed("onnxruntime")
         import onnxruntime as ort
 
         on_gpu = choice.device.type == "cuda"

@@ -34,17 +34,14 @@ def build_engine(
     """Make an engine of a model.
 
     Args:
-        model: normalised clips [N, T*f, 3, H, W] -> logits [N, K]. "torch" moves it to the device
-            and runs it itself, the others run a copy.
-        spec: says how frames are normalised and how large they are.
+        model, spec, calibration: see :class:`Source`. "torch" moves the model to the device and
+            runs it itself, the others run a copy. Only OpenVINO has int8; what that does to the
+            accuracy is measured by :func:`gtdnet.export.export` alone.
         engine: one of :data:`ENGINES`; "auto": OpenVINO on a CPU if it is installed, else torch.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        precision: one of :data:`gtdnet.device.PRECISIONS`; "auto": what is fast with this engine
-            and device.
+        precision: one of :data:`gtdnet.device.PRECISIONS`; "auto": what is fast there.
         threads: that compute; default: as many as PyTorch uses. For torch and compile this sets
             the number of the whole process.
-        calibration: for int8 (OpenVINO alone), clips uint8 [M, T*f, 3, H, W] from which the ranges
-            of all values are taken. :func:`gtdnet.export.export` also checks the accuracy.
         profiled: make one that is a little slower and whose :meth:`Engine.nodes` tells what each
             call took, operation by operation.
 
@@ -103,7 +100,8 @@ def unavailable(engine: str, device: torch.device) -> str | None:
 
 def is_exported(path: str | Path) -> bool:
     """Whether it is the name of an exported file."""
-    return _of_file(path) is not None
+    kind = _of_file(path)
+    return kind is not None and Path(path).suffix.lower() == kind.suffixes[0]
 
 
 def open_model(path: str | Path, *, num_segments: int | None = None) -> ModelFile | ExportedFile:
@@ -167,13 +165,18 @@ def choose_for(
     return choose(file.engine, device, precision)
 
 
-def open_engine(file: ExportedFile, choice: Choice, *, threads: int | None = None) -> Engine:
-    """Make an engine of an exported file, as :func:`choose_for` chose it.
+def open_engine(
+    file: ModelFile | ExportedFile, choice: Choice, *, threads: int | None = None
+) -> Engine:
+    """Make the engine of a file, as :func:`choose_for` chose it.
 
     Raises:
         ValueError: the file cannot be run, or its graph does not fit its spec.
     """
-    return ENGINES[choice.name].open(file, replace(choice, threads=threads))
+    kind, choice = ENGINES[choice.name], replace(choice, threads=threads or choice.threads)
+    if isinstance(file, ModelFile):
+        return kind.build(Source(file.model, file.spec), choice)
+    return kind.open(file, choice)
 
 
 def _of_file(path: str | Path) -> type[Engine] | None:

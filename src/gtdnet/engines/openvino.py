@@ -42,11 +42,7 @@ if TYPE_CHECKING:
 
 
 def to_openvino(model: nn.Module, spec: ClipSpec) -> ov.Model:
-    """A network as an OpenVINO model, clips uint8 [N, T*f, 3, H, W] -> logits [N, K].
-
-    Raises:
-        ValueError: packages of the extra "export" are missing.
-    """
+    """A network as an OpenVINO model, clips uint8 [N, T*f, 3, H, W] -> logits [N, K]."""
     ov = _openvino()
     network = FromFrames(deployable(model, "openvino"), spec).eval()
     # Much quicker than by way of torch.export; what tracing could get wrong (a number taken for a
@@ -90,11 +86,10 @@ def quantise(graph: ov.Model, clips: Tensor) -> ov.Model:
 
 @register_engine
 class OpenVinoEngine(Engine):
-    """Runs one clip at a time, for three reasons.
+    """Runs one clip at a time, so no answer depends on the batch and nothing is compiled again.
 
     OpenVINO's code for a graph whose shapes are all known is faster than that for a free number of
-    clips by more than a batch gains (the frames of a clip are a batch already). No new number of
-    clips means compiling again. No answer depends on the batch.
+    clips by more than a batch gains (the frames of a clip are a batch already).
 
     Args:
         graph: see :func:`to_openvino`; is changed.
@@ -170,7 +165,7 @@ class OpenVinoEngine(Engine):
         cls, source: Source, path: Path, precision: Precision, header: str = ""
     ) -> list[Check]:
         graph = to_openvino(source.model, source.spec)
-        calibration = source.calibration
+        calibration = source.calibration if precision == "int8" else None
         kept = graph if calibration is None else quantise(graph, calibration)
         kept.set_rt_info(header, [METADATA_KEY])
         _openvino().save_model(kept, path, compress_to_fp16=False)
@@ -196,8 +191,7 @@ class OpenVinoEngine(Engine):
     @classmethod
     def open(cls, file: ExportedFile, choice: Choice, *, batched: bool = False) -> OpenVinoEngine:
         graph = _read(Path(file.path))
-        shapes = ([_shape(port) for port in ports] for ports in (graph.inputs, graph.outputs))
-        (clips,), (logits,) = shapes
+        (clips,), (logits,) = (map(_shape, ports) for ports in (graph.inputs, graph.outputs))
         check_graph(file.path, file.spec, clips, logits)
         try:
             return cls(graph, choice, batched=batched)

@@ -12,32 +12,21 @@ import torch
 
 
 class Node(NamedTuple):
-    """One operation of a call, as what runs it timed it.
-
-    Attributes:
-        name: its own.
-        kind: what it does, in the runtime's words.
-        calls: how often it ran in the call.
-        seconds: of all these together.
-    """
+    """One operation of a call, as what runs it timed it."""
 
     name: str
-    kind: str
-    calls: float
-    seconds: float
+    kind: str  # what it does, in the runtime's words
+    calls: float  # how often it ran in the call
+    seconds: float  # of all these together
 
 
 class OperatorLog:
-    """Of calls that compute in PyTorch, what their operators took; on a GPU, of its time.
-
-    Attributes:
-        calls: the nodes of each call so far.
-    """
+    """Of calls that compute in PyTorch, what their operators took; on a GPU, of its time."""
 
     def __init__(self, device: torch.device) -> None:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it tells stderr when it starts
         self.device = device
-        self.calls: list[list[Node]] = []
+        self.calls: list[list[Node]] = []  # the nodes of each so far
 
     @contextmanager
     def call(self) -> Iterator[None]:

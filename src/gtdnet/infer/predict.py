@@ -41,9 +41,9 @@ class PredictOptions:
         num_workers: decoding processes; default: one per core, at most 8 (half of them when the
             model runs on the CPU). Windows are decoded in one.
         device: auto, cpu, cuda or mps.
-        engine: torch, compile, onnx, openvino or auto: of an exported model its own; else openvino
-            on a CPU where it is installed and there are enough clips to make up for the seconds of
-            its preparation; else torch.
+        engine: that computes. auto: of an exported model its own; else openvino on a CPU where it
+            is installed and there are enough clips to make up for the seconds of its preparation;
+            else torch.
         precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
             exported model its own.
     """
@@ -99,6 +99,17 @@ class VideoPrediction:
         """The windows, merged where neighbours have the same best class."""
         return merge_windows(self.windows)
 
+    def to_json(self, whole: bool) -> dict[str, Any]:
+        """JSON-ready; the windows unless it was classified as a whole."""
+        found: dict[str, Any] = {"path": self.path, "reason": self.reason}
+        if whole:
+            return {**found, "scores": [score._asdict() for score in self.scores]}
+        windows = [
+            {**window._asdict(), "scores": [score._asdict() for score in window.scores]}
+            for window in self.windows
+        ]
+        return {**found, "windows": windows, "segments": [s._asdict() for s in self.segments]}
+
 
 @dataclass(frozen=True)
 class Report:
@@ -124,22 +135,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, JSON-ready."""
-
-        def scores(found: Sequence[ClassScore]) -> list[dict[str, Any]]:
-            return [score._asdict() for score in found]
-
-        videos = []
-        for video in self.videos:
-            entry: dict[str, Any] = {"path": video.path, "reason": video.reason}
-            if self.window is None:
-                entry["scores"] = scores(video.scores)
-            else:
-                entry["windows"] = [
-                    {"start": w.start, "end": w.end, "scores": scores(w.scores)}
-                    for w in video.windows
-                ]
-                entry["segments"] = [segment._asdict() for segment in video.segments]
-            videos.append(entry)
+        whole = self.window is None
         return {
             "model": self.model,
             "views": self.views,
@@ -147,7 +143,7 @@ class Report:
             "stride": self.stride,
             "num_videos": len(self.videos),
             "num_failed": self.num_failed,
-            "videos": videos,
+            "videos": [video.to_json(whole) for video in self.videos],
         }
 
 
@@ -165,25 +161,22 @@ def predict(options: PredictOptions) -> Report:
         if seconds is not None:
             check_positive(**{name: seconds})
     paths = find_videos(options.videos)
-    engine = options.engine
     few = not options.window and len(paths) * options.clips * options.crops < _WORTHWHILE
-    if engine == "auto" and few and not is_exported(options.model):
-        engine = "torch"
+    plain = options.engine == "auto" and few and not is_exported(options.model)
     recognizer = load(
         options.model,
         options.device,
-        engine=engine,
+        engine="torch" if plain else options.engine,
         precision=options.precision,
         num_segments=options.num_segments,
     )
     if options.engine == "auto" and recognizer.engine.name != "torch":
         say(f"engine {recognizer.engine.name}, {recognizer.precision}, on {recognizer.device}")
     if options.window is None or stride is None:
-        videos = _whole_videos(recognizer, paths, options)
-        stride = None
+        videos, stride = _whole_videos(recognizer, paths, options), None
     else:
+        videos = []
         with progress_bar("videos", len(paths)) as advance:
-            videos = []
             for path in paths:
                 videos.append(_timeline(recognizer, path, options, options.window, stride))
                 advance(1)
@@ -227,9 +220,8 @@ def _whole_videos(
                 found[index] = VideoPrediction(records[index].path, best)
             for failure in batch.failures:
                 path = records[failure.index].path
-                found[failure.index] = VideoPrediction(
-                    path, reason=_reason(path, failure.path, failure.reason)
-                )
+                reason = _reason(path, failure.path, failure.reason)
+                found[failure.index] = VideoPrediction(path, reason=reason)
             advance(len(batch))
     return [found[index] for index in range(len(records))]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from gtdnet.data.dataset import read_views
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.transforms import eval_views
-from gtdnet.engines import ExportedFile, build_engine, choose_for, open_engine, open_model
+from gtdnet.engines import ExportedFile, choose_for, open_engine, open_model
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile
@@ -33,14 +33,14 @@ class Recognizer:
     Args:
         model_file: its model is moved to the device and set to eval mode. Or an exported file.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        engine: what computes: one of :data:`gtdnet.engines.open.ENGINES` or "auto"; default:
-            torch, and of an exported file its own.
-        precision: "fp32", "bf16", "fp16", or "auto"; default: fp32, and of an exported file its
-            own.
+        engine: what computes: one of :data:`gtdnet.engines.ENGINES`, or "auto" (OpenVINO on a CPU
+            where it is installed, else torch); default: torch, and of an exported file its own.
+        precision: "fp32", "bf16", "fp16", or "auto" (what is fast on the device); default: fp32,
+            and of an exported file its own.
 
     Attributes:
         spec, metrics, provenance: the model file's.
-        engine: maps frames to logits (:class:`gtdnet.engines.open.Engine`).
+        engine: maps frames to logits (:class:`gtdnet.engines.Engine`).
         device, precision: the engine's.
 
     Raises:
@@ -56,18 +56,10 @@ class Recognizer:
         precision: str | None = None,
     ) -> None:
         choice = choose_for(model_file, engine, device, precision)
+        self._model = None
         if isinstance(model_file, ModelFile):
             self._model = model_file.model.eval().to(choice.device)
-            self.engine = build_engine(
-                self._model,
-                model_file.spec,
-                choice.name,
-                device=str(choice.device),
-                precision=choice.precision,
-            )
-        else:
-            self._model = None
-            self.engine = open_engine(model_file, choice)
+        self.engine = open_engine(model_file, choice)
         self.device = self.engine.device
         self.precision = self.engine.precision
         self.spec = model_file.spec
@@ -145,10 +137,9 @@ class Recognizer:
             ValueError: the device's memory does not hold that many, or the model gives no numbers.
         """
         n, v = views.shape[:2]
-        probabilities = []
+        parts = views.flatten(0, 1).split(batch_size)
         try:
-            for part in views.flatten(0, 1).split(batch_size):
-                probabilities.append(self.engine(part).softmax(dim=-1))
+            probabilities = [self.engine(part).softmax(dim=-1) for part in parts]
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the memory of {self.device} does not hold batch_size={batch_size} views at once; "
@@ -164,14 +155,8 @@ class Recognizer:
 
     def top(self, scores: Tensor, topk: int = 5) -> list[ClassScore]:
         """The topk best classes of one clip's probabilities [K]; of equal ones the lower label."""
-        best = scores.sort(descending=True, stable=True)
-        names = self.spec.class_names
-        return [
-            ClassScore(label, names[label], probability)
-            for label, probability in zip(
-                best.indices[:topk].tolist(), best.values[:topk].tolist(), strict=True
-            )
-        ]
+        best = scores.sort(descending=True, stable=True).indices[:topk].tolist()
+        return [ClassScore(k, self.spec.class_names[k], scores[k].item()) for k in best]
 
 
 def load(
@@ -186,11 +171,7 @@ def load(
 
     Args:
         path: the file, or hf://user/name[@revision][/file] for one on the hub.
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        engine: "torch", "compile", "onnx", "openvino", or "auto" (OpenVINO on a CPU where it is
-            installed, else torch); default: torch, and of an exported file its own.
-        precision: "fp32", "bf16", "fp16", or "auto" (what is fast on the device); default: fp32,
-            and of an exported file its own.
+        device, engine, precision: see :class:`Recognizer`.
         num_segments: frames per clip, if others than the model was trained with.
 
     Raises:

@@ -56,10 +56,8 @@ def to_csv(report: Report) -> str:
         parts = [("", "", video.scores), *video.windows]
         for start, end, scores in parts:
             for rank, score in enumerate(scores, 1):
-                probability = f"{score.probability:.6f}"
-                writer.writerow(
-                    (video.path, start, end, rank, score.label, score.name, probability, "")
-                )
+                cells = rank, score.label, score.name, f"{score.probability:.6f}"
+                writer.writerow((video.path, start, end, *cells, ""))
         if video.reason is not None:
             writer.writerow((video.path, "", "", "", "", "", "", video.reason))
     return text.getvalue()
