@@ -42,7 +42,8 @@ class TrainStep:
         if config.compile:
             model.compile()
         lr = scaled_lr(config.lr, config.lr_batch, config.batch_size)
-        self.module = TrainingModule(model, spec, config, lr).to(self.device).train()
+        module = TrainingModule(model, spec, config, lr, seed=config.seed)
+        self.module = module.to(self.device).train()
         # Logging is the trainer's, which there is none of here.
         self.module.log = lambda *_, **__: None  # type: ignore[method-assign]
         self.module.on_train_start()
