@@ -15,17 +15,21 @@ import argparse
 import gc
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from peak import add_peaks
 
-from gtdnet.bench.models import ModelBenchOptions, bench_models
+from gtdnet.bench.cases import Case, Made
+from gtdnet.bench.models import ModelBenchOptions, ModelCase, bench_models
 from gtdnet.bench.options import check_output
 from gtdnet.bench.result import envelope, save
-from gtdnet.bench.train import TrainBenchOptions, bench_train
+from gtdnet.bench.train import TrainBenchOptions, TrainCase, bench_train
 from gtdnet.device import resolve_device
 from gtdnet.errors import InputError
 from gtdnet.text import say
@@ -97,11 +101,13 @@ def measure(
         deadline = None if minutes is None else start + _MAKING * 60 * minutes * part.share
         say(f"{part.title} ({(time.monotonic() - start) / 60:.1f} minutes so far)")
         try:
-            if isinstance(part.options, TrainBenchOptions):
-                found = bench_train(part.options, deadline=deadline, title=part.title)
-            else:
-                found = bench_models(part.options, deadline=deadline, title=part.title)
-            result["parts"].append(found)
+            with made_until(deadline):
+                if isinstance(part.options, TrainBenchOptions):
+                    found = bench_train(part.options)
+                else:
+                    found = bench_models(part.options)
+                    add_peaks(found, device)
+            result["parts"].append({**found, "title": part.title})
         except (InputError, RuntimeError) as error:
             result["failed"][part.title] = str(error)
         save(result, str(output))
@@ -110,6 +116,24 @@ def measure(
         if device.type == "cuda":
             torch.cuda.empty_cache()
     return result
+
+
+@contextmanager
+def made_until(deadline: float | None) -> Iterator[None]:
+    """Within it no case is made later than that, as of ``time.monotonic()``; None: all are."""
+
+    def in_time(make: Callable[..., Made]) -> Callable[..., Made]:
+        def made(case: Case, device: torch.device, profiled: bool) -> Made:
+            if deadline is not None and time.monotonic() > deadline:
+                raise InputError("no time was left")
+            return make(case, device, profiled)
+
+        return made
+
+    kinds = (ModelCase, TrainCase)
+    models, steps = (patch.object(kind, "make", in_time(kind.make)) for kind in kinds)
+    with models, steps:
+        yield
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from gtdnet.bench import cases, data, models
+from gtdnet.bench import cases, data
 from gtdnet.measure import timing
 
 
@@ -20,7 +20,6 @@ def short_turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(timing, "_TURN_SECONDS", 0.01)
     monkeypatch.setattr(timing, "_WARM_SECONDS", 0.01)
     monkeypatch.setattr(timing, "_SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(models, "measured_peak", lambda precision, device, clock: 50.0)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

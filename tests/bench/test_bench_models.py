@@ -261,7 +261,6 @@ def test_a_bench_of_models(tmp_path: Path, six_rounds: None) -> None:
             assert floor["low"] <= floor["ratio"] <= floor["high"]
             assert case["gmacs"] == pytest.approx(macs / 1e9, rel=1e-3)
             assert case["gflops"] == pytest.approx(2 * 2 * macs / case["cpu_ms"] / 1e6, rel=1e-2)
-            assert case["share_of_peak"] == pytest.approx(case["gflops"] / 50, rel=1e-2)
     told = text(result)
     assert told.startswith(
         "The same for all: fp32, batch 2, 1 thread, 4 frames, 32x32 pixels. ms, p95 and clips/s "
@@ -269,7 +268,7 @@ def test_a_bench_of_models(tmp_path: Path, six_rounds: None) -> None:
     )
     line = told.replace("\n", " ")
     assert "x reference: how many times as fast as tsm_resnet18(width=0.125), plain" in line
-    assert "the most seen here: 50 in fp32" in line
+    assert "GFLOP/s: 2 x MACs per CPU-second." in line
     assert "Operators of tsm_resnet18(width=0.125), plain, fp32, nchw, batch 2, per call:" in told
 
 
@@ -319,11 +318,6 @@ def test_engines_that_cannot_be_used_are_listed_with_the_reason(
         bench_models(tiny(engines="onnx"))
     with pytest.raises(RuntimeError, match="nothing can be timed here: failed: RuntimeError: bro"):
         bench_models(tiny(engines="torch"))
-
-
-def test_what_is_not_made_in_time_is_left_out() -> None:
-    with pytest.raises(InputError, match="nothing can be timed here: no time was left"):
-        bench_models(tiny(), deadline=0.0)
 
 
 def test_auto_is_named_as_what_it_turned_out_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ def script(name: str) -> ModuleType:
     assert found and found.loader
     module = importlib.util.module_from_spec(found)
     with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")  # as if it were run
         patch.setitem(sys.modules, name, module)  # dataclasses look there
         found.loader.exec_module(module)
     return module
@@ -81,7 +82,10 @@ def test_its_parts_hold_what_was_asked_for(gpu: ModuleType, quick: bool) -> None
     assert quick or ("gtdnet_resnet50", 16, "compile") in training
 
 
-def test_parts_on_the_cpu(gpu: ModuleType, tmp_path: Path, six_rounds: None) -> None:
+def test_parts_on_the_cpu(
+    gpu: ModuleType, tmp_path: Path, six_rounds: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peak.measured_peak", lambda precision, device, clock: 50.0)
     output = tmp_path / "results" / "gpu.yaml"
     inference = ModelBenchOptions(**TINY, engines="eager,eager-graph", precisions="fp32", profile=2)
     training = TrainBenchOptions(**TINY, batch_sizes="2", settings="default")
@@ -96,7 +100,11 @@ def test_parts_on_the_cpu(gpu: ModuleType, tmp_path: Path, six_rounds: None) -> 
     assert [part["title"] for part in result["parts"]] == ["Inference", "Training"]
     assert result["failed"]["Too late"] == "nothing can be timed here: no time was left"
     assert "unknown model 'no_model'" in result["failed"]["Elsewhere"]
+    for case in result["parts"][0]["cases"]:
+        assert case["share_of_peak"] == pytest.approx(case["gflops"] / 50, rel=1e-2)
+    assert result["parts"][0]["peak_gflops"] == [{"precision": "fp32", "threads": 1, "gflops": 50}]
     page = script("results").page(output.parent)
+    assert "The most GFLOP/s seen here, of large products and convolutions: 50 in fp32." in page
     assert "## On a GPU\n\n`python benchmarks/gpu.py --quick` (" in page
     assert re.search(r"^### Inference\n\n`gtdnet bench gtdnet_resnet18 ", page, re.MULTILINE)
     row = r"^\| gtdnet_resnet18\(width=0.125\) \| [\d.]+ .* [\d.]+ \[[\d.]+, [\d.]+\] \|$"

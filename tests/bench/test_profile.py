@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from torch import nn
 
 from gtdnet.bench import engines
 from gtdnet.bench.models import ModelBenchOptions, bench_models
-from gtdnet.bench.profile import _kind, by_pytorch, kinds, operators, quiet_mean
+from gtdnet.bench.profile import by_pytorch, kinds, operators, quiet_mean
 from gtdnet.bench.result import text
 from gtdnet.data.spec import ClipSpec
-from gtdnet.engines.graph import Node, example_clips
-from gtdnet.engines.open import build_engine
+from gtdnet.engines import build_engine, example_clips
+from gtdnet.engines.profile import Node, kind_of
 from gtdnet.models import create_model
 
 CPU = torch.device("cpu")
@@ -106,12 +107,12 @@ def test_kinds_in_the_text_and_results_without_them() -> None:
         **{"model": "mine", "engine": "onnx", "precision": "fp32", "layout": None},
         **{"batch_size": 2, "threads": 1, "num_segments": 4, "crop_size": 32},
         **{"latency_ms": {"median": 101.0, "p95": 102.0}, "clips_per_second": 20.0},
-        **{"gmacs": 1.0, "gflops": 20.0, "share_of_peak": None, "memory": {}, "vs_floor": None},
+        **{"gmacs": 1.0, "gflops": 20.0, "memory": {}, "vs_floor": None},
         "memory_vs_floor": None,
     }
     result: dict[str, Any] = {
         **{"bench": "models", "cases": [case], "clock": "wall", "reference": None, "rounds": 6},
-        **{"peak_gflops": [], "left_out": [], "machine": {"cores": 2}},
+        **{"left_out": [], "machine": {"cores": 2}},
         "load": dict.fromkeys(("load_average", "seconds", "cores_used_by_others")),
     }
     assert "kind" not in text(result)
@@ -226,7 +227,7 @@ def test_operators_of_pytorch() -> None:
     ],
 )
 def test_kinds_of_pytorch_have_no_numbers(name: str, kind: str) -> None:
-    assert _kind(name) == kind
+    assert kind_of(name) == kind
 
 
 def test_what_is_compiled_is_profiled_kernel_by_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,18 +235,19 @@ def test_what_is_compiled_is_profiled_kernel_by_kernel(monkeypatch: pytest.Monke
     import torch._inductor.config as inductor
 
     told: list[bool] = []
-    made: list[Engine] = []
+    made: list[nn.Module] = []
 
-    class Engine:
-        name, precision, device = "compile", "fp32", CPU
+    def compiled(network: nn.Module, **_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+        made.append(network)
 
-        def __init__(self, *_: object, **__: object) -> None:
-            made.append(self)
-
-        def __call__(self, clips: torch.Tensor) -> None:
+        def call(clips: torch.Tensor) -> torch.Tensor:
             told.append(inductor.cpp.enable_kernel_profile)
+            return network(clips)
 
-    monkeypatch.setattr(engines, "build_engine", Engine)
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(engines, "unavailable", lambda engine, device: None)
     ready = engines.make_call(
         small("tsn_resnet18"), SPEC, engine="compile", precision="fp32", layout=None, batch_size=1,
         threads=1, device=CPU, profiled=True,
@@ -254,5 +256,6 @@ def test_what_is_compiled_is_profiled_kernel_by_kernel(monkeypatch: pytest.Monke
     assert ready.profiler
     ready.profiler.call()
     ready.call()
-    assert told == [True, False, False]
+    assert told == [True, True, False]
     assert len(made) == 2
+    assert len(ready.profiler.nodes()) == 1  # not of the call that compiles

@@ -8,12 +8,7 @@ import pytest
 import torch
 
 from gtdnet.measure import machine
-from gtdnet.measure.machine import (
-    LoadWatch,
-    describe_load,
-    describe_machine,
-    measured_peak,
-)
+from gtdnet.measure.machine import LoadWatch, describe_load, describe_machine
 from gtdnet.measure.memory import alone
 from gtdnet.measure.provenance import versions
 
@@ -94,36 +89,6 @@ def test_describe_load() -> None:
     assert describe_load(older, 2) == describe_load(QUIET, 2)
     in_a_container = describe_load({**QUIET, "cores_used_by_others": 20.3}, 2)
     assert "other processes kept more than all 2 cores busy" in in_a_container
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("clock", ["cpu", "wall"])
-def test_measured_peak(precision: str, clock: str) -> None:
-    peak = measured_peak(precision, CPU, clock, size=64, repeats=2)
-    assert peak is not None
-    assert 0.001 < peak < 1e6
-
-
-def test_the_peak_is_the_faster_of_products_and_convolutions(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rates = iter([2.0, 3.0, 5.0, 4.0])
-    monkeypatch.setattr(machine, "_rate", lambda *_: next(rates))
-    assert measured_peak("fp32", CPU, "cpu", size=16) == 3
-    assert measured_peak("fp32", CPU, "cpu", size=16) == 5
-
-
-def test_no_peak_where_int8_is_slow_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = iter([1.0, 2.0, 3.0, 2.0, 7.0])  # small ones of int8 and fp32 are compared first
-    monkeypatch.setattr(machine, "_rate", lambda *_: next(rates))
-    assert measured_peak("int8", CPU, "cpu", size=16) is None
-    assert measured_peak("int8", CPU, "cpu", size=16) == 7
-
-    def missing(*_: object) -> float:
-        raise RuntimeError("not implemented")
-
-    monkeypatch.setattr(machine, "_rate", missing)
-    assert measured_peak("int8", CPU, "cpu", size=16) is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs Unix's resident memory")

@@ -13,20 +13,19 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
-from gtdnet.bench.cases import own_threads
-from gtdnet.bench.options import TimingOptions, check_sizes, words
+from gtdnet.bench.cases import CPU, own_settings
+from gtdnet.bench.options import TimingOptions, at_least, words
 from gtdnet.bench.result import envelope, save
 from gtdnet.data import dataset
 from gtdnet.data.dataset import (
@@ -37,12 +36,10 @@ from gtdnet.data.dataset import (
     Sample,
     TrainClips,
     collate,
-)  # fmt: skip
+)
 from gtdnet.data.decode import Chooser
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
-from gtdnet.data.sharing import SharedCollate
 from gtdnet.errors import InputError
-from gtdnet.export.clips import spaced
 from gtdnet.infer.recognizer import check_views
 from gtdnet.measure.machine import LoadWatch
 from gtdnet.measure.provenance import command
@@ -57,7 +54,6 @@ STAGES = ("open", "sample", "decode", "transform", "collate", "item")
 """What a video goes through in one process; the last is all of it."""
 
 _BATCHES_PER_WORKER = 3  # of one pass of a loader: fewer would mostly be its start and end
-_CPU = torch.device("cpu")
 
 
 @dataclass
@@ -99,7 +95,7 @@ class DataBenchOptions(TimingOptions):
 
     def workers(self) -> int:
         """Decoding processes of a loader."""
-        return default_workers(_CPU) if self.num_workers is None else self.num_workers
+        return default_workers(CPU) if self.num_workers is None else self.num_workers
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
@@ -109,13 +105,12 @@ class DataBenchOptions(TimingOptions):
             raise InputError(f"a dataset is given twice: {', '.join(self.data)}")
         words("views", self.views, VIEWS)
         check_views(self.clips, self.crops)
-        check_sizes(num_videos=(self.num_videos, 1), batch_size=(self.batch_size, 1))
-        check_sizes(num_workers=(self.num_workers or 0, 0))
+        at_least(1, num_videos=self.num_videos, batch_size=self.batch_size)
+        at_least(0, num_workers=self.num_workers or 0)
         super().check()
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where time goes: which data, which view, which stage ("loader": the whole, by workers)."""
 
     data: str
@@ -127,16 +122,18 @@ def bench_data(options: DataBenchOptions) -> dict[str, Any]:
     """Time the reading of the datasets by turns; JSON-ready.
 
     Raises:
-        ValueError: an option out of range, no such dataset, or none of its videos can be decoded.
+        InputError: an option out of range, no such dataset, or none of its videos can be decoded.
     """
     options.check()
-    clock, first = resolve_clock(options.clock, _CPU), options.data[0]
+    clock, first = resolve_clock(options.clock, CPU), options.data[0]
     views = [view for view in VIEWS if view in words("views", options.views, VIEWS)]
-    with own_threads():
+    with own_settings():
         torch.set_num_threads(1)  # as in a worker
         sources, same, notes = _open(options)
         items = [Place(data, view, "item") for data in options.data[1:] for view in views if same]
-        enough = narrow([(i, replace(i, data=first)) for i in items], clock, options.tolerance)
+        enough = narrow(
+            [(item, item._replace(data=first)) for item in items], clock, options.tolerance
+        )
         turns: dict[Place, Callable[[], dict[Place, Turn]]] = {}
         for source, view in itertools.product(sources, views):
             source.load(view)  # starts the workers
@@ -152,17 +149,26 @@ def bench_data(options: DataBenchOptions) -> dict[str, Any]:
     rounds, stages = _flat(found), []
     for view, stage, data in itertools.product(views, (*STAGES, "loader"), options.data):
         place, base = Place(data, view, stage), Place(first, view, stage)
-        compare = same and data != first
+        of_rounds = [turns[place] for turns in rounds]
+        wall, cpu = (
+            statistics.median(turn.seconds(clock) for turn in of_rounds)
+            for clock in ("wall", "cpu")
+        )
         stages.append(
             {
-                **vars(place),
-                **_times([turns[place] for turns in rounds]),
-                "vs_first": compared(rounds, base, place, clock) if compare else None,
+                **place._asdict(),
+                "cpu_ms": rounded(1e3 * cpu),
+                "wall_ms": rounded(1e3 * wall),
+                "videos_per_cpu_second": rounded(1 / cpu) if cpu else None,
+                "videos_per_second": rounded(1 / wall) if wall else None,
+                "vs_first": compared(rounds, base, place, clock)
+                if same and data != first
+                else None,
             }
         )
     line = command("gtdnet bench data", options, "data")
     result = {
-        **envelope("data", "Reading videos", line, _CPU, ("av",)),
+        **envelope("data", "Reading videos", line, CPU, ("av",)),
         "clock": clock,
         "rounds": len(rounds),
         "load": load,
@@ -177,19 +183,8 @@ def bench_data(options: DataBenchOptions) -> dict[str, Any]:
     return result
 
 
-def _flat(rounds: Sequence[Mapping[Place, Mapping[Place, Turn]]]) -> list[dict[Place, Turn]]:
+def _flat(rounds: Sequence[dict[Place, dict[Place, Turn]]]) -> list[dict[Place, Turn]]:
     return [{k: v for turns in each.values() for k, v in turns.items()} for each in rounds]
-
-
-def _times(turns: Sequence[Turn]) -> dict[str, Any]:
-    """Medians of the rounds, per video; JSON-ready."""
-    wall, cpu = (statistics.median(t.seconds(clock) for t in turns) for clock in ("wall", "cpu"))
-    return {
-        "cpu_ms": rounded(1e3 * cpu),
-        "wall_ms": rounded(1e3 * wall),
-        "videos_per_cpu_second": rounded(1 / cpu) if cpu else None,
-        "videos_per_second": rounded(1 / wall) if wall else None,
-    }
 
 
 # ---------------------------------------------------------------------------------- what is read
@@ -199,7 +194,7 @@ def _open(options: DataBenchOptions) -> tuple[list[_Source], bool, list[str]]:
     """The datasets, ready to be read; whether they are the same videos; what is to be said of that.
 
     Raises:
-        ValueError: no such dataset, no split that all of them have, or no video that can be
+        InputError: no such dataset, no split that all of them have, or no video that can be
             decoded in all of them.
     """
     split = options.split or _shared_split(options)
@@ -207,11 +202,13 @@ def _open(options: DataBenchOptions) -> tuple[list[_Source], bool, list[str]]:
     common = set.intersection(*({r.id for r in part.records} for part in found.values()))
     sources = []
     for data, part in found.items():
-        records = [r for r in part.records if r.id in common or not common]
-        records = spaced(sorted(records, key=lambda r: r.id), options.num_videos)
-        chosen = replace(part, records=tuple(records))
-        sources.append(_Source(data, chosen, options))
-    good = set.intersection(*(set(source.frames) for source in sources))
+        records = sorted(
+            (r for r in part.records if r.id in common or not common), key=lambda r: r.id
+        )
+        spread = np.linspace(0, len(records) - 1, min(options.num_videos, len(records)))
+        chosen = tuple(records[i] for i in spread.round().astype(int))
+        sources.append(_Source(data, replace(part, records=chosen), options))
+    good = set.intersection(*(set(source.seen) for source in sources))
     notes = []
     if not common:
         notes.append(
@@ -223,10 +220,10 @@ def _open(options: DataBenchOptions) -> tuple[list[_Source], bool, list[str]]:
             f"no video can be decoded in all of {', '.join(found)}; gtdnet check says what is "
             f"wrong with them"
         )
-    elif any(len(source.frames) > len(good) for source in sources):
+    elif any(len(source.seen) > len(good) for source in sources):
         notes.append("Videos that cannot be decoded in one of the datasets are left out of all.")
     for source in sources:
-        source.start(good if common else set(source.frames))
+        source.start(good if common else source.seen)
     return sources, bool(common), notes
 
 
@@ -244,15 +241,12 @@ class _Source:
     """One dataset, every video of which has been read once.
 
     Attributes:
-        frames, pixels: of each video that can be decoded, by its id.
-        worker_cpu: CPU seconds that workers have used so far.
+        seen: number of frames, and the picture's size, of each video that can be decoded, by id.
     """
 
     def __init__(self, name: str, annotations: Annotations, options: DataBenchOptions) -> None:
         self.name = name
-        self.worker_cpu = 0.0
-        self._annotations = annotations
-        self._options = options
+        self._annotations, self._options = annotations, options
         self._config = TrainConfig(
             data=name,
             batch_size=options.batch_size,
@@ -262,17 +256,15 @@ class _Source:
             crop_size=options.crop_size,
         )
         self.spec = self._config.clip_spec(annotations.class_names)
-        self.frames: dict[str, int] = {}
-        self.pixels: dict[str, str] = {}
+        self.seen: dict[str, tuple[int, str]] = {}
         watch = _Stopwatch()
         with watch.on_reading(), progress_bar(name, len(annotations.records)) as advance:
             clips = EvalClips(annotations.records, self.spec)
             for index, record in enumerate(annotations.records):
                 if not isinstance(clips[index], Failure):
-                    self.frames[record.id] = watch.frames[-1]
-                    self.pixels[record.id] = watch.pixels[-1]
+                    self.seen[record.id] = watch.read
                 advance(1)
-        if not self.frames:
+        if not self.seen:
             raise InputError(
                 f"{name}: none of {len(annotations.records)} videos can be decoded; "
                 f"gtdnet check says what is wrong with them"
@@ -280,92 +272,88 @@ class _Source:
 
     def start(self, ids: Collection[str]) -> None:
         """Make ready to read these videos in both ways: in this process, and by workers."""
-        options, config, workers = self._options, self._config, self._options.workers()
-        self._good = [record for record in self._annotations.records if record.id in ids]
+        options, workers = self._options, self._options.workers()
+        good = [record for record in self._annotations.records if record.id in ids]
+        self._ids = [record.id for record in good]
         self._told: dict[int, float] = {}  # CPU seconds of each worker so far
-        self._passes: Counter[Any] = Counter()
-        augmentation = Augmentation(config.multiscale, config.flip, config.brightness)
-        self._clips = {
-            "train": TrainClips(self._good, self.spec, augmentation, config.seed),
-            "test": EvalClips(self._good, self.spec, options.clips, options.crops),
-        }
+        self._passes: Counter[str] = Counter()  # the same random crops of all data in a round
         # Each pass of a loader has enough batches for its workers to run at their pace.
         videos = max(1, workers) * _BATCHES_PER_WORKER * options.batch_size
-        times = max(1, math.ceil(videos / len(self._good)))
-        longer = tuple(self._good) * times
+        longer = tuple(good) * max(1, math.ceil(videos / len(good)))
+        config = self._config
+        augmentation = Augmentation(config.multiscale, config.flip, config.brightness)
         train = TrainClips(longer, self.spec, augmentation, config.seed)
-        size = config.batch_size
-        loaders = ClipLoaders(train, None, batch_size=size, num_workers=workers)
         test = EvalClips(longer, self.spec, options.clips, options.crops)
-        self._loaders: dict[str, DataLoader[Any]] = {
-            "train": loaders.train_dataloader(),
-            "test": DataLoader(
-                test,
-                options.batch_size,
-                num_workers=workers,
-                collate_fn=SharedCollate(),
-                persistent_workers=workers > 0,
-            ),
+        both = ClipLoaders(train, test, batch_size=options.batch_size, num_workers=workers)
+        self._loaders: dict[str, Any] = {
+            "train": both.train_dataloader(),
+            "test": both.val_dataloader(),
         }
         for loader in self._loaders.values():
-            loaders_own: Any = loader.collate_fn
-            loader.collate_fn = partial(_and_tell, loaders_own)
+            loader.collate_fn = partial(_and_tell, loader.collate_fn)
 
     def about(self) -> dict[str, Any]:
         """What is read of it; JSON-ready."""
-        pixels = Counter(self.pixels[record.id] for record in self._good)
+        frames, pixels = zip(*(self.seen[video] for video in self._ids), strict=True)
         return {
             "format": self._annotations.format,
             "split": self._annotations.split,
-            "videos": len(self._good),
-            "failed": len(self._annotations.records) - len(self.frames),
-            "median_frames": statistics.median(self.frames[record.id] for record in self._good),
-            "pixels": pixels.most_common(1)[0][0],
+            "videos": len(self._ids),
+            "failed": len(self._annotations.records) - len(self.seen),
+            "median_frames": statistics.median(frames),
+            "pixels": statistics.mode(pixels),
         }
+
+    @property
+    def worker_cpu(self) -> float:
+        """CPU seconds that workers have used so far."""
+        return sum(self._told.values())
 
     def stages(self, view: str) -> dict[Place, Turn]:
         """Every video once in this process."""
-        clips = self._clips[view]
+        clips = self._loaders[view].dataset
         self._passes[view] += 1
         samples: list[Sample | Failure] = []
         watch = _Stopwatch()
         with watch.on_reading():
-            for index in range(len(clips)):
-                key = (self._passes[view], index) if view == "train" else index
-                samples.append(clips[key])  # type: ignore[index]
+            for index in range(len(self._ids)):
+                samples.append(clips[(self._passes[view], index) if view == "train" else index])
                 watch.lap("transform")
-                if len(samples) == self._options.batch_size or index == len(clips) - 1:
+                if len(samples) == self._options.batch_size or index == len(self._ids) - 1:
                     collate(samples)
                     samples = []
                     watch.lap("collate")
         spent = {**watch.spent, "item": sum(watch.spent.values(), np.zeros(2))}
-        return {Place(self.name, view, stage): _turn(spent[stage] / len(clips)) for stage in STAGES}
+        return {
+            Place(self.name, view, stage): _turn(spent[stage] / len(self._ids)) for stage in STAGES
+        }
 
     def load(self, view: str) -> dict[Place, Turn]:
         """One pass of the loader."""
         loader = self._loaders[view]
-        self._passes[view, "loader"] += 1
+        self._passes[f"{view} loader"] += 1
         if view == "train":
-            loader.batch_sampler.set_epoch(self._passes[view, "loader"])  # type: ignore[union-attr]
-        videos, start, before = 0, _now(), sum(self._told.values())
+            loader.batch_sampler.set_epoch(self._passes["train loader"])
+        videos, start, before = 0, _now(), self.worker_cpu
         for batch, process, cpu in loader:
             videos += len(batch.labels) + len(batch.failures)
             if process != os.getpid():
                 self._told[process] = cpu
         spent = _now() - start
-        by_workers = sum(self._told.values()) - before
-        self.worker_cpu += by_workers
-        spent[1] += by_workers
+        spent[1] += self.worker_cpu - before
         return {Place(self.name, view, "loader"): _turn(spent / videos)}
 
 
 class _Stopwatch:
-    """Wall and CPU seconds by stage; what passes between two laps counts for the second one."""
+    """Wall and CPU seconds by stage; what passes between two laps counts for the second one.
+
+    Attributes:
+        read: number of frames and the picture's size of the last video.
+    """
 
     def __init__(self) -> None:
         self.spent = {stage: np.zeros(2) for stage in STAGES if stage != "item"}
-        self.frames: list[int] = []
-        self.pixels: list[str] = []
+        self.read = (0, "")
         self._last = _now()
 
     def lap(self, stage: str) -> None:
@@ -388,8 +376,7 @@ class _Stopwatch:
             self.lap("transform")  # drawing of random numbers, for what comes later
             frames, num_frames = read_frames(path, choose_and_lap)
             self.lap("decode")
-            self.frames.append(num_frames)
-            self.pixels.append(f"{frames.shape[-1]}x{frames.shape[-2]}")
+            self.read = num_frames, f"{frames.shape[-1]}x{frames.shape[-2]}"
             return frames, num_frames
 
         dataset.read_frames = watched

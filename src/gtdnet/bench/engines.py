@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,18 +13,8 @@ from torch import Tensor, nn
 from gtdnet.bench.profile import Profiler, by_pytorch
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import autocast, resolve_precision, to_channels_last
-from gtdnet.engines import (
-    ENGINES,
-    ExportedFile,
-    Source,
-    build_engine,
-    choose,
-    example_clips,
-    open_engine,
-    unavailable,
-)
+from gtdnet.engines import build_engine, example_clips, unavailable
 from gtdnet.engines.deploy import FromFrames
-from gtdnet.engines.header import ExportedModel
 from gtdnet.errors import InputError
 from gtdnet.nn import fast_path
 
@@ -34,9 +23,6 @@ MODULES = ("eager", "plain", "eager-graph", "compile-graph")
 """Ways to run the module itself, without an engine that prepares it for inference."""
 
 GRAPHS = ("eager-graph", "compile-graph")
-
-FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
-"""What engines that run files call them; the others run modules."""
 
 Call = Callable[[], Tensor]
 
@@ -54,9 +40,7 @@ def why_not(engine: str, device: torch.device) -> str | None:
     """Why an engine, or a way to run the module, cannot be used here; None: it can."""
     if engine in GRAPHS and device.type != "cuda":
         return f"{engine} needs a CUDA device, for it replays CUDA graphs"
-    if engine in MODULES or engine == "auto":
-        return None
-    return unavailable(engine, device)
+    return None if engine in (*MODULES, "auto") else unavailable(engine, device)
 
 
 def make_call(
@@ -71,13 +55,10 @@ def make_call(
     device: torch.device,
     profiled: bool = False,
 ) -> Ready:
-    """Make a model callable.
-
-    With a profiler if ``profiled``: on a CPU of a build of its own where the time of an engine's
-    nodes can only be counted in one that is made for it.
+    """Make a model callable; with a profiler if ``profiled``.
 
     Raises:
-        ValueError: no such engine, precision or layout here.
+        InputError: no such engine, precision or layout here.
     """
     clips = example_clips(spec, batch_size).to(device)
     if engine in MODULES:
@@ -101,8 +82,11 @@ def make_call(
     ready = Ready(lambda: built(clips), built.name, built.precision)
     if not profiled:
         return ready
-    counting = cache(partial(build, profiled=True))  # takes memory: not before it is wanted
-    profiler = Profiler(lambda: counting()(clips), lambda: counting().nodes())
+    if built.device.type != "cpu":  # its kernels tell of themselves
+        return ready._replace(profiler=by_pytorch(ready.call, device))
+    counting = build(profiled=True)
+    counting(clips)  # may compile
+    profiler = Profiler(lambda: counting(clips), lambda: counting.nodes()[1:])
     return ready._replace(profiler=profiler)
 
 
@@ -143,27 +127,3 @@ def _replayed(call: Call, device: torch.device) -> Call:
         return logits
 
     return replay
-
-
-def save_file(model: nn.Module, spec: ClipSpec, path: Path, precision: str, clips: int) -> None:
-    """Write a model as the file that an engine of :data:`FILES` runs, without gtdnet's header."""
-    name = next(name for name, kind in ENGINES.items() if path.suffix in kind.suffixes)
-    calibration = example_clips(spec, clips) if precision == "int8" else None
-    choice = choose(name, "cpu", precision)
-    ENGINES[name].save(Source(model, spec, calibration), path, choice.precision)
-
-
-def open_file(
-    path: Path, spec: ClipSpec, engine: str, precision: str, batch_size: int, threads: int
-) -> Call:
-    """The call of a file that :func:`save_file` wrote, on the CPU."""
-    choice = choose(engine, "cpu", precision)
-    file = ExportedFile(str(path), engine, choice.precision, ExportedModel("", {}), spec)
-    opened = open_engine(file, choice, threads=threads)
-    clips = example_clips(spec, batch_size)
-    return lambda: opened(clips)
-
-
-def load_runtime(engine: str) -> None:
-    """Import what runs an engine's files."""
-    ENGINES[engine].load_runtime()

@@ -27,21 +27,21 @@ class Network:
         options: names and values, sorted.
         path: the model file; None: weights are random, which changes no time.
         num_classes: a file's own, or those asked for.
+        own_size: num_segments and crop_size, a file's own or usual ones.
     """
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()
     path: str | None = None
     num_classes: int = CLASSES
+    own_size: tuple[int, int] = (8, 224)
 
     def __str__(self) -> str:
-        if self.path:
-            return self.path
         given = dict(self.options)
         if self.num_classes != CLASSES:
             given["num_classes"] = self.num_classes
         told = ",".join(f"{key}={value}" for key, value in given.items())
-        return f"{self.name}({told})" if told else self.name
+        return self.path or (f"{self.name}({told})" if told else self.name)
 
     def floor(self) -> Network:
         """The plain 2D network on the same backbone: nothing made of it can be faster."""
@@ -50,27 +50,20 @@ class Network:
         return Network(name, given, num_classes=self.num_classes)
 
     def build(self, num_segments: int, crop_size: int) -> tuple[nn.Module, ClipSpec]:
-        """The model, ready for inference, and the spec of its input.
-
-        Raises:
-            ValueError: an argument out of range.
-        """
+        """The model, ready for inference, and the spec of its input."""
         if self.path:
             file = load_model(self.path, num_segments=num_segments)
             short_side = max(file.spec.short_side, crop_size)
             return file.model, file.spec.with_options(crop_size=crop_size, short_side=short_side)
-        model = create_model(self.name, self.num_classes, num_segments, **dict(self.options))
-        return model.eval(), self.spec(num_segments, crop_size)
-
-    def spec(self, num_segments: int, crop_size: int) -> ClipSpec:
-        """The spec of a clip for the named model; classes are called by their numbers."""
-        return ClipSpec(
+        spec = ClipSpec(
             tuple(map(str, range(self.num_classes))),
             num_segments=num_segments,
             short_side=crop_size,
             crop_size=crop_size,
             frames_per_segment=frames_per_segment(self.name),
         )
+        options = dict(self.options)
+        return create_model(self.name, self.num_classes, num_segments, **options).eval(), spec
 
     @cache  # noqa: B019 -- networks are few and small
     def cost(self, num_segments: int, crop_size: int) -> Complexity:
@@ -80,47 +73,38 @@ class Network:
 
 
 def find_networks(
-    models: Sequence[str], options: Mapping[str, Any], num_classes: int
+    models: Sequence[str], options: Mapping[str, Any], num_classes: int | None = None
 ) -> list[Network]:
     """Names and model files as networks; each named model gets those of the options it knows.
 
-    A file has its own number of classes.
+    A file has its own number of classes; None gives the first one's to named models.
 
     Raises:
-        ValueError: no models, no such model or file, or an option that none of them knows.
+        InputError: no models, no such model or file, or an option that none of them knows.
     """
     if not models:
         raise InputError("no model given; name one or more, such as gtdnet_resnet50")
-    found: list[Network] = []
+    found: dict[Network, None] = {}
     known: set[str] = set()
     for model in models:
-        if _is_file(model):
+        if model.endswith(".safetensors") or model.startswith("hf://"):
             file = load_model(model)
-            own = _sorted(file.model.options.items())
-            found.append(Network(file.model.name, own, model, file.spec.num_classes))
-            continue
-        allowed = set(model_options(model))
-        known |= allowed
-        given = _sorted((k, v) for k, v in options.items() if k in allowed)
-        found.append(Network(model, given, num_classes=num_classes))
+            size = file.spec.num_segments, file.spec.crop_size
+            given = _sorted(file.model.options.items())
+            network = Network(file.model.name, given, model, file.spec.num_classes, size)
+        else:
+            allowed = model_options(model)
+            known |= set(allowed)
+            given = _sorted((k, v) for k, v in options.items() if k in allowed)
+            network = Network(model, given, num_classes=num_classes or CLASSES)
+        found[network] = None
+        num_classes = num_classes or network.num_classes
     if unknown := sorted(set(options) - known):
         raise InputError(
             f"none of the models {', '.join(models)} has an option {unknown[0]!r}; "
             f"gtdnet models lists them"
         )
-    return list(dict.fromkeys(found))
-
-
-def own_size(models: Sequence[str]) -> tuple[int, int, int]:
-    """num_segments, crop_size and classes of the first model: its file's, else 8, 224 and 174."""
-    if models and _is_file(models[0]):
-        spec = load_model(models[0]).spec
-        return spec.num_segments, spec.crop_size, spec.num_classes
-    return 8, 224, CLASSES
-
-
-def _is_file(model: str) -> bool:
-    return model.endswith(".safetensors") or model.startswith("hf://")
+    return list(found)
 
 
 def _sorted(options: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:

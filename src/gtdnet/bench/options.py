@@ -69,7 +69,7 @@ class MeasureOptions(TimingOptions):
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        check_sizes(profile=(self.profile, 0))
+        at_least(0, profile=self.profile)
         super().check()
 
     def thread_counts(self) -> list[int]:
@@ -104,10 +104,7 @@ class Choice:
 
 
 def check_output(output: str | None, overwrite: bool) -> None:
-    """Raise InputError unless results can go to this file; before anything is measured.
-
-    Its folder is made.
-    """
+    """Raise InputError unless results can go to this file. Its folder is made."""
     if output is None:
         return
     if Path(output).suffix not in (".yaml", ".yml"):
@@ -127,19 +124,15 @@ class _Writable(Exception):
     """Ends the writing of a file that could be written, so that there is none."""
 
 
-def check_sizes(**values: tuple[int, int]) -> None:
-    """Raise InputError for the first of name=(value, least) that is below its least."""
-    for name, (value, least) in values.items():
+def at_least(least: int, **values: int) -> None:
+    """Raise InputError for the first of the named values that is below the least."""
+    for name, value in values.items():
         if value < least:
             raise InputError(f"{name} must be at least {least}, got {value}")
 
 
 def words(option: str, text: str, choices: Sequence[str] = ()) -> list[str]:
-    """The different words of "a,b".
-
-    Raises:
-        ValueError: none, or one that is not among the choices.
-    """
+    """The different words of "a,b"; InputError for none, or one that is not among the choices."""
     found = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not found:
         raise InputError(f"--{option} is empty; give one or more, with commas between")
@@ -150,11 +143,7 @@ def words(option: str, text: str, choices: Sequence[str] = ()) -> list[str]:
 
 
 def numbers(option: str, text: str) -> list[int]:
-    """The different whole numbers, 1 or more, of "1,8".
-
-    Raises:
-        ValueError: none, or something else among them.
-    """
+    """The different whole numbers, 1 or more, of "1,8"; InputError for anything else."""
     found = words(option, text)
     if not all(word.isdecimal() and int(word) for word in found):
         raise InputError(f"--{option}: expected whole numbers such as 1,8, got {text!r}")

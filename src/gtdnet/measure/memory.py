@@ -51,21 +51,17 @@ def resident_mib(make: Callable[[], Callable[[], object]]) -> dict[str, int]:
 
 def taken_mib(memory: Mapping[str, Any]) -> int | None:
     """Of what was measured: what a case itself takes; None where nothing was."""
-    if "gpu_peak_mib" in memory:
-        return memory["gpu_peak_mib"]
     if memory.get("process_peak_mib") is not None:
         return memory["process_peak_mib"] - memory["process_start_mib"]
-    return None
+    return memory.get("gpu_peak_mib")
 
 
 def _resident(field: str) -> float:
     """MiB by a line of /proc/self/status; where there is none, the most since the start."""
-    try:
+    with contextlib.suppress(OSError):
         status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        import resource
+        return int(status.partition(f"\n{field}:")[2].split()[0]) / 2**10
+    import resource
 
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) / 2**10
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,10 +1,8 @@
 """Taking turns, and what the times of the turns tell.
 
-Processors change their clock and share it with others, so no two measurements made one after the
-other can be compared. Here every round holds one turn of every case, in an order drawn anew, and a
+Processors change their clock and share it with others, so two measurements made one after the other
+cannot be compared. Here every round holds one turn of every case, in an order drawn anew, and a
 ratio is taken between two turns of one round: what slows a whole round down leaves it as it is.
-Of the ratios of all rounds the median is given, with the interval in which the true median lies
-with 95 % confidence whatever the distribution.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -26,7 +25,6 @@ CLOCKS = ("auto", "cpu", "gpu", "wall")
 _TURN_SECONDS = 0.25  # short calls are repeated up to this
 _WARM_SECONDS = 0.25
 _SETTLE_SECONDS = 0.01  # threads that spin for more work after the case before have given up
-_MIN_ROUNDS = 6  # fewer have no 95 % interval of the median
 _FIRST_LOOK = 10  # rounds: an interval of fewer can be narrow by luck
 
 K = TypeVar("K", bound=Hashable)
@@ -51,7 +49,7 @@ class Turn:
         """Per call, by one of the clocks "cpu", "gpu" and "wall"."""
         if clock == "wall":
             return statistics.fmean(self.wall)
-        seconds = self.gpu if clock == "gpu" else self.cpu
+        seconds = self.cpu if clock == "cpu" else self.gpu
         if seconds is None:
             raise ValueError("these turns were not timed on a GPU")
         return seconds
@@ -61,7 +59,7 @@ Rounds = Sequence[Mapping[K, Turn]]
 
 
 class Ratio(NamedTuple):
-    """Median over rounds and its 95 % interval (None: too few rounds)."""
+    """Median over rounds and its 95 % interval; None: too few rounds."""
 
     median: float
     low: float | None
@@ -69,17 +67,17 @@ class Ratio(NamedTuple):
 
     @property
     def spread(self) -> float:
-        """Half the interval as a share of the median; infinite if there is no interval."""
+        """Half the interval as a share of the median; infinite if there is none."""
         if self.low is None or self.high is None:
             return math.inf
         return (self.high - self.low) / 2 / self.median
 
 
 def resolve_clock(clock: str, device: torch.device) -> str:
-    """ "auto" is CPU time on a CPU, for that counts others' work least, and GPU time on a GPU.
+    """ "auto": CPU time on a CPU, for that counts others' work least, and GPU time on a GPU.
 
     Raises:
-        ValueError: unknown clock, or one that does not count what the device computes.
+        InputError: an unknown clock, or one that does not count what the device computes.
     """
     if clock not in CLOCKS:
         raise InputError(f"unknown clock {clock!r}: choose one of {', '.join(CLOCKS)}")
@@ -92,17 +90,13 @@ def resolve_clock(clock: str, device: torch.device) -> str:
     return clock
 
 
-# ------------------------------------------------------------------------------------ turns
-
-
 def turns_of(
     call: Callable[[], object], device: torch.device, threads: int | None = None
 ) -> Callable[[], Turn]:
     """Warm a call up; calling what comes back gives a turn of it.
 
-    A turn of a call shorter than a quarter of a second is as many as fill that, after one that is
-    not timed, as a stream of calls finds its weights in the caches. ``threads`` are PyTorch's own,
-    set again before each turn.
+    A turn of short calls is as many as fill a quarter of a second, after one that is not timed, so
+    that the caches hold the weights. ``threads``: PyTorch's, set again before each turn.
     """
     threads = torch.get_num_threads() if threads is None else threads
     torch.set_num_threads(threads)
@@ -163,8 +157,8 @@ def interleave(
 ) -> list[dict[K, V]]:
     """Rounds of one turn of every case, in an order drawn anew.
 
-    They go on until ``enough`` of them say so, and no new one is begun once ``seconds`` are spent;
-    there is always one. ``progress`` is called with (whole seconds spent, seconds in all).
+    There is always one; none is begun once they are ``enough`` or the seconds are spent.
+    ``progress`` is called with (whole seconds spent, seconds in all).
     """
     rng = random.Random(seed)
     rounds: list[dict[K, V]] = []
@@ -184,24 +178,18 @@ def narrow(
 ) -> Callable[[Rounds[K]], bool]:
     """Whether half the interval of each pair's ratio is at most this share of the ratio.
 
-    Never with no pairs, or a tolerance of 0. Asked after 10, 20, 40, 80, ... rounds alone: who
-    looks after every round stops at one whose interval is narrow by luck, and may miss the median.
+    Never with no pairs or a tolerance of 0, and only after 10, 20, 40, 80, ... rounds: who looks
+    after each one stops where the interval is narrow by luck.
     """
     pairs = list(pairs) if tolerance else []
 
     def enough(rounds: Rounds[K]) -> bool:
         times, rest = divmod(len(rounds), _FIRST_LOOK)
-        return (
-            bool(pairs)
-            and not rest
-            and times.bit_count() == 1
-            and all(ratio(rounds, case, base, clock).spread <= tolerance for case, base in pairs)
-        )
+        if not pairs or rest or times.bit_count() != 1:
+            return False
+        return all(ratio(rounds, case, base, clock).spread <= tolerance for case, base in pairs)
 
     return enough
-
-
-# ------------------------------------------------------------------------------- statistics
 
 
 def ratio(rounds: Rounds[K], case: K, base: K, clock: str) -> Ratio:
@@ -216,21 +204,15 @@ def median_interval(
 ) -> tuple[float, float] | None:
     """The k-th value from below and from above that hold the distribution's median between them.
 
-    k is the largest with which a coin thrown once per value falls on fewer than k heads with at
-    most half of 1 - confidence (David and Nagaraja, "Order Statistics", 2003, 7.1). None where
-    there are too few values: 95 % take six.
+    k: the largest for which n thrown coins show fewer than k heads with a probability of at most
+    half of 1 - confidence (David and Nagaraja, "Order Statistics", 2003, 7.1). None where there are
+    too few values: 95 % take six.
     """
     n = len(values)
-    k, tail = 0, 0.0
-    while True:  # tail: probability of fewer than k + 1 heads
-        tail += math.comb(n, k) / 2**n
-        if tail > (1 - confidence) / 2:
-            break
-        k += 1
-    if not k:
-        return None
+    tails = accumulate(math.comb(n, heads) / 2**n for heads in range(n + 1))
+    k = sum(tail <= (1 - confidence) / 2 for tail in tails)
     ordered = sorted(values)
-    return ordered[k - 1], ordered[n - k]
+    return (ordered[k - 1], ordered[n - k]) if k else None
 
 
 def p95(values: Sequence[float]) -> float:
@@ -243,15 +225,8 @@ def rounded(value: float | None, digits: int = 4) -> float | None:
     return None if value is None else float(f"{value:.{digits}g}")
 
 
-# ------------------------------------------------------------------------------ what is told
-
-
 def times(rounds: Rounds[K], case: K, clips: int) -> dict[str, Any]:
-    """Latency and throughput of calls with this many clips each; JSON-ready.
-
-    ``latency_ms`` is over all calls by the wall clock, ``cpu_ms`` and ``gpu_ms`` the medians of the
-    rounds.
-    """
+    """Latency by the wall clock over all calls; CPU and GPU time over rounds; JSON-ready."""
     turns = [each[case] for each in rounds]
     calls = [seconds for turn in turns for seconds in turn.wall]
     latency = statistics.median(calls)
@@ -271,10 +246,5 @@ def compared(rounds: Rounds[K], case: K, base: K, clock: str) -> dict[str, Any] 
     """:func:`ratio`, JSON-ready; None where one of the two was not timed."""
     if case not in rounds[0] or base not in rounds[0]:
         return None
-    found = ratio(rounds, case, base, clock)
-    return {
-        "ratio": rounded(found.median),
-        "low": rounded(found.low),
-        "high": rounded(found.high),
-        "clock": clock,
-    }
+    median, low, high = map(rounded, ratio(rounds, case, base, clock))
+    return {"ratio": median, "low": low, "high": high, "clock": clock}
