@@ -23,9 +23,15 @@ MODULES: dict[str, tuple[str, ...]] = {
     "data.packed": ("data.pack.index",),
     "data.shards": ("data.pack.shards",),
     "demo": ("commands.demo",),
-    "infer.engine": ("engines.open",),
-    "infer.exported": ("engines.exported",),
-    "infer.graph": ("engines.graph",),
+    "infer.engine": (
+        "engines.open",
+        "engines.base",
+        "engines.torch",
+        "engines.compile",
+        "device",
+    ),
+    "infer.exported": ("engines.header", "engines.open", "engines.base"),
+    "infer.graph": ("engines.graph", "engines.profile", "engines.base"),
     "infer.onnx_engine": ("engines.onnx",),
     "infer.openvino_engine": ("engines.openvino",),
     "models.convert": (
@@ -47,7 +53,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "report.show_figure": ("show.figure",),
     "report.show_page": ("show.page",),
     "report.views": ("show.views",),
-    "train.ablate": ("ablate.run",),
+    "train.ablate": ("ablate.run", "ablate.grid", "ablate.summary"),
 }
 """Old name to new ones, all below gtdnet."""
 
@@ -61,6 +67,14 @@ NAMES: dict[str, dict[str, str]] = {
 """By module that is still there: what moved out of it, and where to."""
 
 RENAMED: dict[str, str] = {
+    "bench.cases.own_threads": "bench.cases.own_settings",
+    "evaluate.partial.Scored": "evaluate.partial.PartialScores",
+    "export.run.FORMATS": "export.options.writers()",
+    "infer.exported.ENGINE_OF": "engines.ENGINES, whose engines have suffixes",
+    "infer.exported.digest": "files.sha256",
+    "infer.onnx_engine.read_header": "engines.onnx.OnnxEngine.read_header",
+    "infer.openvino_engine.read_header": "engines.openvino.OpenVinoEngine.read_header",
+    "infer.openvino_engine.save_openvino": "engines.openvino.OpenVinoEngine.save",
     "nn.fast.Parts": "nn.fast.FusedPart",
     "nn.fast.parts_of": "nn.fast.fused_part",
     "report.show.FIGURES": "show.run.SUFFIXES",

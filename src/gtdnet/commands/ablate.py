@@ -1,6 +1,7 @@
 """gtdnet ablate: train the variants of a grid and compare them."""
 
 from gtdnet.ablate import run as ablation
+from gtdnet.ablate.summary import table
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 
@@ -14,5 +15,5 @@ def fill(parser: Parser) -> None:
 def run(args: Namespace) -> Outcome:
     result = ablation.ablate(options(ablation.AblateOptions, args))
     failed = any(run["status"] == "failed" for run in result["runs"])
-    text = f"{ablation.table(result)}\n\nresults: {result['output']}"
+    text = f"{table(result)}\n\nresults: {result['output']}"
     return EXIT_FAILED if failed else EXIT_DONE, result, text

@@ -7,6 +7,8 @@ take the gate from the pooled vectors of the unshifted features.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,6 +40,8 @@ class _Form(nn.Module):
     A frame takes what moves from its neighbour in memory; what that is of another clip's frame is
     multiplied by 0. (Loops over a clip axis of its own are slower.)
     """
+
+    gate: Any
 
     def __init__(self, conv: TemporalConv2d, part: FusedPart) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from gtdnet.engines.header import ExportedFile
 from gtdnet.errors import InputError
 from gtdnet.models.model_file import ModelFile, load_model
 from gtdnet.text import say
-from gtdnet.weights.find import find_file
+from gtdnet.weights.hub import find_file
 
 # ---------------------------------------------------------------------------------- of a model
 
