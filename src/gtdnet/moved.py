@@ -68,6 +68,15 @@ NAMES: dict[str, dict[str, str]] = {
 
 RENAMED: dict[str, str] = {
     "bench.cases.own_threads": "bench.cases.own_settings",
+    "bench.engines.FILES": "engines.ENGINES, whose engines have suffixes",
+    "bench.engines.load_runtime": "Engine.load_runtime of engines",
+    "bench.engines.open_file": "Engine.open of engines",
+    "bench.engines.save_file": "Engine.save of engines",
+    "bench.machine.measured_peak": "in benchmarks/peak.py of the repository",
+    "bench.networks.own_size": "bench.networks.Network.own_size",
+    "bench.options.check_sizes": "bench.options.at_least",
+    "bench.result.Result": "any mapping",
+    "bench.result.Table": "a list of rows of text, the heads first",
     "evaluate.partial.Scored": "evaluate.partial.PartialScores",
     "export.run.FORMATS": "export.options.writers()",
     "infer.exported.ENGINE_OF": "engines.ENGINES, whose engines have suffixes",
@@ -78,6 +87,7 @@ RENAMED: dict[str, str] = {
     "nn.fast.Parts": "nn.fast.FusedPart",
     "nn.fast.parts_of": "nn.fast.fused_part",
     "report.show.FIGURES": "show.run.SUFFIXES",
+    "models.deploy.FORMS": "engines.forms, named by each engine",
     "models.zoo.STAGES": "Backbone.stages of models.backbones.base",
     "models.zoo.before": "models.methods.before_layer",
     "models.zoo.parse_name": "models.build.parts_of",

@@ -95,7 +95,7 @@ def test_sizes_of_a_model_file_are_its_own(model_path: Path) -> None:
     cases, _ = plan(ModelBenchOptions(models=[str(model_path)], threads="1"))
     assert [(str(c.network), c.num_segments, c.crop_size) for c in cases] == [
         (str(model_path), 4, 32),
-        ("tsn_resnet50(width=0.125,num_classes=3)", 4, 32),
+        ("tsn_res2net50(width=0.125,num_classes=3)", 4, 32),
     ]
     assert {c.network.num_classes for c in cases} == {3}
     cases, _ = plan(ModelBenchOptions(models=[str(model_path)], num_segments="8,16", crop_size=64))
@@ -107,7 +107,7 @@ def test_floor_and_reference_of_a_model_file_have_its_classes(model_path: Path) 
         tiny(models=[str(model_path), "tsm_resnet50"], reference="tsn_resnet50", num_classes=5)
     )
     assert {(c.network.name, c.network.num_classes) for c in cases} == {
-        ("tea_resnet50", 3), ("tsn_resnet50", 3), ("tsm_resnet50", 5), ("tsn_resnet50", 5),
+        ("tea_resnet50", 3), ("tsn_res2net50", 3), ("tsm_resnet50", 5), ("tsn_resnet50", 5),
     }  # fmt: skip
     options = tiny(models=[str(model_path)], model_options={}, seconds=0.01)
     own, floor = bench_models(options)["cases"]
@@ -115,7 +115,7 @@ def test_floor_and_reference_of_a_model_file_have_its_classes(model_path: Path) 
         complexity("tea_resnet50", 3, 4, 32, width=0.125).macs / 1e9, rel=1e-3
     )
     assert floor["gmacs"] == pytest.approx(
-        complexity("tsn_resnet50", 3, 4, 32, width=0.125).macs / 1e9, rel=1e-3
+        complexity("tsn_res2net50", 3, 4, 32, width=0.125).macs / 1e9, rel=1e-3
     )
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
-from gtdnet.engines import deploy
 from gtdnet.engines.deploy import FromFrames, deployable
+from gtdnet.engines.forms import one_pass, two_convs
 from gtdnet.models import VideoClassifier, list_models
 from gtdnet.nn import GlobalTemporalDifference, TemporalConv2d, temporal_convs
 
@@ -38,7 +38,7 @@ def assert_same(found: Tensor, wanted: Tensor) -> None:
 def test_every_model_keeps_its_outputs_without_norms(name: str, tiny_model: TinyModel) -> None:
     model = tiny_model(name)
     keys = set(model.state_dict())
-    deployed = deployable(model, "torch")
+    deployed = deployable(model)
     with torch.no_grad():
         assert_same(deployed(clips_for(model)), model(clips_for(model)))
     assert norms(model)
@@ -61,7 +61,7 @@ def test_every_model_keeps_its_outputs_without_norms(name: str, tiny_model: Tiny
 def test_variants_of_gtdnet(options: dict[str, object], tiny_model: TinyModel) -> None:
     model = tiny_model("gtdnet_resnet18", **options)
     with torch.no_grad():
-        assert_same(deployable(model, "onnx")(clips_for(model)), model(clips_for(model)))
+        assert_same(deployable(model)(clips_for(model)), model(clips_for(model)))
 
 
 class Branches(nn.Module):
@@ -95,7 +95,7 @@ def test_norms_that_cannot_be_folded_stay() -> None:
     for key, value in model.state_dict().items():
         if value.is_floating_point():
             value.copy_(0.5 + torch.rand_like(value) if key.endswith("var") else value + 0.3)
-    deployed = deployable(model, "onnx")
+    deployed = deployable(model)
     assert norms(deployed) == [f"backbone.bn{i}" for i in (1, 2, 3, 5)]
     with torch.no_grad():
         assert_same(deployed(clips_for(model)), model(clips_for(model)))
@@ -104,7 +104,7 @@ def test_norms_that_cannot_be_folded_stay() -> None:
 def test_the_model_itself_is_not_changed(tiny_model: TinyModel) -> None:
     model = tiny_model("gtdnet_resnet18").train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    deployed = deployable(model, "compile")
+    deployed = deployable(model, one_pass)
     assert model.training
     assert not deployed.training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
@@ -113,12 +113,12 @@ def test_the_model_itself_is_not_changed(tiny_model: TinyModel) -> None:
 
 def test_other_networks_are_copied_as_they_are() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    deployed = deployable(model, "openvino")
+    deployed = deployable(model, two_convs)
     assert deployed is not model
     assert norms(deployed) == ["1"]
 
 
-def test_an_engines_own_form(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engines_own_form(tiny_model: TinyModel) -> None:
     class Own(nn.Module):
         def __init__(self, conv: TemporalConv2d) -> None:
             super().__init__()
@@ -128,13 +128,12 @@ def test_an_engines_own_form(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPa
         def forward(self, x: Tensor) -> Tensor:
             return self.conv(x)
 
-    monkeypatch.setattr(deploy, "FORMS", {"openvino": Own})
     model = tiny_model("gtdnet_resnet18")
-    deployed = deployable(model, "openvino")
+    deployed = deployable(model, Own)
     assert sum(isinstance(module, Own) for module in deployed.modules()) == 8
     with torch.no_grad():
         assert_same(deployed(clips_for(model)), model(clips_for(model)))
-    assert not any(isinstance(module, Own) for module in deployable(model, "onnx").modules())
+    assert not any(isinstance(module, Own) for module in deployable(model).modules())
 
 
 def test_normalisation_in_front(tiny_model: TinyModel) -> None:
@@ -147,8 +146,8 @@ def test_normalisation_in_front(tiny_model: TinyModel) -> None:
     clips = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8, generator=generator)
     with torch.no_grad():
         wanted = model(normalise(clips, spec))
-        assert_same(FromFrames(deployable(model, "torch"), spec)(clips), wanted)
-        half = FromFrames(deployable(model, "torch"), spec, torch.bfloat16)
+        assert_same(FromFrames(deployable(model), spec)(clips), wanted)
+        half = FromFrames(deployable(model), spec, torch.bfloat16)
         logits = half(clips)
     assert logits.dtype == torch.float32
     assert 0 < (logits - wanted).abs().max() < 0.2 * wanted.std()

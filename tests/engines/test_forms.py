@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gtdnet.engines.deploy import FORMS
+from gtdnet.engines.forms import one_pass, two_convs
 from gtdnet.nn import (
     GlobalTemporalDifference,
     TemporalConv2d,
@@ -19,7 +19,7 @@ from gtdnet.nn import (
 )
 
 T, C = 4, 12
-forms = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+forms = pytest.mark.parametrize("form", [one_pass, two_convs])
 
 
 def conv_behind(build: Callable[[int], nn.Module], **options: object) -> TemporalConv2d:
@@ -97,7 +97,7 @@ def test_another_module_or_a_hook_is_left_alone(
 
 def test_grouped_convolutions_are_not_parted() -> None:
     conv = conv_behind(both, groups=2)
-    assert FORMS["openvino"](conv) is conv
+    assert two_convs(conv) is conv
     x = features(2)
     with torch.no_grad(), fast_path(False):
-        torch.testing.assert_close(FORMS["compile"](conv).double()(x), conv(x), rtol=0, atol=1e-6)
+        torch.testing.assert_close(one_pass(conv).double()(x), conv(x), rtol=0, atol=1e-6)

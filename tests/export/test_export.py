@@ -24,7 +24,7 @@ import gtdnet
 from gtdnet.cli import main
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
-from gtdnet.engines import Choice, ExportedFile, base, deploy, example_clips, open_model
+from gtdnet.engines import Choice, ExportedFile, base, example_clips, open_model
 from gtdnet.engines import open as open_module
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate
@@ -309,7 +309,7 @@ def test_a_wrong_graph_is_found_and_nothing_is_left(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(deploy, "FORMS", {"openvino": form})
+    monkeypatch.setattr("gtdnet.engines.openvino.two_convs", form)
     output = tmp_path / "wrong"
     with pytest.raises(ExportFailed, match=message):
         export(ExportOptions(str(model_path), str(output), formats="openvino"))
@@ -329,7 +329,7 @@ def test_few_clips_find_a_wrong_graph(
     clips.mkdir()
     for i in range(number):  # the same one: as hard as it can be
         shutil.copy(next(data.rglob("*.mp4")), clips / f"{i}.mp4")
-    monkeypatch.setattr(deploy, "FORMS", {"openvino": Repeats})
+    monkeypatch.setattr("gtdnet.engines.openvino.two_convs", Repeats)
     options = ExportOptions(str(model_path), str(tmp_path / "wrong"), formats="openvino")
     options.clips = str(clips)
     with pytest.raises(ExportFailed, match=r"model\.xml is not the model"):

@@ -13,6 +13,7 @@ from torch import Tensor
 from gtdnet.device import DTYPES
 from gtdnet.engines.base import Choice, Engine, Source, register_engine
 from gtdnet.engines.deploy import FromFrames, deployable
+from gtdnet.engines.forms import one_pass
 
 
 @register_engine
@@ -33,7 +34,7 @@ class CompiledEngine(Engine):
         super().__init__(choice)
         from torch._inductor import config
 
-        model, dtype = deployable(source.model, self.name), DTYPES[choice.precision]
+        model, dtype = deployable(source.model, one_pass), DTYPES[choice.precision]
         network = FromFrames(model, source.spec, dtype).eval().to(choice.device)
         # Frozen, weights are constants: convolutions find them in oneDNN's order, and take the sums
         # and activations behind them along. (As an option of torch.compile, "freezing" comes too

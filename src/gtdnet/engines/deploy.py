@@ -7,42 +7,39 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
-from gtdnet.engines.forms import one_pass, two_convs
 from gtdnet.measure.watch import OperationWatch
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.nn.insert import TemporalConv2d, temporal_convs
 
 Form = Callable[[TemporalConv2d], nn.Module]
-
-FORMS: Mapping[str, Form] = MappingProxyType({"compile": one_pass, "openvino": two_convs})
-"""By engine: makes of a convolution with its temporal module (a norm behind it folded in) one that
-computes the same, [N*T, C, H, W] -> [N*T, C', H', W']. Engines without one run it as it is."""
+"""Makes of a convolution with its temporal module (a norm behind it folded in) a module that
+computes the same, [N*T, C, H, W] -> [N*T, C', H', W'], and that an engine runs faster."""
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _MAPS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-def deployable(model: nn.Module, engine: str) -> nn.Module:
+def deployable(model: nn.Module, form: Form | None = None) -> nn.Module:
     """A copy to be run by an engine, on the CPU and in eval mode; equal outputs.
 
     Batch norms are folded into the convolution or linear map before them (of a
-    :class:`VideoClassifier`; another network keeps them), then :data:`FORMS` apply.
+    :class:`VideoClassifier`; another network keeps them), then convolutions with temporal modules
+    take the form of the engine, if it has one.
     """
     deployed = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     if isinstance(deployed, VideoClassifier):
         for name, norm in _foldable_norms(deployed):
             _fold(deployed.get_submodule(name), deployed.get_submodule(norm))
             deployed.set_submodule(norm, nn.Identity())
-    if form := FORMS.get(engine):
+    if form is not None:
         for name, conv in temporal_convs(deployed):
             deployed.set_submodule(name, form(conv))
     return deployed

@@ -33,7 +33,7 @@ OPSET = 20
 
 def to_onnx(model: nn.Module, spec: ClipSpec, header: str = "") -> bytes:
     """A network as an ONNX model in one piece, clips uint8 [N, T*f, 3, H, W] -> logits [N, K]."""
-    program = to_program(FromFrames(deployable(model, "onnx"), spec).eval(), spec)
+    program = to_program(FromFrames(deployable(model), spec).eval(), spec)
     with torch.no_grad(), _quiet():
         exported = torch.onnx.export(
             program,

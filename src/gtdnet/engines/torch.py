@@ -52,7 +52,7 @@ class TorchEngine(Engine):
     def save(
         cls, source: Source, path: Path, precision: Precision, header: str = ""
     ) -> list[Check]:
-        network = FromFrames(deployable(source.model, cls.name), source.spec, DTYPES[precision])
+        network = FromFrames(deployable(source.model), source.spec, DTYPES[precision])
         program = to_program(network.eval(), source.spec)
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # paths of this machine
