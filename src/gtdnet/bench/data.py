@@ -62,7 +62,7 @@ class DataBenchOptions(TimingOptions):
 
     Args:
         data: dataset folders, list files or manifests; several are compared with the first.
-        format: something-v1, something-v2, kinetics, folder or list; default: recognised.
+        format: how the dataset is laid out; default: recognised.
         split: train, validation or test; default: the first that all datasets have.
         views: train (random frames, crops and flips), test, or both with a comma between.
         clips: test clips per video.

@@ -50,7 +50,7 @@ class EvaluateOptions:
     Args:
         model: the model file (*.safetensors), an exported one (*.onnx, *.xml), or hf://user/name.
         data: dataset folder, list file or manifest of gtdnet check.
-        format: something-v1, something-v2, kinetics, folder or list; default: recognised.
+        format: how the dataset is laid out; default: recognised.
         split: train, validation or test.
         clips: test clips per video (the last number of frames x crops x clips).
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).

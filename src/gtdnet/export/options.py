@@ -27,7 +27,7 @@ class ExportOptions:
             data, or without it of the built-in dataset.
         data: dataset for int8: ranges of values are taken from its train split, the accuracy is
             measured on its validation split.
-        format: of data: something-v1, something-v2, kinetics, folder or list; default: recognised.
+        format: how data is laid out; default: recognised.
         calibration_clips: training clips that int8's ranges are taken from, of every class as many;
             default: 300.
         validation_clips: clips that int8's accuracy is measured on, of every class as many;

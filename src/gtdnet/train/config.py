@@ -40,7 +40,7 @@ class DataOptions:
 
     Args:
         data: dataset folder, list file or manifest of gtdnet check.
-        format: something-v1, something-v2, kinetics, folder or list; default: recognised.
+        format: how the dataset is laid out; default: recognised.
         batch_size: clips per device and step.
         num_workers: decoding processes; default: one per core, at most 8 (half of them when
             training runs on the CPU).

@@ -30,7 +30,7 @@ class PackOptions:
     Args:
         data: dataset folder, list file or manifest of gtdnet check.
         output: folder to write; new, empty or an interrupted run's.
-        format: something-v1, something-v2, kinetics, folder or list; default: recognised.
+        format: how the dataset is laid out; default: recognised.
         splits: splits to pack, as train,validation; default: all there are.
         short_side: pixels to which the shorter side is reduced; smaller clips stay as they are.
         quality: of the JPEG pictures, 1 to 100.
