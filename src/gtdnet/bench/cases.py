@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import torch
 
 from gtdnet.bench.networks import Network, find_networks
-from gtdnet.bench.options import Choice, MeasureOptions, at_least, numbers
+from gtdnet.bench.options import Choice, MeasureOptions, numbers
 from gtdnet.bench.profile import CALLS, Profiler, kinds, operators, quiet_mean
 from gtdnet.device import resolve_device
 from gtdnet.engines.profile import Node
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 from gtdnet.measure.machine import LoadWatch
 from gtdnet.measure.memory import alone, resident_mib, taken_mib
 from gtdnet.measure.timing import (
@@ -102,12 +102,11 @@ def asked(
     choice: Choice, threads: Sequence[int]
 ) -> tuple[list[Network], list[tuple[int, int, int, int]]]:
     """Networks, and for each of them batch, threads, frames and side of the clips."""
-    if choice.num_classes is not None:
-        at_least(1, num_classes=choice.num_classes)
+    check_at_least(1, num_classes=choice.num_classes)
     networks = find_networks(choice.models, choice.model_options, choice.num_classes)
     frames, own_side = networks[0].own_size
     side = own_side if choice.crop_size is None else choice.crop_size
-    at_least(32, crop_size=side)
+    check_at_least(32, crop_size=side)
     batches = numbers("batch_sizes", choice.batch_sizes)
     segments = numbers("num_segments", choice.num_segments or str(frames))
     return networks, list(itertools.product(batches, threads, segments, [side]))

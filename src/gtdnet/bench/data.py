@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from gtdnet.bench.cases import CPU, own_settings
-from gtdnet.bench.options import TimingOptions, at_least, words
+from gtdnet.bench.options import TimingOptions, words
 from gtdnet.bench.result import envelope, save
 from gtdnet.data import dataset
 from gtdnet.data.dataset import (
@@ -39,7 +39,7 @@ from gtdnet.data.dataset import (
 )
 from gtdnet.data.decode import Chooser
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 from gtdnet.infer.recognizer import check_views
 from gtdnet.measure.machine import LoadWatch
 from gtdnet.measure.provenance import command
@@ -105,8 +105,8 @@ class DataBenchOptions(TimingOptions):
             raise InputError(f"a dataset is given twice: {', '.join(self.data)}")
         words("views", self.views, VIEWS)
         check_views(self.clips, self.crops)
-        at_least(1, num_videos=self.num_videos, batch_size=self.batch_size)
-        at_least(0, num_workers=self.num_workers or 0)
+        check_at_least(1, num_videos=self.num_videos, batch_size=self.batch_size)
+        check_at_least(0, num_workers=self.num_workers)
         super().check()
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_choice
 
 CLOCKS = ("auto", "cpu", "gpu", "wall")
 
@@ -79,8 +79,7 @@ def resolve_clock(clock: str, device: torch.device) -> str:
     Raises:
         InputError: an unknown clock, or one that does not count what the device computes.
     """
-    if clock not in CLOCKS:
-        raise InputError(f"unknown clock {clock!r}: choose one of {', '.join(CLOCKS)}")
+    check_choice("clock", clock, CLOCKS)
     if clock == "auto":
         return {"cpu": "cpu", "cuda": "gpu"}.get(device.type, "wall")
     if clock == "gpu" and device.type != "cuda":

@@ -20,7 +20,7 @@ from gtdnet.data.formats import (
     read_annotations,
 )
 from gtdnet.data.pack.shards import VERSION, packed_clip
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least, check_between
 
 
 @dataclass
@@ -73,13 +73,10 @@ def make_plan(options: PackOptions) -> Plan:
     Raises:
         InputError: bad options, or a dataset that cannot be read or has no clips.
     """
-    limits = {"short_side": (16, 4096), "quality": (1, 100), "shard_size": (1, 2000)}
-    for name, (low, high) in limits.items():
-        value = getattr(options, name)
-        if not low <= value <= high:
-            raise InputError(f"{name} must be between {low} and {high}, got {value}")
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"workers must be at least 1, got {options.workers}")
+    check_between(16, 4096, short_side=options.short_side)
+    check_between(1, 100, quality=options.quality)
+    check_between(1, 2000, shard_size=options.shard_size)
+    check_at_least(1, workers=options.workers)
     root = Path(options.data)
     splits = _read(options, root)
     jobs = _jobs(splits, root, options)
