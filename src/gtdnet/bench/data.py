@@ -119,11 +119,7 @@ class Place(NamedTuple):
 
 
 def bench_data(options: DataBenchOptions) -> dict[str, Any]:
-    """Time the reading of the datasets by turns; JSON-ready.
-
-    Raises:
-        InputError: an option out of range, no such dataset, or none of its videos can be decoded.
-    """
+    """Time the reading of the datasets by turns; JSON-ready. InputError if none can be read."""
     options.check()
     clock, first = resolve_clock(options.clock, CPU), options.data[0]
     views = [view for view in VIEWS if view in words("views", options.views, VIEWS)]

@@ -164,11 +164,7 @@ def choose_for(
 def open_engine(
     file: ModelFile | ExportedFile, choice: Choice, *, threads: int | None = None
 ) -> Engine:
-    """Make the engine of a file, as :func:`choose_for` chose it.
-
-    Raises:
-        ValueError: the file cannot be run, or its graph does not fit its spec.
-    """
+    """Make the engine of a file, as :func:`choose_for` chose it; InputError if it cannot be run."""
     kind, choice = ENGINES[choice.name], replace(choice, threads=threads or choice.threads)
     if isinstance(file, ModelFile):
         return kind.build(Source(file.model, file.spec), choice)

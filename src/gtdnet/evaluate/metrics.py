@@ -17,11 +17,7 @@ from gtdnet.errors import InputError, check_at_least
 
 
 def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int = 1) -> float:
-    """Share of the clips whose true class is among the k highest scores (1 for k >= K).
-
-    Raises:
-        ValueError: k < 1, or as all here.
-    """
+    """Share of the clips whose true class is among the k highest scores (1 for k >= K)."""
     values, truth = _checked(scores, labels)
     check_at_least(1, k=k)
     own = np.take_along_axis(values, truth[:, None], axis=1)

@@ -89,11 +89,7 @@ class Reference:
         return cls(model_file, clips, in_batches(engine, clips))
 
     def check(self, check: Check, file: str) -> Agreement:
-        """How the logits of an exported file, run in one way, agree with the model's.
-
-        Raises:
-            ExportFailed: they do not, or there are none.
-        """
+        """How an exported file's logits agree with the model's; ExportFailed if they do not."""
         what = f"the exported {file}{check.remark}"
         try:
             logits = in_batches(check.make(), self.clips)

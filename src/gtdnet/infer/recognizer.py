@@ -71,8 +71,7 @@ class Recognizer:
     def model(self) -> VideoClassifier:
         """The model file's network: normalised clips [N, T*f, 3, H, W] -> logits [N, K].
 
-        Raises:
-            ValueError: there is none in an exported file.
+        InputError for an exported file, which has none.
         """
         if self._model is None:
             raise InputError(

@@ -158,11 +158,7 @@ def numbers(views: ClipViews) -> dict[str, Any]:
 
 
 def find_class(text: str, spec: ClipSpec) -> int:
-    """The number of a class given by its name (capitals do not matter) or its number.
-
-    Raises:
-        ValueError: no such class.
-    """
+    """The number of a class given by number or name (in any case); InputError if there is none."""
     names = [name.casefold() for name in spec.class_names]
     if text in spec.class_names:
         return spec.class_names.index(text)
@@ -178,11 +174,7 @@ def find_class(text: str, spec: ClipSpec) -> int:
 
 
 def output_files(output: str | Path, video: str | Path) -> list[Path]:
-    """The files to write: ``output`` itself, or in that folder a picture and a page.
-
-    Raises:
-        ValueError: a file name with another ending than :data:`SUFFIXES`.
-    """
+    """The file to write, or in that folder a picture and a page; InputError for another suffix."""
     path = Path(output).expanduser()
     if path.suffix.lower() in SUFFIXES and not path.is_dir():
         return [path]

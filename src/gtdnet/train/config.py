@@ -243,11 +243,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             )
 
     def clip_spec(self, class_names: tuple[str, ...]) -> ClipSpec:
-        """The clip spec of this config's model for the given classes.
-
-        Raises:
-            ValueError: no model of that name, or a value out of range.
-        """
+        """The clip spec of this config's model for these classes; InputError if they do not fit."""
         return ClipSpec(
             class_names=class_names,
             num_segments=self.num_segments,
@@ -305,11 +301,7 @@ def list_recipes() -> list[str]:
 
 
 def find_recipe(name: str) -> Path:
-    """Path of a recipe by name, or of a YAML file by path.
-
-    Raises:
-        ValueError: neither.
-    """
+    """Path of a recipe by name, or of a YAML file by path; InputError if it is neither."""
     if Path(name).is_file():
         return Path(name)
     if name in list_recipes():

@@ -77,20 +77,12 @@ class TrainResult:
 
 
 def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
-    """Train a new run; its directory must not exist.
-
-    Raises:
-        ValueError: anything wrong with config, data or weights; found before training starts.
-    """
+    """Train a new run; InputError for anything wrong with it, found before training starts."""
     return _train(config, _new_folder(config), resume=False, console=console or _console())
 
 
 def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
-    """Continue a stopped run at the very step at which last.ckpt was written.
-
-    Raises:
-        ValueError: no run there, or none that can be continued.
-    """
+    """Continue a stopped run at the very step of its last.ckpt; InputError if it cannot be."""
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():
         raise InputError(f"{folder}: is not a run directory (it holds no config.yaml)")

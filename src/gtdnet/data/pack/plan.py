@@ -68,11 +68,7 @@ class Plan:
 
 
 def make_plan(options: PackOptions) -> Plan:
-    """Check the options and list the clips of the dataset.
-
-    Raises:
-        InputError: bad options, or a dataset that cannot be read or has no clips.
-    """
+    """List the clips of the dataset; InputError for bad options, or if it cannot be read."""
     check_between(16, 4096, short_side=options.short_side)
     check_between(1, 100, quality=options.quality)
     check_between(1, 2000, shard_size=options.shard_size)

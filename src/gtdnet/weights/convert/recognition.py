@@ -110,11 +110,7 @@ def _unknown(tensors: Mapping[str, Tensor], label: str) -> InputError:
 def _take_normalisation(
     tensors: dict[str, Tensor], pixels: str, label: str
 ) -> dict[str, tuple[float, ...]]:
-    """Take mean and std of the pixels in [0, 255] out; ClipSpec's, if they are there.
-
-    Raises:
-        ValueError: one without the other, or not a number for each of R, G and B.
-    """
+    """Take mean and std of the pixels in [0, 255] out; ClipSpec's, if they are there."""
     names = [name for name in ("mean", "std") if f"{pixels}.{name}" in tensors]
     if len(names) == 1:
         raise InputError(
