@@ -81,21 +81,14 @@ def _resident_mib(case: Case) -> dict[str, int]:
 
 @dataclass
 class Made:
-    """A case that can be called.
+    """A case that can be called."""
 
-    Attributes:
-        case: as it turned out, without "auto".
-        call: what is timed.
-        profiler: None: it is not profiled.
-        replayed: a call replays a CUDA graph, whose memory was taken when it was recorded.
-        memory: that was measured, by kind.
-    """
-
-    case: Any
-    call: Callable[[], object]
-    profiler: Profiler | None = None
+    case: Any  # as it turned out, without "auto"
+    call: Callable[[], object]  # what is timed
+    profiler: Profiler | None = None  # None: it is not profiled
+    # A call replays a CUDA graph, whose memory was taken when it was recorded.
     replayed: bool = False
-    memory: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)  # that was measured, by kind
 
 
 def asked(

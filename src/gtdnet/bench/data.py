@@ -234,11 +234,7 @@ def _shared_split(options: DataBenchOptions) -> str:
 
 
 class _Source:
-    """One dataset, every video of which has been read once.
-
-    Attributes:
-        seen: number of frames, and the picture's size, of each video that can be decoded, by id.
-    """
+    """One dataset, every video of which has been read once."""
 
     def __init__(self, name: str, annotations: Annotations, options: DataBenchOptions) -> None:
         self.name = name
@@ -252,6 +248,7 @@ class _Source:
             crop_size=options.crop_size,
         )
         self.spec = self._config.clip_spec(annotations.class_names)
+        # Of each video that can be decoded, by id: number of frames, and the picture's size.
         self.seen: dict[str, tuple[int, str]] = {}
         watch = _Stopwatch()
         with watch.on_reading(), progress_bar(name, len(annotations.records)) as advance:
@@ -341,15 +338,11 @@ class _Source:
 
 
 class _Stopwatch:
-    """Wall and CPU seconds by stage; what passes between two laps counts for the second one.
-
-    Attributes:
-        read: number of frames and the picture's size of the last video.
-    """
+    """Wall and CPU seconds by stage; what passes between two laps counts for the second one."""
 
     def __init__(self) -> None:
         self.spent = {stage: np.zeros(2) for stage in STAGES if stage != "item"}
-        self.read = (0, "")
+        self.read = (0, "")  # number of frames and the picture's size of the last video
         self._last = _now()
 
     def lap(self, stage: str) -> None:

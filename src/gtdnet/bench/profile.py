@@ -20,15 +20,10 @@ CALLS = 20
 
 
 class Profiler(NamedTuple):
-    """A case that can tell what its operators take.
-
-    Attributes:
-        call: one call.
-        nodes: of each call so far; asked once.
-    """
+    """A case that can tell what its operators take."""
 
     call: Callable[[], object]
-    nodes: Callable[[], list[list[Node]]]
+    nodes: Callable[[], list[list[Node]]]  # of each call so far; asked once
 
 
 def by_pytorch(call: Callable[[], object], device: torch.device) -> Profiler:

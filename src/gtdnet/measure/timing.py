@@ -33,17 +33,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Turn:
-    """Some calls of one case in a row.
+    """Some calls of one case in a row."""
 
-    Attributes:
-        wall: seconds of each call.
-        cpu: CPU seconds of this process, all threads together, per call.
-        gpu: seconds between CUDA events around a call, mean; None without a GPU.
-    """
-
-    wall: tuple[float, ...]
-    cpu: float
-    gpu: float | None = None
+    wall: tuple[float, ...]  # seconds of each call
+    cpu: float  # CPU seconds of this process, all threads together, per call
+    gpu: float | None = None  # seconds between CUDA events around a call, mean; None without a GPU
 
     def seconds(self, clock: str) -> float:
         """Per call, by one of the clocks "cpu", "gpu" and "wall"."""
