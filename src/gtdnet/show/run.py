@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -96,9 +96,7 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
     """
     spec, model = recognizer.spec, recognizer.model
     if class_label is not None and not 0 <= class_label < spec.num_classes:
-        raise InputError(
-            f"there is no class {class_label}: the model's are 0 to {spec.num_classes - 1}"
-        )
+        raise InputError(f"no class {class_label}: the model's are 0 to {spec.num_classes - 1}")
     decoded, num_frames = read_frames(video, lambda n: eval_indices(spec, n).reshape(-1))
     clip = eval_views(decoded, spec)[0]  # uint8 [T*f, 3, H, W]
     seen = _observe(model, normalise(clip.to(recognizer.device), spec))
@@ -185,8 +183,7 @@ def output_files(output: str | Path, video: str | Path) -> list[Path]:
     return [path / f"{name}.png", path / f"{name}.html"]
 
 
-@dataclass(frozen=True)
-class _Observed:
+class _Observed(NamedTuple):
     """A forward pass seen from inside, on the CPU: logits [T, K], the backbone's last features
     [T, C(, h, w)], and per GTD block the gates [T, C]."""
 
