@@ -87,9 +87,7 @@ def _read(options: PackOptions, root: Path) -> dict[str, Annotations]:
     splits = sorted(splits, key=lambda split: SPLITS.index(split) if split in SPLITS else -1)
     read = {split: read_annotations(root, split, format, allow_missing=True) for split in splits}
     if not any(found.records for found in read.values()):
-        raise InputError(
-            f"{root} has no clips to pack; check the path, and that the clips lie there"
-        )
+        raise InputError(f"{root} has no clips to pack; check that the clips lie there")
     first = next(iter(read.values()))
     for split, found in read.items():
         if found.class_names != first.class_names:
