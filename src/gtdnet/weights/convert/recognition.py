@@ -17,30 +17,19 @@ from gtdnet.weights.convert.sources import KINDS, Source
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a checkpoint holds.
+    """What a checkpoint holds."""
 
-    Attributes:
-        source: its kind.
-        depth: of the ResNet.
-        every: 2 where every second block alone has a temporal module, else 1.
-        num_classes: K.
-        num_segments: T, where a shape tells it.
-        tensors: under this package's keys.
-        called: the file's key for each of ``tensors``.
-        dropped: the file's keys that the network does not use.
-        folded: the file's keys of the convolution biases that went into the batch norms.
-        normalisation: mean and std of the RGB values in [0, 1], where the file tells them.
-    """
-
-    source: Source
-    depth: int
-    every: int
-    num_classes: int
-    num_segments: int | None
-    tensors: Mapping[str, Tensor]
-    called: Mapping[str, str]
-    dropped: tuple[str, ...]
+    source: Source  # its kind
+    depth: int  # of the ResNet
+    every: int  # 2 where every second block alone has a temporal module, else 1
+    num_classes: int  # K
+    num_segments: int | None  # T, where a shape tells it
+    tensors: Mapping[str, Tensor]  # under this package's keys
+    called: Mapping[str, str]  # the file's key for each of ``tensors``
+    dropped: tuple[str, ...]  # the file's keys that the network does not use
+    # The file's keys of the convolution biases that went into the batch norms.
     folded: tuple[str, ...]
+    # Mean and std of the RGB values in [0, 1], where the file tells them.
     normalisation: Mapping[str, tuple[float, ...]]
 
 
@@ -122,9 +111,7 @@ def _take_normalisation(
         key = f"{pixels}.{name}"
         value = tensors.pop(key)
         if tuple(value.shape) not in ((3,), (3, 1, 1), (1, 3, 1, 1)):
-            raise InputError(
-                f"{label}: {key} has shape {list(value.shape)}; expected three numbers, [3, 1, 1]"
-            )
+            raise InputError(f"{label}: {key} has shape {list(value.shape)}, not [3, 1, 1]")
         numbers = value.flatten().tolist()
         if not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
             raise InputError(f"{label}: {key} is {numbers}, which no pixels have")
