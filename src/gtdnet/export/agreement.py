@@ -36,20 +36,13 @@ class ExportFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two sets of logits of the same clips.
+    """Two sets of logits of the same clips."""
 
-    Attributes:
-        clips: how many.
-        difference: the largest of any logit.
-        spread: standard deviation of a clip's logits over the classes, root mean square over the
-            clips.
-        top1: share of the clips with the same best class.
-    """
-
-    clips: int
-    difference: float
+    clips: int  # how many
+    difference: float  # the largest of any logit
+    # Standard deviation of a clip's logits over the classes, root mean square over the clips.
     spread: float
-    top1: float
+    top1: float  # share of the clips with the same best class
 
     @property
     def relative(self) -> float:
