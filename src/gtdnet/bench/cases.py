@@ -106,19 +106,11 @@ def asked(
 
 
 def measure(
-    options: MeasureOptions,
-    planned: Sequence[C],
-    ratios: Mapping[str, Callable[[C], tuple[C, C]]],
+    options: MeasureOptions, planned: Sequence[C], ratios: Mapping[str, Callable[[C], tuple[C, C]]]
 ) -> dict[str, Any]:
-    """Make the cases and let them take turns until the ratios are known or the time is spent.
+    """Let the cases take turns until the ratios are known or the time is spent; JSON-ready.
 
-    Args:
-        options: how to measure.
-        planned: made in this order.
-        ratios: by its name in the results, of a case: whose time as a multiple of whose.
-
-    Returns:
-        JSON-ready.
+    ``ratios``: by its name in the results, of a case: whose time as a multiple of whose.
 
     Raises:
         InputError: a device or clock that is not here, or none of the cases can be run.

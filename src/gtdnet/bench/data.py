@@ -28,15 +28,7 @@ from gtdnet.bench.cases import CPU, own_settings
 from gtdnet.bench.options import TimingOptions, words
 from gtdnet.bench.result import envelope, save
 from gtdnet.data import dataset
-from gtdnet.data.dataset import (
-    Augmentation,
-    Batch,
-    EvalClips,
-    Failure,
-    Sample,
-    TrainClips,
-    collate,
-)
+from gtdnet.data.dataset import Augmentation, Batch, EvalClips, Failure, Sample, TrainClips, collate
 from gtdnet.data.decode import Chooser
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
 from gtdnet.errors import InputError, check_at_least

@@ -68,11 +68,7 @@ def kinds(nodes: Sequence[Node], floor: Sequence[Node] | None, rows: int) -> lis
     """The time of a call by kind of operation, or what it has more than the floor's; JSON-ready.
 
     As many kinds as there are rows, those that matter most, then the rest: together the whole call.
-
-    Args:
-        nodes: of a call.
-        floor: of a call of the floor in the same setting; None: there is none to compare with.
-        rows: 1 or more.
+    ``floor`` are the nodes of the floor in the same setting, if there is one to compare with.
     """
     own, base = _by_kind(nodes), _by_kind(floor or ())
     more = {kind: own[kind] - base[kind] for kind in own | base}
