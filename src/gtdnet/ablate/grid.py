@@ -91,11 +91,8 @@ class Grid:
     def configs(self, **given: Any) -> dict[str, TrainConfig]:
         """The training config of each variant, without seed and folder.
 
-        Args:
-            given: options that win over the base's, where they are not None.
-
-        Raises:
-            ValueError: an option that is unknown, out of range or not a variant's to change.
+        Options that are ``given``, and not None, win over the base's. InputError for one that is
+        unknown, out of range or not a variant's to change.
         """
         base = {**self.base, **{k: v for k, v in given.items() if v is not None}}
         common = _config(base, "base")
