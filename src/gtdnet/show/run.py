@@ -85,10 +85,7 @@ def show(options: ShowOptions) -> dict[str, Any]:
 def explain(recognizer: Recognizer, video: str | Path, class_label: int | None = None) -> ClipViews:
     """What the figure shows, as arrays: one view of the clip (one centre crop), in float32.
 
-    Args:
-        recognizer: the model.
-        video: path of a video file or of a folder of numbered pictures.
-        class_label: the class that the activation maps are about; default: the predicted one.
+    The activation maps are about ``class_label``; default: the predicted class.
 
     Raises:
         ValueError: a video that cannot be read, no class of that number, or a model that gives no
