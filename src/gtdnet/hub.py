@@ -137,12 +137,8 @@ def model_card(
 ) -> str:
     """The README.md of a model's repository: what a model file tells about its model.
 
-    Args:
-        header: the model file's.
-        repo_id: user/name.
-        num_parameters: of the network.
-        evaluations: what metrics.json holds, of evaluations of this very file.
-        license: an identifier of the hub's.
+    ``header`` is the model file's, ``evaluations`` what metrics.json holds of evaluations of this
+    very file, ``license`` an identifier of the hub's.
     """
     from jinja2 import Environment, StrictUndefined
 
