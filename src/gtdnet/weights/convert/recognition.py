@@ -36,12 +36,8 @@ class Recognised:
 def recognise(tensors: Mapping[str, Tensor], label: str) -> Recognised:
     """Find out from keys and shapes what a checkpoint holds, and rename it to this package's keys.
 
-    Args:
-        tensors: the file's state dict, with or without DataParallel's "module." before every key.
-        label: what messages call it.
-
-    Raises:
-        ValueError: no known format, or a network that this package does not have.
+    DataParallel's "module." may stand before every key; ``label`` is what messages call the file.
+    InputError if it is of no known kind, or of a network that this package does not have.
     """
     prefix = ""
     while tensors and all(key.startswith(f"{prefix}module.") for key in tensors):
