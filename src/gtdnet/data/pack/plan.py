@@ -12,13 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gtdnet.data.formats import (
-    SPLITS,
-    Annotations,
-    detect_format,
-    list_splits,
-    read_annotations,
-)
+from gtdnet.data.formats import SPLITS, Annotations, detect_format, list_splits, read_annotations
 from gtdnet.data.pack.shards import VERSION, packed_clip
 from gtdnet.errors import InputError, check_at_least, check_between
 
