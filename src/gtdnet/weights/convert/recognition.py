@@ -106,8 +106,9 @@ def _take_normalisation(
     for name in names:
         key = f"{pixels}.{name}"
         value = tensors.pop(key)
-        if tuple(value.shape) not in ((3,), (3, 1, 1), (1, 3, 1, 1)):
-            raise InputError(f"{label}: {key} has shape {list(value.shape)}, not [3, 1, 1]")
+        shape = list(value.shape)
+        if shape not in ([3], [3, 1, 1], [1, 3, 1, 1]):
+            raise InputError(f"{label}: {key} has shape {shape}; expected three numbers, [3, 1, 1]")
         numbers = value.flatten().tolist()
         if not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
             raise InputError(f"{label}: {key} is {numbers}, which no pixels have")
