@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class InputError(ValueError):
@@ -33,11 +36,13 @@ class DecodeError(InputError):
 # The checks raise InputError for the first value that does not fit; None is a value not given.
 
 
-def check_choice(what: str, value: object, choices: Iterable[object]) -> None:
-    """A value of the kind ``what`` must be one of the choices."""
+def check_choice(what: str, value: object, choices: Iterable[T]) -> T:
+    """The value, of the kind ``what``, which must be one of the choices."""
     choices = list(choices)
-    if value not in choices:
-        raise InputError(f"unknown {what} {value!r}: choose one of {', '.join(map(str, choices))}")
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise InputError(f"unknown {what} {value!r}: choose one of {', '.join(map(str, choices))}")
 
 
 def check_at_least(least: float, **values: float | None) -> None:

@@ -65,8 +65,8 @@ def check_options(options: ExportOptions) -> Precision:
         ValueError: options that contradict each other, or an output that is there already.
     """
     saved = {precision for kind in writers().values() for precision in kind.saved_precisions}
-    precision = options.precision
-    check_choice("precision", precision, (known for known in PRECISIONS if known in saved))
+    known: list[Precision] = [precision for precision in PRECISIONS if precision in saved]
+    precision = check_choice("precision", options.precision, known)
     if is_exported(options.model):
         raise InputError(
             f"{options.model}: is exported already; give the model file (.safetensors) that it was "
