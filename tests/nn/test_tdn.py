@@ -218,7 +218,7 @@ def test_short_term_starts_from_the_networks_first_weights() -> None:
 
 
 def test_long_term_starts_as_its_authors() -> None:
-    """normal(0, sqrt(2 / (k^2 C_out))) in each convolution, also where groups leave it few inputs."""
+    """normal(0, sqrt(2 / (k^2 C_out))) in each convolution, whatever its number of inputs."""
     torch.manual_seed(0)
     module = LongTermDifference(1024, T, reduction=8)
     convolutions = {k: m for k, m in module.named_children() if isinstance(m, nn.Conv2d)}
