@@ -18,7 +18,7 @@ from gtdnet.errors import InputError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SAMPLINGS = ("segment", "dense")
+SAMPLINGS = ("segment", "dense", "dense-tsm")
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -30,8 +30,9 @@ class ClipSpec:
         class_names: in index order.
         num_segments: T, frames per clip, or groups of frames (``frames_per_segment``).
         sampling: "segment" (T segments of equal length, one frame of each: TSN) or "dense" (T
-            frames ``frame_interval`` apart).
-        frame_interval: frames between two sampled ones; used by "dense" alone.
+            frames ``frame_interval`` apart), or "dense-tsm" (the same in the windows of TSM's own
+            code, for models that were trained and tested with it).
+        frame_interval: frames between two sampled ones; not used by "segment".
         short_side: pixels to which the shorter side is resized before the test crops.
         crop_size: side of the square the model sees, pixels.
         mean, std: per RGB channel, on values in [0, 1].
@@ -144,7 +145,7 @@ class ClipSpec:
 
     def describe(self) -> str:
         """One line for people: sampling and picture size."""
-        how = "segment" if self.sampling == "segment" else f"dense/{self.frame_interval}"
+        how = describe_sampling(self.sampling, self.frame_interval)
         frames = "1 frame" if self.num_segments == 1 else f"{self.num_segments} frames"
         if self.frames_per_segment > 1:
             frames = f"{self.num_segments} segments x {self.frames_per_segment} frames"
@@ -156,6 +157,11 @@ class ClipSpec:
         if self.frames_per_segment > 1:
             frames = f"({self.num_segments}x{self.frames_per_segment})"
         return f"{frames}x{crops}x{clips}"
+
+
+def describe_sampling(sampling: str, frame_interval: int) -> str:
+    """As in "segment", "dense/8"."""
+    return sampling if sampling == "segment" else f"{sampling}/{frame_interval}"
 
 
 def class_fingerprint(class_names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtdnet.data.dataset import sample_rng
+from gtdnet.data.spec import describe_sampling
 from gtdnet.errors import InputError
 from gtdnet.text import first_of
 
@@ -124,7 +125,7 @@ def protocol_line(result: Mapping[str, Any]) -> str:
             f"{weighted}{frames}: {clips}"
         )
     spec = protocol["spec"]
-    sampling = "segment" if spec["sampling"] == "segment" else f"dense/{spec['frame_interval']}"
+    sampling = describe_sampling(spec["sampling"], spec["frame_interval"])
     frames = "" if protocol["frames"] == "in-order" else f"frames {protocol['frames']}, "
     # Of one view all means are the same; files of earlier versions have this one alone.
     several = not protocol["views"].endswith("x1x1")
