@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -82,11 +83,14 @@ class ClipSpec:
                 f"unknown interpolation {self.interpolation!r}: "
                 f"choose one of {', '.join(INTERPOLATIONS)}"
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        three = len(self.mean) == len(self.std) == 3
+        if not three or not all(map(_is_number, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise InputError(
                 f"mean and std need three numbers each, std positive; "
                 f"got mean={self.mean}, std={self.std}"
             )
+        if not isinstance(self.antialias, bool):
+            raise InputError(f"antialias must be true or false, got {self.antialias!r}")
         if not self.class_names:
             raise InputError("class_names is empty; a model needs at least one class")
         for name in self.class_names:
@@ -157,6 +161,10 @@ class ClipSpec:
         if self.frames_per_segment > 1:
             frames = f"({self.num_segments}x{self.frames_per_segment})"
         return f"{frames}x{crops}x{clips}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def describe_sampling(sampling: str, frame_interval: int) -> str:
