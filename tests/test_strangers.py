@@ -1,4 +1,4 @@
-"""Files of strangers: whatever a header or score file holds, it is read or refused in a sentence."""
+"""Files of strangers: whatever a header or score file holds is read, or refused in a sentence."""
 
 from __future__ import annotations
 
