@@ -94,6 +94,7 @@ def complexity(results: Results) -> str:
     sizes = results["gtdnet_m_parameters"]
     reductions = [f"r = {r}" for r in next(iter(sizes.values()))]
     size = results["crop_size"]
+    nearest = [list(reading.values()) for reading in results.get("gtdnet_nearest", ())]
     return parts(
         f"""Of one view of {size}x{size} pixels at {results["num_classes"]} classes. The numbers
         follow from the architecture alone, so the machine does not matter. GMACs: billions of
@@ -107,6 +108,18 @@ def complexity(results: Results) -> str:
         """Millions of parameters of `gtdnet_resnet50` by aggregation and reduction r; the paper
         says 33.9 ([fidelity.md](fidelity.md)):""",
         table(["aggregation", *reductions], [[name, *row.values()] for name, row in sizes.items()]),
+        """And the readings whose parameters come nearest to that, GTD blocks in all residual blocks
+        or in every second one among them:""",
+        table(
+            [
+                "aggregation",
+                "r",
+                "in every n-th block",
+                "M parameters",
+                *(f"GMACs, {frames} frames" for frames in (8, 16)),
+            ],
+            nearest,
+        ),
     )
 
 

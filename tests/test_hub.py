@@ -548,8 +548,9 @@ def test_evaluations_of_this_very_file_are_in_its_card(model_path: Path, tmp_pat
     hub.write_repository(path, tmp_path / "preview", "user/name")
     card = (tmp_path / "preview" / "README.md").read_text()
     assert (
-        "| gestures | 50.00 % |  | 43.75 % | 4x3x2 (frames x crops x clips), dense/8 sampling, "
-        "short side 36, crop 32, fp32: 16 clips of test, 1 failed |"
+        "| gestures | 50.00 % |  | 43.75 % | 4x3x2 (frames x crops x clips), "
+        "mean of probabilities, "
+        "dense/8 sampling, short side 36, crop 32, fp32: 16 clips of test, 1 failed |"
     ) in card.splitlines()
     assert "others" not in card
     assert "secret" not in card

@@ -41,6 +41,23 @@ def test_the_costs_are_what_the_models_cost(name: str) -> None:
     }
 
 
+def test_fidelity_states_the_nearest_readings() -> None:
+    text = (ROOT / "benchmarks" / "results" / "complexity.yaml").read_text(encoding="utf-8")
+    nearest = yaml.safe_load(text)["gtdnet_nearest"]
+    first = nearest[0]
+    options = {key: first[key] for key in ("aggregation", "reduction", "every")}
+    assert options == {"aggregation": "lstm", "reduction": 4, "every": 2}
+    for frames in (8, 16):
+        cost = complexity("gtdnet_resnet50", 174, frames, 224, **options)
+        assert round(cost.parameters / 1e6, 3) == first["m_parameters"] == 33.892
+        assert round(cost.macs / 1e9, 2) == first[f"gmacs_{frames}"]
+    said = " ".join((ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8").split())
+    assert "33.892 M parameters, with 32.79 and 65.58 G" in said
+    literal = [reading for reading in nearest if reading["every"] == 1][:4]
+    for reading in literal:
+        assert f"{reading['m_parameters']:.3f} (`{reading['aggregation']}`" in said
+
+
 def test_a_page_that_disagrees_is_named_by_its_line(
     results: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

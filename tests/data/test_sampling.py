@@ -348,6 +348,46 @@ def test_groups_are_neighbours_of_the_frames_that_one_each_would_take(
             assert (groups == np.minimum(np.arange(f), n - 1)).all()
 
 
+# ------------------------------------------------------------------------- as in TSM's own code
+
+
+def official_test(n: int, t: int, clips: int = 10) -> list[list[int]]:
+    """Its windows of 64 frames, by plain loops: the starts, then the frames of each."""
+    places = max(1, 1 + n - 64)
+    starts = [int(start) for start in np.linspace(0, places - 1, clips)]
+    return [[(start + 64 // t * i) % n for i in range(t)] for start in starts]
+
+
+@pytest.mark.parametrize("t", [4, 8, 16, 32])
+def test_tsm_dense_windows_are_the_official_ones(t: int) -> None:
+    spec = ClipSpec(("a",), num_segments=t, sampling="dense-tsm", frame_interval=64 // t)
+    for n in range(1, 400):
+        assert eval_indices(spec, n, 10).tolist() == official_test(n, t), n
+
+
+def test_tsm_dense_table() -> None:
+    spec = ClipSpec(("a",), num_segments=8, sampling="dense-tsm", frame_interval=8)
+    first = list(range(0, 64, 8))
+    assert eval_indices(spec, 300, 10)[:, 0].tolist() == [
+        0, 26, 52, 78, 104, 131, 157, 183, 209, 236,
+    ]  # fmt: skip
+    assert eval_indices(spec, 300, 10)[-1].tolist() == [236 + i for i in first]  # 299 - 7 - 56
+    assert eval_indices(spec, 100, 3)[:, 0].tolist() == [0, 18, 36]
+    assert eval_indices(spec, 64, 2).tolist() == [first, first]
+    assert eval_indices(spec, 60).tolist() == [first]
+    assert eval_indices(spec, 20).tolist() == [[0, 8, 16, 4, 12, 0, 8, 16]]
+    assert eval_indices(spec, 1).tolist() == [[0] * 8]
+    assert eval_indices(spec, 100).tolist() == [[18 + i for i in first]]
+
+
+def test_tsm_dense_training_draws_what_the_official_code_draws() -> None:
+    spec = ClipSpec(("a",), num_segments=4, sampling="dense-tsm", frame_interval=2)
+    rng = np.random.default_rng(0)
+    for n, starts in ((11, {0, 1, 2}), (9, {0}), (8, {0}), (5, {0})):
+        seen = {tuple(train_indices(spec, n, rng).tolist()) for _ in range(100)}
+        assert seen == {tuple((s + 2 * i) % n for i in range(4)) for s in starts}
+
+
 # ---------------------------------------------------------------------------------- by spec; errors
 
 

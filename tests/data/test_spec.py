@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtdnet.data.spec import ClipSpec, class_fingerprint, flip_labels, mirrored_names
+from gtdnet.data.spec import SAMPLINGS, ClipSpec, class_fingerprint, flip_labels, mirrored_names
 from gtdnet.errors import InputError
 
 LABELS = Path(__file__).resolve().parents[2] / ".." / "shared" / "labels"
@@ -20,7 +20,7 @@ specs = st.builds(
     ClipSpec,
     class_names=st.lists(st.text(max_size=8), min_size=1, max_size=5, unique=True).map(tuple),
     num_segments=st.integers(1, 64),
-    sampling=st.sampled_from(["segment", "dense"]),
+    sampling=st.sampled_from(SAMPLINGS),
     frame_interval=st.integers(1, 32),
     short_side=st.integers(224, 512),
     crop_size=st.integers(1, 224),

@@ -148,9 +148,12 @@ def result(**changes: object) -> dict[str, Any]:
 
 def test_protocol_line():
     assert protocol_line(result()) == (
-        "8x3x2 (frames x crops x clips), segment sampling, short side 256, crop 224, fp32: "
+        "8x3x2 (frames x crops x clips), mean of probabilities, "
+        "segment sampling, short side 256, crop 224, fp32: "
         "600 clips of validation, 0 failed"
     )
+    assert "mean of logits, segment" in protocol_line(result(average="logits"))
+    assert "mean" not in protocol_line(result(views="8x1x1"))
     assert "frames reversed, dense/8 sampling" in protocol_line(
         result(frames="reversed", sampling="dense")
     )
@@ -161,7 +164,8 @@ def test_protocol_line():
     several = result(views="(8x5)x3x2")
     several["protocol"]["spec"]["frames_per_segment"] = 5
     assert protocol_line(several).startswith(
-        "(8x5)x3x2 ((segments x frames) x crops x clips), segment sampling, short side 256"
+        "(8x5)x3x2 ((segments x frames) x crops x clips), mean of probabilities, "
+        "segment sampling, short side 256"
     )
 
 

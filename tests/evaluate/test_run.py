@@ -167,11 +167,32 @@ def test_the_files(model_path, make_data, tmp_path, capsys):
         f"top-1 {100 * result['top1']:.2f} % [{low:.2f}, {high:.2f}], mean class accuracy"
     )
     assert lines[1] == (
-        "4x3x2 (frames x crops x clips), segment sampling, short side 40, crop 32, fp32: "
+        "4x3x2 (frames x crops x clips), mean of probabilities, "
+        "segment sampling, short side 40, crop 32, fp32: "
         "6 clips of validation, 1 failed"
     )
     assert lines[2] == f"results: {folder}"
     assert not list(folder.glob("*partial*"))
+
+
+def test_what_is_averaged_over_the_views(model_path, make_data, tmp_path, capsys):
+    data = make_data(tmp_path / "data", {"blue": ["blue", "red"], "green": ["green"], "red": []})
+    views = {"clips": 2, "crops": 3, "short_side": 40}
+    found = {}
+    for average in ("probabilities", "logits"):
+        result = evaluate(options(model_path, data, average=average, **views))
+        assert result["protocol"]["average"] == average
+        assert f", mean of {average}, segment sampling" in summary(result)
+        found[average] = saved(result["output"])["scores"]
+        np.testing.assert_allclose(found[average].sum(axis=1), 1, rtol=1e-5)
+    assert not np.allclose(found["probabilities"], found["logits"], atol=1e-4)
+    one = [
+        saved(evaluate(options(model_path, data, average=average))["output"])["scores"]
+        for average in found
+    ]
+    np.testing.assert_allclose(*one, rtol=1e-5)
+    with pytest.raises(InputError, match="unknown average 'max': choose one of probabilities, log"):
+        evaluate(options(model_path, data, average="max"))
 
 
 def test_per_class_table(by_colour, make_data, tmp_path):

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from gtdnet.data.formats import VideoRecord
 from gtdnet.evaluate import Evaluation
-from gtdnet.export.agreement import BATCHES, Agreement, compare, in_batches
+from gtdnet.export.agreement import (
+    BATCHES,
+    ROUNDING,
+    TOLERANCES,
+    Agreement,
+    compare,
+    in_batches,
+)
 from gtdnet.export.clips import at_least, balanced, spaced
 from gtdnet.export.quantisation import MOST_LOST, compare_top1, loses_too_much
 
@@ -23,9 +30,9 @@ def test_compare() -> None:
     assert found.clips == 3
     assert found.difference == pytest.approx(2.5)
     assert found.spread == pytest.approx(math.sqrt(2))
-    assert found.relative == pytest.approx(2.5 / math.sqrt(2))
+    assert found.relative("fp32") == pytest.approx(2.5 / math.sqrt(2))
     assert found.top1 == pytest.approx(2 / 3)
-    assert compare(reference, reference).relative == 0
+    assert compare(reference, reference).relative("fp32") == 0
 
 
 @pytest.mark.parametrize(
@@ -50,6 +57,23 @@ def test_disagreement(difference: float, top1: float, precision: str, message: s
 def test_a_model_that_always_answers_the_same_agrees_with_itself() -> None:
     assert compare(torch.ones(4, 3), torch.ones(4, 3)).disagrees("fp32") is None
     assert compare(torch.ones(4, 3), torch.ones(4, 3) + 1e-3).disagrees("fp32") is not None
+
+
+@pytest.mark.parametrize("precision", list(TOLERANCES))
+@pytest.mark.parametrize("logits", [[[3.0]], [[1000.0, 1000.001]], [[-7.0, -7.0, -7.0]], [[0.0]]])
+def test_equal_within_rounding_is_equal_whatever_the_spread(
+    logits: list[list[float]], precision: str
+) -> None:
+    reference = torch.tensor(logits, dtype=torch.float64).expand(5, -1)
+    signs = torch.tensor([1.0, -1.0])[torch.arange(reference.numel()) % 2].view_as(reference)
+    small = ROUNDING[precision] / 2 * signs
+    rounded = compare(reference, reference * (1 + small))
+    assert rounded.disagrees(precision) is None
+    assert rounded.relative(precision) <= TOLERANCES[precision]
+    other = compare(reference, reference * (1 + 8 * small) + (reference == 0))
+    if precision == "fp32" or len(logits[0]) != 2:  # the tolerance of a spread may be wider
+        assert other.disagrees(precision) is not None
+    assert compare(reference, reference * math.nan).disagrees(precision) is not None
 
 
 def test_batches_of_other_sizes() -> None:

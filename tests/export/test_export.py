@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -504,6 +505,108 @@ def test_foreign_files(exported: Path, tmp_path: Path) -> None:
     (folder / "model.xml").write_text(text.replace("<gtdnet ", "<other "))
     with pytest.raises(InputError, match="holds no gtdnet header"):
         gtdnet.load(folder / "model.xml")
+
+
+def graph_of(
+    inputs: dict[str, tuple[int, list[Any]]], outputs: dict[str, tuple[int, list[Any]]], *nodes: Any
+) -> Callable[[Any], None]:
+    """Puts another graph into an ONNX file, whose header stays."""
+    from onnx import helper
+
+    def change(model: Any) -> None:
+        ports = (
+            [helper.make_tensor_value_info(name, *kind) for name, kind in some.items()]
+            for some in (inputs, outputs)
+        )
+        model.graph.CopyFrom(helper.make_graph(list(nodes), "g", *ports))
+
+    return change
+
+
+CLIPS, LOGITS = ["n", 4, 3, 32, 32], ["n", 5]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        ({"clips": (2, CLIPS), "more": (1, [1])}, {"logits": (1, LOGITS)}, "has 2 inputs"),
+        ({}, {"logits": (1, LOGITS)}, "has 0 inputs|cannot run it"),
+        ({"clips": (2, CLIPS)}, {"logits": (1, LOGITS), "b": (1, LOGITS)}, "has 2 outputs"),
+        ({"frames": (2, CLIPS)}, {"logits": (1, LOGITS)}, r"uint8\) 'frames' to "),
+        ({"clips": (2, CLIPS)}, {"scores": (1, LOGITS)}, "to tensor.float. 'scores'"),
+        ({"clips": (1, CLIPS)}, {"logits": (1, LOGITS)}, r"maps tensor\(float\) 'clips'"),
+        ({"clips": (2, CLIPS)}, {"logits": (8, LOGITS)}, r"to tensor\(string\)|cannot run it"),
+        (
+            {"clips": (2, ["n", 4, 3, 32])},
+            {"logits": (1, LOGITS)},
+            r"maps clips \[None, 4, 3, 32\]",
+        ),
+        ({"clips": (2, [])}, {"logits": (1, [])}, r"maps clips \[\]"),
+        ({"clips": (2, None)}, {"logits": (1, None)}, r"maps clips \[\]"),
+        # The ports are right, and what is computed is not: seen when it runs.
+        ({"clips": (2, CLIPS)}, {"logits": (1, LOGITS)}, r"gave float32 \[1, 4, 3, 32, 32\] for 1"),
+    ],
+)
+def test_other_graphs(
+    inputs: dict[str, Any], outputs: dict[str, Any], message: str, exported: Path, tmp_path: Path
+) -> None:
+    from onnx import helper
+
+    to, dtype = next(iter(outputs)), next(iter(outputs.values()))[0]
+    nodes = [helper.make_node("Cast", [next(iter(inputs), "none")], [to], to=dtype)]
+    nodes += [helper.make_node("Identity", [to], [name]) for name in list(outputs)[1:]]
+    shutil.copy(exported / "model.onnx", tmp_path / "other.onnx")
+    path = onnx_with(tmp_path / "other.onnx", graph_of(inputs, outputs, *nodes))
+    with pytest.raises(InputError, match=rf"other\.onnx: .*({message})") as error:
+        gtdnet.load(path).predict(np.zeros((8, 36, 36, 3), np.uint8))
+    assert "\n" not in str(error.value)
+
+
+def test_a_graph_that_fails_when_it_runs(exported: Path, tmp_path: Path) -> None:
+    from onnx import helper
+
+    node = helper.make_node("Cast", ["clips"], ["x"], to=1)
+    reshape = helper.make_node("Reshape", ["x", "shape"], ["logits"])
+    shape = helper.make_node("Constant", [], ["shape"], value_ints=[-1, 7919])
+    change = graph_of({"clips": (2, CLIPS)}, {"logits": (1, LOGITS)}, node, shape, reshape)
+    shutil.copy(exported / "model.onnx", tmp_path / "fails.onnx")
+    path = onnx_with(tmp_path / "fails.onnx", change)
+    with pytest.raises(InputError, match=r"fails\.onnx: ") as error:
+        gtdnet.load(path).predict(np.zeros((8, 36, 36, 3), np.uint8))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('element_type="u8"', 'element_type="f32"', "maps f32 to f32|no OpenVINO model"),
+        ('shape="?,4,3,32,32"', 'shape="?,?,3,32,32"', "its graph maps clips|no OpenVINO model"),
+        ("<gtdnet ", '<gtdnet><a value="1"/></gtdnet><unused ', "holds no gtdnet header"),
+    ],
+)
+def test_other_openvino_graphs(
+    old: str, new: str, message: str, exported: Path, tmp_path: Path
+) -> None:
+    folder = copied(exported, tmp_path)
+    text = (folder / "model.xml").read_text()
+    assert old in text
+    (folder / "model.xml").write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=rf"model\.xml: .*({message})"):
+        gtdnet.load(folder / "model.xml")
+
+
+def test_a_model_of_one_class(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    spec = ClipSpec(("only",), num_segments=4, short_side=36, crop_size=32)
+    model = gtdnet.create_model("tsm_resnet18", 1, 4, width=0.125)
+    path = save_model(tmp_path / "one.safetensors", model, spec)
+    result = export(ExportOptions(str(path), str(tmp_path / "out"), formats="onnx,openvino,torch"))
+    for row in result["formats"]:
+        assert row["relative_difference"] <= row["tolerance"]
+    json.dumps(result, allow_nan=False)
+    for name in ("model.onnx", "model.xml"):
+        (answer,) = gtdnet.load(tmp_path / "out" / name).predict(np.zeros((8, 36, 36, 3), np.uint8))
+        assert answer == (0, "only", 1.0)
 
 
 def test_weights_outside_of_an_onnx_file_are_not_opened(exported: Path, tmp_path: Path) -> None:

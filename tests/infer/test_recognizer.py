@@ -50,6 +50,21 @@ def test_scores_are_the_mean_of_the_views_probabilities(model_path):
         torch.testing.assert_close(recognizer.scores(views, batch_size), scores)
 
 
+def test_scores_by_the_mean_of_the_views_logits(by_colour):
+    """As TSM's test script: logits [N, V, K], the mean over V, softmax."""
+    file = ModelFile(by_colour.model, by_colour.spec)
+    recognizer = Recognizer(file, "cpu", average="logits")
+    colours = torch.tensor([[[150, 110, 100], [110, 112, 111]], [[120, 90, 99], [110, 140, 90]]])
+    views = colours.to(torch.uint8)[:, :, None, :, None, None].expand(2, 2, 4, 3, 32, 32)
+    logits = recognizer.engine(views.flatten(0, 1)).unflatten(0, (2, 2))
+    wanted = logits.mean(dim=1).softmax(dim=1)
+    for batch_size in (1, 3, 8):
+        torch.testing.assert_close(recognizer.scores(views, batch_size), wanted)
+    assert (by_colour.scores(views) - wanted).abs().max() > 0.01
+    with pytest.raises(InputError, match="unknown average 'sum'"):
+        Recognizer(file, "cpu", average="sum")
+
+
 def test_topk(by_colour):
     scores = torch.tensor([0.25, 0.5, 0.25])
     assert by_colour.top(scores, 2) == [ClassScore(1, "green", 0.5), ClassScore(0, "red", 0.25)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,12 @@ def test_disagreeing_frames_per_segment_are_not_read(model_path: Path, tdn_path:
 # --------------------------------------------------------------------------------- loading refuses
 
 
+def _name(header: dict[str, Any], *names: str) -> None:
+    """Class names with the fingerprint that they have."""
+    header["spec"]["class_names"] = list(names)
+    header["fingerprint"] = ClipSpec(names).fingerprint
+
+
 class Trap:
     """Unpickling it makes a file."""
 
@@ -305,7 +312,18 @@ def test_changed_class_names(model_path: Path) -> None:
         (lambda h, t: h["model"].update(options="none"), "header is incomplete"),
         (lambda h, t: h["model"].update(name=5), "header is incomplete"),
         (lambda h, t: h["model"].update(name="other_resnet18"), "unknown model 'other_resnet18'"),
-        (lambda h, t: h["model"].update(num_classes="3"), "header is incomplete"),
+        (lambda h, t: h["model"].update(num_classes="3"), "num_classes is '3', but .* has 3 class"),
+        (lambda h, t: h["model"].update(num_classes=2), "num_classes is 2, but .* 3 class names"),
+        (lambda h, t: _name(h, "a", "b", "c", "d"), "num_classes is 3, but .* 4 class names"),
+        (lambda h, t: h["spec"].update(num_segments=8), "num_segments is 4, .* 8 frames per clip"),
+        (lambda h, t: h["model"].update(num_segments=8), "num_segments is 8, .* 4 frames per"),
+        (lambda h, t: h["model"]["options"].update(width=10**9), "makes no sense|a network of"),
+        (lambda h, t: h["model"]["options"].update(width=50), "header describes a network of"),
+        (lambda h, t: h["model"]["options"].update(width=math.inf), "makes no sense|width"),
+        (lambda h, t: h["model"]["options"].update(width=math.nan), "makes no sense|width"),
+        (lambda h, t: h["model"]["options"].update(alpha=10**7), "header describes a network of"),
+        (lambda h, t: h.update(metrics=[1]), "makes no sense"),
+        (lambda h, t: h.update(provenance="mine"), "makes no sense"),
         (lambda h, t: h["model"].update(num_segments=0), "num_segments must be"),
         (lambda h, t: h["spec"].update(crop_size=1000), "crop_size=1000 does not fit"),
         (lambda h, t: h["spec"].update(speed=2), "unknown field 'speed'"),

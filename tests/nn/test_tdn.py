@@ -217,6 +217,21 @@ def test_short_term_starts_from_the_networks_first_weights() -> None:
     assert torch.equal(module.state_dict()["layer1.weight"], kept)
 
 
+def test_long_term_starts_as_its_authors() -> None:
+    """normal(0, sqrt(2 / (k^2 C_out))) in each convolution, whatever its number of inputs."""
+    torch.manual_seed(0)
+    module = LongTermDifference(1024, T, reduction=8)
+    convolutions = {k: m for k, m in module.named_children() if isinstance(m, nn.Conv2d)}
+    assert len(convolutions) == 5
+    for key, layer in convolutions.items():
+        wanted = math.sqrt(2 / (layer.kernel_size[0] ** 2 * layer.out_channels))
+        weight = layer.weight.detach() / wanted
+        n = weight.numel()  # five standard deviations of each figure
+        assert abs(float(weight.mean())) < 5 / math.sqrt(n), key
+        assert abs(float(weight.std()) - 1) < 5 / math.sqrt(2 * n), key
+        assert abs(float((weight**4).mean()) - 3) < 5 * math.sqrt(96 / n), key  # normal: 3
+
+
 def assert_gradients_everywhere(module: nn.Module, x: Tensor, loss: Tensor) -> None:
     loss.backward()
     for key, parameter in module.named_parameters():

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gtdnet.infer.recognizer import ClassScore
 from gtdnet.show.views import (
+    ClipViews,
     class_activation_maps,
     difference_gain,
     difference_pictures,
@@ -17,6 +19,7 @@ from gtdnet.show.views import (
     global_image,
     heat_pictures,
     local_differences,
+    picture_rows,
 )
 
 PIXELS = np.array([10, 250, 40], np.uint8)[:, None, None, None]  # T = 3, 1x1, one colour
@@ -30,7 +33,30 @@ def gates(seed: int, t: int, blocks: int = 3) -> list[NDArray[np.float64]]:
 def test_differences_by_hand() -> None:
     assert global_image(PIXELS).item() == 100
     assert local_differences(PIXELS).ravel().tolist() == [-240, 210]
-    assert global_differences(PIXELS).ravel().tolist() == [90, -150, 60]
+    assert global_differences(PIXELS).ravel().tolist() == [-90, 150, -60]
+
+
+@given(seed=st.integers(0, 2**32 - 1), t=st.integers(1, 9))
+def test_differences_are_of_the_frame(seed: int, t: int) -> None:
+    """Both are the frame minus something, so what is brighter in a frame is brighter in the row."""
+    frames = np.random.default_rng(seed).integers(0, 256, (t, 2, 3, 3), np.uint8)
+    np.testing.assert_allclose(global_image(frames) + global_differences(frames), frames, atol=1e-3)
+    np.testing.assert_array_equal(frames[1:] + local_differences(frames), frames[:-1])
+
+
+def test_pictures_and_their_words_have_the_frames_sign() -> None:
+    frames = np.zeros((2, 2, 2, 3), np.uint8)
+    frames[0, 0, 0] = 200  # a light pixel in the first frame, which the second lacks
+    views = ClipViews(
+        "clip.mp4", "tsn", "2x1x1", 2, np.arange(2), frames, np.zeros((2, 1), np.float32),
+        (ClassScore(0, "a", 1.0),), ClassScore(0, "a", 1.0), None, None,
+    )  # fmt: skip
+    found = {row.key: row for row in picture_rows(views)}
+    lit, dark = found["global"].pictures[:, 0, 0, 0].tolist()
+    assert lit > 128 > dark
+    assert found["local"].pictures[0, 0, 0, 0] > 128
+    assert found["global"].hint.startswith("frame − global image")
+    assert list(found["global"].alts)[1] == "frame 1 minus the global image"
 
 
 def test_one_frame_has_no_next_one() -> None:

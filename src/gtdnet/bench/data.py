@@ -60,7 +60,7 @@ class DataBenchOptions(TimingOptions):
         clips: test clips per video.
         crops: test crops per clip: 1 or 3.
         num_segments: frames per clip.
-        sampling: segment or dense.
+        sampling: segment, dense or dense-tsm.
         short_side: the shorter side in pixels before test crops.
         crop_size: side of the square the model sees.
         num_videos: how many are read, spread evenly over the split.

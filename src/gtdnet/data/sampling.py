@@ -9,8 +9,14 @@ takes one frame of each. n = 12, T = 4:
     training    one at random of each segment
 
 Dense sampling takes T frames ``frame_interval`` apart; its windows are spread evenly over the
-video. A video shorter than what is asked for is never padded: the same arithmetic repeats its
-frames evenly (n = 3, T = 8: 0 0 0 1 1 2 2 2).
+video. TSM's code and its descendants count a window as T * ``frame_interval`` frames, the last of
+which it doesn't look at ("dense-tsm"). n = 20, T = 4, interval 4, the first and the last window:
+
+    dense          0  4  8 12      7 11 15 19      as far as the last frame goes
+    dense-tsm      0  4  8 12      4  8 12 16      windows of 16 frames
+
+There a shorter video begins anew at its end (n = 10: 0 4 8 2). In both other samplings the same
+arithmetic repeats its frames evenly (n = 3, T = 8: 0 0 0 1 1 2 2 2); nothing is ever padded.
 
 Some models take f neighbouring frames where others take one (``frames_per_segment``; Wang et al.,
 TDN, CVPR 2021). The same arithmetic then chooses the first frame of each group, out of the
@@ -92,11 +98,50 @@ def random_dense_indices(
     return start + np.arange(num_segments, dtype=np.int64) * frame_interval
 
 
+def tsm_dense_indices(
+    num_frames: int, num_segments: int, frame_interval: int, num_clips: int = 1
+) -> Indices:
+    """Dense sampling as TSM's code tests: [num_clips, num_segments].
+
+    Its windows have 64 frames, of which every (64 / T)-th is taken (Lin et al., TSM, ICCV 2019;
+    TEA, TANet and mmaction2 do the same). For one clip TSM draws the window; here, as in TANet, it
+    is the middle one.
+    """
+    check_at_least(1, num_frames=num_frames, num_segments=num_segments, num_clips=num_clips)
+    check_at_least(1, frame_interval=frame_interval)
+    places = max(1, num_frames - num_segments * frame_interval + 1)
+    if num_clips == 1:
+        starts = np.array([places // 2], dtype=np.int64)
+    else:  # with the rounding of theirs
+        starts = np.linspace(0, places - 1, num_clips, dtype=np.int64)
+    return _from_start(starts[:, None], num_frames, num_segments, frame_interval)
+
+
+def random_tsm_dense_indices(
+    num_frames: int, num_segments: int, frame_interval: int, rng: np.random.Generator
+) -> Indices:
+    """Random dense sampling as TSM's code trains, which never draws the last place."""
+    check_at_least(1, num_frames=num_frames, num_segments=num_segments)
+    check_at_least(1, frame_interval=frame_interval)
+    places = num_frames - num_segments * frame_interval + 1
+    start = rng.integers(0, places - 1, dtype=np.int64) if places > 1 else np.int64(0)
+    return _from_start(start, num_frames, num_segments, frame_interval)
+
+
+def _from_start(
+    start: Indices | np.int64, num_frames: int, num_segments: int, frame_interval: int
+) -> Indices:
+    """Every ``frame_interval``-th frame from there; the video begins anew at its end."""
+    return (start + np.arange(num_segments, dtype=np.int64) * frame_interval) % num_frames
+
+
 def eval_indices(spec: ClipSpec, num_frames: int, num_clips: int = 1) -> Indices:
     """[num_clips, T*f] by the spec's sampling, deterministic."""
     places = _places(spec, num_frames)
     if spec.sampling == "dense":
         first = dense_indices(places, spec.num_segments, spec.frame_interval, num_clips)
+    elif spec.sampling == "dense-tsm":
+        first = tsm_dense_indices(places, spec.num_segments, spec.frame_interval, num_clips)
     else:
         first = segment_indices(places, spec.num_segments, num_clips)
     return _groups(spec, first, num_frames)
@@ -107,6 +152,8 @@ def train_indices(spec: ClipSpec, num_frames: int, rng: np.random.Generator) -> 
     places = _places(spec, num_frames)
     if spec.sampling == "dense":
         first = random_dense_indices(places, spec.num_segments, spec.frame_interval, rng)
+    elif spec.sampling == "dense-tsm":
+        first = random_tsm_dense_indices(places, spec.num_segments, spec.frame_interval, rng)
     else:
         first = random_segment_indices(places, spec.num_segments, rng)
     return _groups(spec, first, num_frames)

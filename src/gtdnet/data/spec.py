@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,7 +19,7 @@ from gtdnet.errors import InputError, check_choice
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SAMPLINGS = ("segment", "dense")
+SAMPLINGS = ("segment", "dense", "dense-tsm")
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -30,8 +31,9 @@ class ClipSpec:
         class_names: in index order.
         num_segments: T, frames per clip, or groups of frames (``frames_per_segment``).
         sampling: "segment" (T segments of equal length, one frame of each: TSN) or "dense" (T
-            frames ``frame_interval`` apart).
-        frame_interval: frames between two sampled ones; used by "dense" alone.
+            frames ``frame_interval`` apart), or "dense-tsm" (the same in the windows of TSM's own
+            code, for models that were trained and tested with it).
+        frame_interval: frames between two sampled ones; not used by "segment".
         short_side: pixels to which the shorter side is resized before the test crops.
         crop_size: side of the square the model sees, pixels.
         mean, std: per RGB channel, on values in [0, 1].
@@ -74,11 +76,14 @@ class ClipSpec:
             )
         check_choice("sampling", self.sampling, SAMPLINGS)
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        three = len(self.mean) == len(self.std) == 3
+        if not three or not all(map(_is_number, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise InputError(
                 f"mean and std need three numbers each, std positive; "
                 f"got mean={self.mean}, std={self.std}"
             )
+        if not isinstance(self.antialias, bool):
+            raise InputError(f"antialias must be true or false, got {self.antialias!r}")
         if not self.class_names:
             raise InputError("class_names is empty; a model needs at least one class")
         for name in self.class_names:
@@ -137,7 +142,7 @@ class ClipSpec:
 
     def describe(self) -> str:
         """One line for people: sampling and picture size."""
-        how = "segment" if self.sampling == "segment" else f"dense/{self.frame_interval}"
+        how = describe_sampling(self.sampling, self.frame_interval)
         frames = "1 frame" if self.num_segments == 1 else f"{self.num_segments} frames"
         if self.frames_per_segment > 1:
             frames = f"{self.num_segments} segments x {self.frames_per_segment} frames"
@@ -149,6 +154,15 @@ class ClipSpec:
         if self.frames_per_segment > 1:
             frames = f"({self.num_segments}x{self.frames_per_segment})"
         return f"{frames}x{crops}x{clips}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def describe_sampling(sampling: str, frame_interval: int) -> str:
+    """As in "segment", "dense/8"."""
+    return sampling if sampling == "segment" else f"{sampling}/{frame_interval}"
 
 
 def class_fingerprint(class_names: Sequence[str]) -> str:

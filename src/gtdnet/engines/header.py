@@ -7,15 +7,23 @@ the graph was made for. So an exported file says by itself what its input is and
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import PRECISIONS, Precision
 from gtdnet.errors import InputError
-from gtdnet.models.model_file import FORMAT_VERSION, METADATA_KEY, ModelFile
+from gtdnet.models.model_file import (
+    FORMAT_VERSION,
+    HEADER_ERRORS,
+    METADATA_KEY,
+    ModelFile,
+)
+from gtdnet.text import first_line
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,9 +94,40 @@ def parse_header(path: Path, engine: str, text: str | None) -> ExportedFile:
         provenance, metrics = dict(header["provenance"]), dict(header["metrics"])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: the {METADATA_KEY} header cannot be read ({error})") from error
+    except HEADER_ERRORS as error:
+        raise InputError(
+            f"{path}: the {METADATA_KEY} header cannot be read ({first_line(error)})"
+        ) from error
     return ExportedFile(str(path), engine, header["precision"], model, spec, provenance, metrics)
+
+
+def one_port(path: str, kind: str, ports: Sequence[T]) -> T:
+    """The only input or output of a graph; InputError if it has none, or several."""
+    if len(ports) != 1:
+        raise InputError(
+            f"{path}: its graph has {len(ports)} {kind}s, where gtdnet's have one; give a file of "
+            f"gtdnet export"
+        )
+    return ports[0]
+
+
+def check_logits(path: str, spec: ClipSpec, num_clips: int, logits: Any) -> None:
+    """InputError unless what a graph gave are float32 logits [N, K], as its shapes need not say."""
+    shape, kind = list(getattr(logits, "shape", ())), str(getattr(logits, "dtype", type(logits)))
+    if shape != [num_clips, spec.num_classes] or kind != "float32":
+        raise InputError(
+            f"{path}: its graph gave {kind} {shape} for {num_clips} clips of {spec.num_classes} "
+            f"classes, which are no logits; give a file of gtdnet export"
+        )
+
+
+def check_types(path: str, clips: str, logits: str, wanted: tuple[str, str]) -> None:
+    """Raise InputError unless a graph's input and output are of these types."""
+    if (clips, logits) != wanted:
+        raise InputError(
+            f"{path}: its graph maps {clips} to {logits}, where gtdnet's map {wanted[0]} to "
+            f"{wanted[1]}; give a file of gtdnet export"
+        )
 
 
 def check_graph(path: str, spec: ClipSpec, clips: list[Any], logits: list[Any]) -> None:

@@ -19,7 +19,13 @@ from gtdnet.device import Precision
 from gtdnet.engines.base import Check, Choice, Engine, Source, check_installed, register_engine
 from gtdnet.engines.deploy import FromFrames, deployable
 from gtdnet.engines.graph import INPUT, OUTPUT, to_program
-from gtdnet.engines.header import ExportedFile, check_graph
+from gtdnet.engines.header import (
+    ExportedFile,
+    check_graph,
+    check_logits,
+    check_types,
+    one_port,
+)
 from gtdnet.engines.profile import Node
 from gtdnet.errors import InputError
 from gtdnet.models.model_file import METADATA_KEY
@@ -82,6 +88,7 @@ class OnnxEngine(Engine):
         options.intra_op_num_threads = choice.threads or torch.get_num_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
+        self._file: ExportedFile | None = None
         self._notes: TemporaryDirectory[str] | None = None
         if choice.profiled and not on_gpu:
             self._notes = TemporaryDirectory(prefix="gtdnet-")
@@ -112,7 +119,16 @@ class OnnxEngine(Engine):
 
     def logits(self, clips: Tensor) -> Tensor:
         frames = np.ascontiguousarray(clips.cpu().numpy())
-        (logits,) = self._session.run([OUTPUT], {INPUT: frames})
+        try:
+            (logits,) = self._session.run([OUTPUT], {INPUT: frames})
+        except Exception as error:  # ONNX Runtime's own classes
+            if self._file is None:
+                raise
+            raise InputError(
+                f"{self._file.path}: ONNX Runtime cannot run it ({first_line(error)})"
+            ) from error
+        if self._file is not None:
+            check_logits(self._file.path, self._file.spec, len(frames), logits)
         return torch.from_numpy(np.asarray(logits)).to(self.device)
 
     def nodes(self) -> list[list[Node]]:
@@ -171,8 +187,12 @@ class OnnxEngine(Engine):
             raise InputError(
                 f"{file.path}: ONNX Runtime cannot run it ({first_line(error)})"
             ) from error
-        (clips,), (logits,) = engine._session.get_inputs(), engine._session.get_outputs()
+        clips = one_port(file.path, "input", engine._session.get_inputs())
+        logits = one_port(file.path, "output", engine._session.get_outputs())
+        found = [f"{port.type} {port.name!r}" for port in (clips, logits)]
+        check_types(file.path, *found, (f"tensor(uint8) {INPUT!r}", f"tensor(float) {OUTPUT!r}"))
         check_graph(file.path, file.spec, _shape(clips.shape), _shape(logits.shape))
+        engine._file = file
         return engine
 
     @classmethod

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
@@ -32,7 +33,13 @@ from gtdnet.engines.base import (
 from gtdnet.engines.deploy import FromFrames, deployable
 from gtdnet.engines.forms import two_convs
 from gtdnet.engines.graph import INPUT, OUTPUT, example_clips
-from gtdnet.engines.header import ExportedFile, check_graph
+from gtdnet.engines.header import (
+    ExportedFile,
+    check_graph,
+    check_logits,
+    check_types,
+    one_port,
+)
 from gtdnet.engines.profile import Node
 from gtdnet.errors import InputError
 from gtdnet.files import sha256
@@ -126,6 +133,7 @@ class OpenVinoEngine(Engine):
         if not is_int8:  # a processor without bf16 computes in fp32
             used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
             self.precision = _OURS.get(used, choice.precision)
+        self._file: ExportedFile | None = None
         self._request, self._lock = compiled.create_infer_request(), Lock()
         self._counters = _Counters() if choice.profiled else None
 
@@ -145,10 +153,23 @@ class OpenVinoEngine(Engine):
         frames = np.ascontiguousarray(clips.cpu().numpy())
         parts = [frames] if self._batched else np.split(frames, len(frames))
         with self._lock:  # a request holds one clip's answer at a time
-            logits = [self._request.infer([part], share_inputs=True)[0] for part in parts]
+            logits = [self._infer(part) for part in parts]
             if self._counters:
                 self._counters.read(self._request, len(parts))
         return torch.from_numpy(np.concatenate(logits))
+
+    def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            logits = self._request.infer([frames], share_inputs=True)[0]
+        except RuntimeError as error:
+            if self._file is None:
+                raise
+            raise InputError(
+                f"{self._file.path}: OpenVINO cannot run it ({_last_line(error)})"
+            ) from error
+        if self._file is not None:
+            check_logits(self._file.path, self._file.spec, len(frames), logits)
+        return logits
 
     def nodes(self) -> list[list[Node]]:
         return self._counters.calls if self._counters else []
@@ -188,10 +209,15 @@ class OpenVinoEngine(Engine):
     @classmethod
     def open(cls, file: ExportedFile, choice: Choice, *, batched: bool = False) -> OpenVinoEngine:
         graph = _read(Path(file.path))
-        (clips,), (logits,) = (map(_shape, ports) for ports in (graph.inputs, graph.outputs))
-        check_graph(file.path, file.spec, clips, logits)
+        clips = one_port(file.path, "input", graph.inputs)
+        logits = one_port(file.path, "output", graph.outputs)
+        types = [port.get_element_type().get_type_name() for port in (clips, logits)]
+        check_types(file.path, *types, ("u8", "f32"))
+        check_graph(file.path, file.spec, _shape(clips), _shape(logits))
         try:
-            return cls(graph, choice, batched=batched)
+            engine = cls(graph, choice, batched=batched)
+            engine._file = file
+            return engine
         except RuntimeError as error:
             raise InputError(
                 f"{file.path}: OpenVINO cannot run it ({_last_line(error)})"
@@ -270,7 +296,10 @@ def _read(path: Path) -> ov.Model:
 
 
 def _info(graph: ov.Model, key: str) -> str | None:
-    return graph.get_rt_info([key]).astype(str) if graph.has_rt_info([key]) else None
+    try:
+        return graph.get_rt_info([key]).astype(str) if graph.has_rt_info([key]) else None
+    except (RuntimeError, TypeError):  # it is there, and no text
+        return None
 
 
 def _last_line(error: Exception) -> str:
@@ -278,6 +307,8 @@ def _last_line(error: Exception) -> str:
 
 
 def _shape(port: Any) -> list[int | None]:
+    if port.partial_shape.rank.is_dynamic:
+        return []
     return [axis.get_length() if axis.is_static else None for axis in port.partial_shape]
 
 

@@ -110,9 +110,10 @@ def _read_members(paths: Sequence[str]) -> list[Results]:
             raise InputError(f"{path} is given twice; give it once and use --weights")
     first, *others = [read_results(path) for path in paths]
     for member in (first, *others):
-        missing = {"protocol", "model", "data"} - set(member.result)
-        if missing:
-            raise InputError(f"{member.path}: it has no {min(missing)!r}; evaluate again")
+        parts = {"protocol": ("views", "split", "frames"), "model": ("name",), "data": ()}
+        for part, names in parts.items():
+            if part not in member.result or set(names) - set(member.result[part]):
+                raise InputError(f"{member.path}: it has no whole {part!r}; evaluate again")
     for member in others:
         for key, what in (("split", "the split"), ("frames", "frames in the order")):
             mine, its = (m.result["protocol"][key] for m in (first, member))

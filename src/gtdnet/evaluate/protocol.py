@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtdnet.data.dataset import sample_rng
+from gtdnet.data.spec import describe_sampling
 from gtdnet.errors import InputError, check_choice
 from gtdnet.text import first_of
 
@@ -121,11 +122,14 @@ def protocol_line(result: Mapping[str, Any]) -> str:
             f"{weighted}{frames}: {clips}"
         )
     spec = protocol["spec"]
-    sampling = "segment" if spec["sampling"] == "segment" else f"dense/{spec['frame_interval']}"
+    sampling = describe_sampling(spec["sampling"], spec["frame_interval"])
     frames = "" if protocol["frames"] == "in-order" else f"frames {protocol['frames']}, "
+    # Of one view all means are the same; files of earlier versions have this one alone.
+    several = not protocol["views"].endswith("x1x1")
+    mean = f"mean of {protocol.get('average', 'probabilities')}, " if several else ""
     unit = "frames" if spec.get("frames_per_segment", 1) == 1 else "(segments x frames)"
     return (
-        f"{protocol['views']} ({unit} x crops x clips), {frames}{sampling} sampling, "
+        f"{protocol['views']} ({unit} x crops x clips), {mean}{frames}{sampling} sampling, "
         f"short side {spec['short_side']}, crop {spec['crop_size']}, {protocol['precision']}: "
         f"{clips}"
     )

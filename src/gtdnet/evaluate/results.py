@@ -17,7 +17,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,7 +172,8 @@ def read_results(path: str | Path) -> Results:
     try:
         result = json.loads(metrics.read_text(encoding="utf-8"))
         count = result["num_evaluated"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        _check_about(result)
+    except (OSError, RecursionError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise _unreadable(metrics, error) from error
     if count != len(evaluation.ids):
         raise InputError(
@@ -187,7 +187,7 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
     try:
         with np.load(path) as file:
             found = {key: file[key] for key in file.files}
-    except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of NumPy, zipfile, zlib and others; objects are never unpickled
         raise _unreadable(path, error) from error
     if missing := [key for key in _KEYS if key not in found]:
         raise InputError(
@@ -196,24 +196,56 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
         )
     try:
         about = json.loads(str(found["about"]))
-        failures = tuple(FailedClip(*failure) for failure in about.pop("failures"))
-    except (ValueError, TypeError, KeyError) as error:
+        failures = tuple(_failed_clip(failure) for failure in about.pop("failures"))
+        _check_about(about)
+    except (LookupError, RecursionError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable(path, error) from error
     scores, labels = found["scores"], found["labels"]
+    for key, kind in (("scores", "f"), ("labels", "i"), ("ids", "U"), ("class_names", "U")):
+        axes = 2 if key == "scores" else 1
+        if found[key].dtype.kind != kind or found[key].ndim != axes:
+            raise InputError(
+                f"{path}: {key} is an array of {found[key].dtype} with {found[key].ndim} axes, "
+                f"which gtdnet did not write; evaluate again"
+            )
     names, ids = tuple(found["class_names"].tolist()), tuple(found["ids"].tolist())
     evaluation = Evaluation(names, ids, scores, labels, failures)
     if (
         str(found["fingerprint"]) != evaluation.fingerprint
         or scores.shape != (len(ids), len(names))
         or labels.shape != (len(ids),)
+        or not names
         or not np.isfinite(scores).all()
         or not ((labels >= -1) & (labels < len(names))).all()
         or len(set(ids)) != len(ids)
+        or not all(-1 <= failure.label < len(names) for failure in failures)
     ):
         raise InputError(
             f"{path}: its ids, scores, labels and classes do not fit together; evaluate again"
         )
     return evaluation, about
+
+
+def _failed_clip(values: Any) -> FailedClip:
+    """A failed clip of its JSON; TypeError if it is none."""
+    clip = FailedClip(*values)
+    if isinstance(clip.label, bool) or not isinstance(clip.label, int):
+        raise TypeError(f"label {clip.label!r}")
+    if not all(isinstance(text, str) for text in (clip.id, clip.path, clip.reason)):
+        raise TypeError(f"failed clip {values!r}")
+    return clip
+
+
+def _check_about(about: Any) -> None:
+    """An error unless what an ensemble and a report read of it, if it is there, is as written."""
+    for key in _ABOUT:
+        if not isinstance(about.get(key, {}), dict):
+            raise TypeError(f"{key} is no object")
+    for part, name in (*(("protocol", n) for n in ("views", "split", "frames")), ("model", "name")):
+        if not isinstance(about.get(part, {}).get(name, ""), str):
+            raise TypeError(f"{part}: {name} is no text")
+    if about.get("protocol", {}).get("views", "1x1x1").count("x") < 2:
+        raise ValueError(f"views {about['protocol']['views']!r}")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

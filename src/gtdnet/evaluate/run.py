@@ -33,7 +33,7 @@ from gtdnet.evaluate.results import (
     write_results,
 )
 from gtdnet.files import sha256
-from gtdnet.infer.recognizer import Recognizer, check_views
+from gtdnet.infer.recognizer import Recognizer, check_average, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
 from gtdnet.measure.provenance import versions
 from gtdnet.models.model_file import ModelFile
@@ -54,6 +54,8 @@ class EvaluateOptions:
         split: train, validation or test.
         clips: test clips per video (the last number of frames x crops x clips).
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).
+        average: what is averaged over the crops and clips: probabilities, or logits, as the test
+            scripts of TSM and its descendants do.
         num_segments: frames per clip; default: as in training.
         short_side: the shorter side in pixels before the crops; default: as in the model file.
         crop_size: side in pixels of the square the model sees; default: as in the model file.
@@ -81,6 +83,7 @@ class EvaluateOptions:
     split: str = "validation"
     clips: int = 1
     crops: int = 1
+    average: str = "probabilities"
     num_segments: int | None = None
     short_side: int | None = None
     crop_size: int | None = None
@@ -120,6 +123,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     described = {
         "protocol": {
             "views": spec.views(options.crops, options.clips),
+            "average": options.average,
             "split": options.split,
             "frames": options.frames,
             "seed": options.seed if options.frames == "shuffled" else None,
@@ -157,6 +161,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         orders,
         clips=options.clips,
         crops=options.crops,
+        average=options.average,
         batch_size=options.batch_size,
         num_workers=options.num_workers,
         device=str(choice.device),
@@ -183,6 +188,7 @@ def _open(options: EvaluateOptions) -> tuple[ModelFile | ExportedFile, Choice]:
             f"{options.frames}"
         )
     check_views(options.clips, options.crops)
+    check_average(options.average)
     check_loading(options.batch_size, options.num_workers)
     model_file = open_model(options.model, num_segments=options.num_segments)
     choice = choose_for(model_file, options.engine, options.device, options.precision)
@@ -221,6 +227,7 @@ def evaluate_orders(
     *,
     clips: int = 1,
     crops: int = 1,
+    average: str = "probabilities",
     batch_size: int = 8,
     num_workers: int | None = None,
     device: str = "auto",
@@ -245,7 +252,7 @@ def evaluate_orders(
         check_frame_order(order)
     spec, records = model_file.spec, annotations.records
     label_map = match_classes(spec.class_names, annotations.class_names)
-    recognizer = Recognizer(model_file, device, engine=engine, precision=precision)
+    recognizer = Recognizer(model_file, device, engine=engine, precision=precision, average=average)
     scored = partial or PartialScores()
     if scored.num_batches:
         say(f"going on after {scored.num_records} clips that {scored.path} holds")

@@ -26,6 +26,14 @@ left after tens of layers. A graph that computes something else is off by more t
 int8 does to the accuracy is measured by itself (:mod:`gtdnet.export.quantisation`).
 """
 
+ROUNDING: Mapping[str, float] = MappingProxyType({"fp32": 2**-18, "bf16": 2**-5, "int8": 2**-2})
+"""Differences up to this share of the largest logit are rounding, and equal, whatever the spread.
+
+64 units in the last place of fp32, 8 of bf16, 64 steps of int8's 256. It counts where the logits
+hardly differ from each other: of a model of one class, whose spread is 0, or one whose logits all
+lie far from 0.
+"""
+
 BATCHES = (1, 3)
 """Clips that are given at a time, in turn: none is the number that the graph was made with."""
 
@@ -43,23 +51,26 @@ class Agreement:
     # Standard deviation of a clip's logits over the classes, root mean square over the clips.
     spread: float
     top1: float  # share of the clips with the same best class
+    magnitude: float = 0.0  # of the reference's largest logit
 
-    @property
-    def relative(self) -> float:
-        """The largest difference in units of the spread."""
-        if self.spread == 0:
-            return math.inf if self.difference else 0.0
-        return self.difference / self.spread
+    def relative(self, precision: str) -> float:
+        """The largest difference in units of the spread, or of what rounding makes of the logits
+        where that is more: at most the tolerance if they are equal within rounding."""
+        rounding = ROUNDING[precision] / TOLERANCES[precision] * self.magnitude
+        unit = max(self.spread, rounding)
+        return self.difference / unit if unit else self.difference and math.inf
 
     def disagrees(self, precision: str) -> str | None:
         """What is wrong for this precision; None: nothing."""
         tolerance = TOLERANCES[precision]
-        if not self.relative <= tolerance:  # nor is NaN
+        relative = self.relative(precision)
+        if not relative <= tolerance:  # nor is NaN
             return (
-                f"its logits differ by up to {self.relative:.2g} of their spread over "
+                f"its logits differ by up to {relative:.2g} of their spread over "
                 f"{self.clips} clips, {precision} allows {tolerance:g}"
             )
-        if precision == "fp32" and self.top1 < 1:
+        within_rounding = self.difference <= ROUNDING[precision] * self.magnitude
+        if precision == "fp32" and self.top1 < 1 and not within_rounding:
             different = self.clips - round(self.top1 * self.clips)
             return f"it gives {different} of {self.clips} clips another best class"
         return None
@@ -105,7 +116,7 @@ class Reference:
         def exact(clips: Tensor) -> Tensor:
             return network(normalise(clips, self.model_file.spec, torch.float64))
 
-        own = compare(in_batches(exact, self.clips), self.logits).relative
+        own = compare(in_batches(exact, self.clips), self.logits).relative("fp32")
         if own < TOLERANCES["fp32"] / 10:
             return ""
         return (
@@ -121,6 +132,7 @@ def compare(reference: Tensor, logits: Tensor) -> Agreement:
         float((logits - reference).abs().max()),
         float(reference.var(dim=1, correction=0).mean().sqrt()),
         float((logits.argmax(1) == reference.argmax(1)).float().mean()),
+        float(reference.abs().max()),
     )
 
 

@@ -128,7 +128,7 @@ def _write(
         "megabytes": sum(file.stat().st_size for file in files) / 1e6,
         "largest_difference": worst.difference,
         "spread": worst.spread,
-        "relative_difference": worst.relative,
+        "relative_difference": worst.relative(precision),
         "tolerance": TOLERANCES[precision],
         "top1_agreement": worst.top1,
     }

@@ -14,7 +14,7 @@ from gtdnet.data.formats import VideoRecord
 from gtdnet.engines import is_exported
 from gtdnet.errors import DecodeError, check_at_least, check_positive
 from gtdnet.infer.find import find_videos
-from gtdnet.infer.recognizer import ClassScore, Recognizer, check_views, load
+from gtdnet.infer.recognizer import ClassScore, Recognizer, check_average, check_views, load
 from gtdnet.infer.scoring import check_loading, score_batches
 from gtdnet.infer.timeline import read_windows
 from gtdnet.text import progress_bar, say
@@ -31,8 +31,10 @@ class PredictOptions:
         model: the model file (*.safetensors), an exported one (*.onnx, *.xml), or hf://user/name.
         videos: files, folders (with all videos below) and patterns such as "clips/**/*.mp4".
         topk: classes to give per video or window.
-        clips: test clips per video or window, whose probabilities are averaged.
+        clips: test clips per video or window.
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).
+        average: what is averaged over the crops and clips: probabilities, or logits, as the test
+            scripts of TSM and its descendants do.
         num_segments: frames per clip; default: as in training.
         window: seconds; cuts each video into windows and gives the classes of each.
         stride: seconds from the start of one window to the next; default: as long as a window.
@@ -53,6 +55,7 @@ class PredictOptions:
     topk: int = 5
     clips: int = 1
     crops: int = 1
+    average: str = "probabilities"
     num_segments: int | None = None
     window: float | None = None
     stride: float | None = None
@@ -120,6 +123,7 @@ class Report:
         views: frames x crops x clips, of each video or window.
         window, stride: seconds, or None where whole videos were classified.
         videos: the predictions.
+        average: what is averaged over the views, "probabilities" or "logits".
     """
 
     model: str
@@ -127,6 +131,7 @@ class Report:
     window: float | None
     stride: float | None
     videos: tuple[VideoPrediction, ...]
+    average: str = "probabilities"
 
     @property
     def num_failed(self) -> int:
@@ -139,6 +144,7 @@ class Report:
         return {
             "model": self.model,
             "views": self.views,
+            "average": self.average,
             "window": self.window,
             "stride": self.stride,
             "num_videos": len(self.videos),
@@ -155,6 +161,7 @@ def predict(options: PredictOptions) -> Report:
     """
     check_at_least(1, topk=options.topk)
     check_views(options.clips, options.crops)
+    check_average(options.average)
     check_loading(options.batch_size, options.num_workers)
     stride = options.window if options.stride is None else options.stride
     check_positive(window=options.window, stride=stride, fps=options.fps)
@@ -167,6 +174,7 @@ def predict(options: PredictOptions) -> Report:
         engine="torch" if plain else options.engine,
         precision=options.precision,
         num_segments=options.num_segments,
+        average=options.average,
     )
     if options.engine == "auto" and recognizer.engine.name != "torch":
         say(f"engine {recognizer.engine.name}, {recognizer.precision}, on {recognizer.device}")
@@ -179,7 +187,7 @@ def predict(options: PredictOptions) -> Report:
                 videos.append(_timeline(recognizer, path, options, options.window, stride))
                 advance(1)
     views = recognizer.spec.views(options.crops, options.clips)
-    return Report(options.model, views, options.window, stride, tuple(videos))
+    return Report(options.model, views, options.window, stride, tuple(videos), options.average)
 
 
 def merge_windows(windows: Sequence[Window]) -> list[Segment]:

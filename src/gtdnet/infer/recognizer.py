@@ -18,6 +18,9 @@ from gtdnet.errors import InputError, check_at_least
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile
 
+AVERAGES = ("probabilities", "logits")
+"""What the mean over a clip's views is taken of; of logits, softmax comes after it."""
+
 
 class ClassScore(NamedTuple):
     """One answer: the class's number, its name and its probability."""
@@ -37,8 +40,11 @@ class Recognizer:
             where it is installed, else torch); default: torch, and of an exported file its own.
         precision: "fp32", "bf16", "fp16", or "auto" (what is fast on the device); default: fp32,
             and of an exported file its own.
+        average: the mean over several views is of their "probabilities" or of their "logits" (as
+            in the test scripts of TSM and its descendants), of which the softmax is then taken.
 
     Attributes:
+        average: as given.
         spec, metrics, provenance: the model file's.
         engine: maps frames to logits (:class:`gtdnet.engines.Engine`).
         device, precision: the engine's.
@@ -54,7 +60,10 @@ class Recognizer:
         *,
         engine: str | None = None,
         precision: str | None = None,
+        average: str = "probabilities",
     ) -> None:
+        check_average(average)
+        self.average = average
         choice = choose_for(model_file, engine, device, precision)
         self._model = None
         if isinstance(model_file, ModelFile):
@@ -94,7 +103,7 @@ class Recognizer:
             video: path of a video file or of a folder of numbered pictures, or all frames in order
                 as uint8 RGB [F, H, W, 3].
             topk: number of classes to give.
-            clips, crops: test views, whose probabilities are averaged.
+            clips, crops: test views, which are averaged.
 
         Raises:
             DecodeError: the video cannot be read.
@@ -129,8 +138,9 @@ class Recognizer:
     def scores(self, views: Tensor, batch_size: int = 8) -> Tensor:
         """Probabilities [N, K], float32 on the CPU, of clips given as views [N, V, T*f, 3, h, w].
 
-        Softmax of every view's logits, then the mean over the V views. ``views`` is uint8, on any
-        device; ``batch_size`` of the N * V views go through the model at a time.
+        Softmax of every view's logits, then the mean over the V views; the mean first where
+        ``average`` is "logits". ``views`` is uint8, on any device; ``batch_size`` of the N * V
+        views go through the model at a time.
 
         Raises:
             ValueError: the device's memory does not hold that many, or the model gives no numbers.
@@ -138,13 +148,16 @@ class Recognizer:
         n, v = views.shape[:2]
         parts = views.flatten(0, 1).split(batch_size)
         try:
-            probabilities = [self.engine(part).softmax(dim=-1) for part in parts]
+            logits = torch.cat([self.engine(part) for part in parts]).unflatten(0, (n, v))
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the memory of {self.device} does not hold batch_size={batch_size} views at once; "
                 f"lower batch_size"
             ) from error
-        scores = torch.cat(probabilities).unflatten(0, (n, v)).mean(dim=1).cpu()
+        if self.average == "logits":
+            scores = logits.mean(dim=1).softmax(dim=-1).cpu()
+        else:
+            scores = logits.softmax(dim=-1).mean(dim=1).cpu()
         if not scores.isfinite().all():
             raise InputError(
                 f"the model's scores are not finite in {self.precision}: it has diverged in "
@@ -165,12 +178,13 @@ def load(
     engine: str | None = None,
     precision: str | None = None,
     num_segments: int | None = None,
+    average: str = "probabilities",
 ) -> Recognizer:
     """Load a model file (``*.safetensors``) or an exported one (``*.onnx``, ``*.xml``).
 
     Args:
         path: the file, or hf://user/name[@revision][/file] for one on the hub.
-        device, engine, precision: see :class:`Recognizer`.
+        device, engine, precision, average: see :class:`Recognizer`.
         num_segments: frames per clip, if others than the model was trained with.
 
     Raises:
@@ -178,7 +192,13 @@ def load(
             have.
     """
     file = open_model(path, num_segments=num_segments)
-    return Recognizer(file, device, engine=engine, precision=precision)
+    return Recognizer(file, device, engine=engine, precision=precision, average=average)
+
+
+def check_average(average: str) -> None:
+    """Raise InputError for what cannot be averaged over views."""
+    if average not in AVERAGES:
+        raise InputError(f"unknown average {average!r}: choose one of {', '.join(AVERAGES)}")
 
 
 def check_views(clips: int, crops: int) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from gtdnet.files import atomic_path
 from gtdnet.models.build import create_model, model_options, parts_of
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.nn.frames import check_num_segments
+from gtdnet.text import first_line
 from gtdnet.weights.fit import load_all, resize_segments
 from gtdnet.weights.hub import find_file
 from gtdnet.weights.read import read_safetensors
@@ -29,6 +31,12 @@ from gtdnet.weights.read import read_safetensors
 # Stays when a field comes that only some files need: older versions refuse just those files.
 FORMAT_VERSION = 1
 METADATA_KEY = "gtdnet"
+
+# What anything but the expected numbers, texts and lists in a header leads to: it may come from a
+# stranger, and its values go deep into constructors.
+HEADER_ERRORS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 
 @dataclass
@@ -129,10 +137,13 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
         trained = arguments["num_segments"]
         wanted = trained if num_segments is None else num_segments
         check_num_segments(wanted)
+        _check_counts(arguments, spec)
+        provenance, metrics = dict(header.get("provenance", {})), dict(header.get("metrics", {}))
         unknown = sorted(set(options) - set(model_options(name)))
         if unknown:  # among them "pretrained", which would read another file
             raise InputError(f"the model file's header has the unknown option {unknown[0]!r}")
         method, options = parts_of(name).method, {**model_options(name), **options}
+        _check_size(name, arguments, options, tensors)
         options = dict(method.at_time(options, trained, wanted))
         model = create_model(name, arguments["num_classes"], wanted, **options)
         if model.frames_per_segment != spec.frames_per_segment:
@@ -140,10 +151,13 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
                 f"{model.name} takes {model.frames_per_segment} frames per segment, but the model "
                 f"file's spec says {spec.frames_per_segment}; the file was changed by hand"
             )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: the model file's header is incomplete ({error})") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except HEADER_ERRORS as error:
+        raise InputError(
+            f"{path}: the model file's header is incomplete or makes no sense "
+            f"({first_line(error)}); the file was changed by hand"
+        ) from error
     if header.get("fingerprint") != spec.fingerprint:
         raise InputError(
             f"{path}: the class names do not match their fingerprint; the file was changed by hand"
@@ -153,9 +167,44 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
         spec = spec.with_options(num_segments=wanted)
     load_all(model, tensors, str(path))
     model.eval()
-    return ModelFile(
-        model, spec, header.get("provenance", {}), header.get("metrics", {}), str(path)
+    return ModelFile(model, spec, provenance, metrics, str(path))
+
+
+def _check_counts(arguments: Mapping[str, Any], spec: ClipSpec) -> None:
+    """What model and spec both say must be the same; InputError if it is not."""
+    for key, what in (("num_classes", "class names"), ("num_segments", "frames per clip")):
+        if arguments[key] != getattr(spec, key):
+            raise InputError(
+                f"the model's {key} is {arguments[key]!r}, but the model file's spec has "
+                f"{getattr(spec, key)} {what}; the file was changed by hand"
+            )
+
+
+def _check_size(
+    name: str,
+    arguments: Mapping[str, Any],
+    options: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """InputError for a network of another size than the weights, before it takes any memory.
+
+    Networks without an unusual number among their options are not large; the others are made of
+    shapes alone, which takes a third of a second.
+    """
+    numbers = [v for k, v in options.items() if isinstance(v, (int, float)) and k != "width"]
+    width, num_segments = options.get("width", 1), arguments["num_segments"]
+    if all(abs(v) <= 16 for v in numbers) and 0 < width <= 2 and num_segments <= 256:
+        return
+    with torch.device("meta"):
+        model = create_model(name, arguments["num_classes"], num_segments, **options)
+    wanted, there = (
+        sum(t.numel() for t in state.values()) for state in (model.state_dict(), tensors)
     )
+    if wanted > 2 * there:
+        raise InputError(
+            f"the header describes a network of {wanted} numbers, but the file holds {there}; the "
+            f"file was changed by hand"
+        )
 
 
 def _read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -174,8 +223,10 @@ def _read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         header = json.loads(metadata[METADATA_KEY])
         version = header["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: the model file's header cannot be read ({error})") from error
+    except HEADER_ERRORS as error:
+        raise InputError(
+            f"{path}: the model file's header cannot be read ({first_line(error)})"
+        ) from error
     if version != FORMAT_VERSION:
         raise InputError(
             f"{path}: has model file format {version}, this version of gtdnet reads "

@@ -27,6 +27,7 @@ Long-term difference, for the segments x_t, t = 1..T, before the second convolut
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F
@@ -95,7 +96,8 @@ class ShortTermDifference(nn.Module):
 class LongTermDifference(nn.Module):
     """Enhances each segment's features where they differ from the next and the previous segment's.
 
-    N clips of T segments side by side: [N*T, C, H, W] -> [N*T, C, H, W].
+    N clips of T segments side by side: [N*T, C, H, W] -> [N*T, C, H, W]. Its k x k convolutions
+    start as its authors': normal, mean 0, standard deviation sqrt(2 / (k^2 C_out)).
 
     Args:
         channels: C.
@@ -121,6 +123,10 @@ class LongTermDifference(nn.Module):
         self.bn3_smallscale4 = nn.BatchNorm2d(reduced)
         self.conv3 = nn.Conv2d(reduced, channels, 1, bias=False)  # W_expand
         self.bn3 = nn.BatchNorm2d(channels)
+        for module in self.children():
+            if isinstance(module, nn.Conv2d):
+                k_h, k_w = module.kernel_size
+                nn.init.normal_(module.weight, std=math.sqrt(2 / (k_h * k_w * module.out_channels)))
 
     def forward(self, x: Tensor) -> Tensor:
         check_folded(x, self.num_segments)

@@ -48,6 +48,8 @@ def compare_runs(runs: Sequence[Run]) -> list[Comparison]:
 def _compare(first: str, a: Evaluated, second: str, b: Evaluated) -> Comparison:
     if refusal := _refusal(first, a, second, b):
         return Comparison(first, second, refusal)
+    # What earlier versions averaged, without saying so.
+    one, other = ({"average": "probabilities", **each.protocol} for each in (a, b))
     right = np.array([(a.clips[clip][1], b.clips[clip][1]) for clip in a.clips])
     test = mcnemar(right[:, 0], right[:, 1])
     return Comparison(
@@ -59,9 +61,9 @@ def _compare(first: str, a: Evaluated, second: str, b: Evaluated) -> Comparison:
         (test.first_only - test.second_only) / len(right),
         paired_difference_interval(test.first_only, test.second_only, len(right)),
         remark=", ".join(
-            f"{name} {a.protocol.get(name)} and {b.protocol.get(name)}"
-            for name in ("views", "frames")
-            if a.protocol.get(name) != b.protocol.get(name)
+            f"{name} {one.get(name)} and {other.get(name)}"
+            for name in ("views", "average", "frames")
+            if one.get(name) != other.get(name)
         ),
     )
 

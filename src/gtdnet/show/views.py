@@ -43,8 +43,8 @@ def local_differences(frames: Pictures) -> NDArray[np.float32]:
 
 
 def global_differences(frames: Pictures) -> NDArray[np.float32]:
-    """Global image minus frame, [T, H, W, 3], values -255 to 255."""
-    return global_image(frames) - frames
+    """Frame minus global image, [T, H, W, 3], values -255 to 255."""
+    return frames - global_image(frames)
 
 
 def global_difference_scores(
@@ -182,12 +182,11 @@ def difference_pictures(differences: NDArray[np.float32], gain: float) -> Pictur
 def enhanced_pictures(frames: Pictures, differences: NDArray[np.float32], gain: float) -> Pictures:
     """Frames in which what differs stands out: global difference + RGB.
 
-    The frame at half its contrast, so that there is room, minus gain * ``differences`` / 2. Minus,
-    for the global difference is global image minus frame: so a thing is seen in its own colours,
-    and where it is at other times in their opposite.
+    The frame at half its contrast, so that there is room, plus gain * ``differences`` / 2: a thing
+    is seen in its own colours, and where it is at other times in their opposite.
     """
     pale = 64 + frames.astype(np.float32) / 2
-    return np.clip(pale - gain * differences / 2, 0, 255).round().astype(np.uint8)
+    return np.clip(pale + gain * differences / 2, 0, 255).round().astype(np.uint8)
 
 
 def heat_pictures(frames: Pictures, maps: NDArray[np.float32]) -> Pictures:
@@ -270,9 +269,9 @@ def picture_rows(views: ClipViews) -> list[Row]:
         Row(
             "global",
             "Global difference",
-            f"global image − frame, {contrast}",
+            f"frame − global image, {contrast}",
             difference_pictures(whole, gain),
-            [f"global image minus {name}" for name in names],
+            [f"{name} minus the global image" for name in names],
         ),
         Row(
             "enhanced",

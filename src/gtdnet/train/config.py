@@ -96,7 +96,8 @@ class ClipOptions:
 
     Args:
         num_segments: frames per clip, or groups of frames (tdn: of 5 neighbouring ones each).
-        sampling: segment (one frame of each of num_segments equal parts) or dense.
+        sampling: segment (one frame of each of num_segments equal parts), dense, or
+            dense-tsm (in the windows of TSM's code).
         frame_interval: frames between two sampled ones (dense only).
         short_side: the shorter side in pixels before test crops.
         crop_size: side of the square the model sees.

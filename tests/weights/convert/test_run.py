@@ -396,7 +396,7 @@ def test_what_the_file_does_not_tell_is_said(tmp_path: Path) -> None:
         "fold_div 8",
         "num_batches_tracked",
         "class 0 to class 399; --classes kinetics400 has 400 names",
-        "trained on dense clips of Kinetics add --sampling dense",
+        "trained on dense clips of Kinetics add --sampling dense-tsm, as its project tests them",
     ):
         assert said in notes
     file = load_model(to(tmp_path))

@@ -37,7 +37,8 @@ class ConvertOptions:
             class 1, ...
         fold_div: of TSM, whose files do not tell it: 1/fold_div of the channels moves in each
             direction; default: 8.
-        sampling: segment or dense; default: segment.
+        sampling: segment, dense-tsm (as the dense models of TSM and its descendants are tested) or
+            dense; default: segment.
         frame_interval: frames between two of dense sampling; default: 64 / num_segments.
         short_side: the shorter side in pixels before the crop; default: 256.
         crop_size: side in pixels of the square the model sees; default: 224.
@@ -266,7 +267,7 @@ def _notes(found: Recognised, options: ConvertOptions, spec: ClipSpec) -> Iterat
     if found.num_classes == 400 and options.sampling is None:
         yield (
             "the file does not tell the sampling: segment is taken; for one of the checkpoints "
-            "trained on dense clips of Kinetics add --sampling dense"
+            "trained on dense clips of Kinetics add --sampling dense-tsm, as its project tests them"
         )
     yield f"clips: {spec.describe()}"
 
