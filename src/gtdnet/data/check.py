@@ -10,13 +10,14 @@ import hashlib
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gtdnet.data.decode import iter_frames, probe
+from gtdnet.data.findings import Finding, finding, odd_classes
 from gtdnet.data.formats import (
     Annotations,
     VideoRecord,
@@ -32,7 +33,6 @@ from gtdnet.workers import map_in_processes, num_cores
 
 SEVERITIES = ("error", "warning", "info")
 
-_MAX_EXAMPLES = 10
 _MIN_SIDE = 32  # pixels
 _MAX_ASPECT = 4
 _MAX_IMBALANCE = 10
@@ -51,18 +51,6 @@ class ClipFacts:
     digest: str | None = None
     is_empty: bool = False
     error: str | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of problem: how often, where (the first examples), and what to do about it."""
-
-    code: str
-    severity: str
-    count: int
-    message: str
-    fix: str
-    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +82,7 @@ class CheckReport:
     @property
     def ok(self) -> bool:
         """Whether there are no errors; warnings may remain."""
-        return all(finding.severity != "error" for finding in self.findings)
+        return all(found.severity != "error" for found in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -130,7 +118,7 @@ def check_dataset(
             facts[fact.path] = fact
             if progress:
                 progress(len(facts), len(paths))
-    findings += _finding(
+    findings += finding(
         "checksum",
         "error",
         changed_files(Path(root)),
@@ -139,6 +127,7 @@ def check_dataset(
     )
     findings += _broken(read, facts)
     findings += _contents(read, facts)
+    findings += odd_classes(read)
     findings += _classes(read, facts)
     findings += _shapes(facts, num_segments)
     first = next(iter(read.values()))
@@ -154,7 +143,7 @@ def check_dataset(
         format=first.format,
         class_names=first.class_names,
         splits={split: _statistics(found, facts) for split, found in read.items()},
-        findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),
+        findings=tuple(sorted(findings, key=lambda found: SEVERITIES.index(found.severity))),
         manifest=str(manifest) if manifest is not None else None,
         seconds=time.perf_counter() - start,
     )
@@ -162,8 +151,8 @@ def check_dataset(
 
 def format_report(report: CheckReport) -> str:
     """The report as plain text for people."""
-    num_classes = len(report.class_names)
-    lines = [f"{report.root}: {report.format}, {num_classes} classes, {report.seconds:.1f} s"]
+    classes = counted(len(report.class_names), "class", "classes")
+    lines = [f"{report.root}: {report.format}, {classes}, {report.seconds:.1f} s"]
     for split, numbers in report.splits.items():
         line = f"  {split}: {numbers.clips} clips"
         if numbers.readable < numbers.clips:
@@ -179,13 +168,13 @@ def format_report(report: CheckReport) -> str:
         if counts := [count for count in numbers.class_counts.values() if count]:
             line += f", {min(counts)}-{max(counts)} clips a class"
         lines.append(line)
-    for finding in report.findings:
-        lines += ["", f"{finding.severity} [{finding.code}] {finding.message}"]
-        lines += [f"    {example}" for example in finding.examples]
-        if finding.count > len(finding.examples) > 0:
-            lines.append(f"    ... and {finding.count - len(finding.examples)} more")
-        lines.append(f"  -> {finding.fix}")
-    counts = Counter(finding.severity for finding in report.findings)
+    for found in report.findings:
+        lines += ["", f"{found.severity} [{found.code}] {found.message}"]
+        lines += [f"    {example}" for example in found.examples]
+        if found.count > len(found.examples) > 0:
+            lines.append(f"    ... and {found.count - len(found.examples)} more")
+        lines.append(f"  -> {found.fix}")
+    counts = Counter(found.severity for found in report.findings)
     summary = ", ".join(counted(counts[severity], severity) for severity in SEVERITIES[:2])
     lines += ["", f"{'OK' if report.ok else 'Not OK'}: {summary}."]
     if report.manifest:
@@ -245,25 +234,16 @@ def _read(
     return read, [Finding("annotations", "error", 1, str(error), fix) for error in errors]
 
 
-def _finding(
-    code: str, severity: str, examples: Iterable[str], message: str, fix: str
-) -> Iterator[Finding]:
-    """A finding if there is any example."""
-    if listed := list(examples):
-        text = f"{message}: {len(listed)}."
-        yield Finding(code, severity, len(listed), text, fix, tuple(listed[:_MAX_EXAMPLES]))
-
-
 def _broken(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterator[Finding]:
     bad = [fact for fact in facts.values() if fact.error]
-    yield from _finding(
+    yield from finding(
         "empty",
         "error",
         (fact.path for fact in bad if fact.is_empty),
         "Empty files",
         "Download or encode them again, or train on the manifest, which leaves them out.",
     )
-    yield from _finding(
+    yield from finding(
         "unreadable",
         "error",
         (f"{fact.path}: {fact.error}" for fact in bad if not fact.is_empty),
@@ -274,7 +254,7 @@ def _broken(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterat
         if not found.records:
             text = f"The {split} split has no clips on disk."
             yield Finding("no-clips", "error", 1, text, "Add the videos or check the path.")
-        yield from _finding(
+        yield from finding(
             "missing",
             "warning",
             (record.path for record in found.missing),
@@ -294,7 +274,7 @@ def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iter
                 same[digest].append((split, record))
     repeated = [group for group in same.values() if len(group) > 1]
     leaks = [group for group in repeated if len({split for split, _ in group}) > 1]
-    yield from _finding(
+    yield from finding(
         "leakage",
         "error",
         map(_named, leaks),
@@ -302,7 +282,7 @@ def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iter
         "Keep each in one split only: accuracy on clips seen in training means nothing.",
     )
     torn = [group for group in repeated if len({record.label for _, record in group}) > 1]
-    yield from _finding(
+    yield from finding(
         "contradiction",
         "warning",
         map(_named, torn),
@@ -310,7 +290,7 @@ def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iter
         "Keep the right one.",
     )
     plain = [group for group in repeated if group not in leaks and group not in torn]
-    yield from _finding(
+    yield from finding(
         "duplicate",
         "warning",
         map(_named, plain),
@@ -318,7 +298,7 @@ def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iter
         "Keep one of each, or accept that they count double.",
     )
     shared = {clip: where for clip, where in ids.items() if len(where) > 1}
-    yield from _finding(
+    yield from finding(
         "shared-id",
         "warning",
         (f"{clip}: {', '.join(where.values())}" for clip, where in shared.items()),
@@ -336,7 +316,7 @@ def _classes(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Itera
         if split not in read:
             continue
         counts = _class_counts(read[split], facts)
-        yield from _finding(
+        yield from finding(
             "class-without-clips",
             "warning",
             (name for name, count in counts.items() if not count),
@@ -360,14 +340,14 @@ def _classes(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Itera
 
 def _shapes(facts: dict[str, ClipFacts], num_segments: int) -> Iterator[Finding]:
     good = [fact for fact in facts.values() if not fact.error]
-    yield from _finding(
+    yield from finding(
         "short",
         "info",
         (f"{f.path}: {f.num_frames} frames" for f in good if f.num_frames < num_segments),
         f"Clips of fewer than {num_segments} frames",
         "Nothing needs to be done: their frames repeat evenly.",
     )
-    yield from _finding(
+    yield from finding(
         "odd-size",
         "warning",
         (

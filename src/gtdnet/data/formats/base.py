@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,15 +79,21 @@ class Format(ABC):
         signs: what it is recognised by, in a few words for messages.
         is_derived: GTDNet made such a dataset of one in another format, and reads it as what it
             is even if ``--format`` names that one.
+        is_whole: every clip below the root belongs to it, annotated or not.
     """
 
     name: str
     signs: str
     is_derived = False
+    is_whole = False
 
     @abstractmethod
     def recognises(self, root: Path) -> float:
         """Whether ``root``, a folder or file that is there, follows it: True, False or MAYBE."""
+
+    def objection(self, root: Path) -> str | None:
+        """Why what it MAYBE is should not be read unless ``--format`` says so; None: it may."""
+        return None
 
     @abstractmethod
     def splits(self, root: Path) -> Iterable[str]:
@@ -160,7 +168,8 @@ def read_annotations(
     if split not in SPLITS:
         raise InputError(f"There is no split {split!r}; the splits are {', '.join(SPLITS)}.")
     chosen = _format_of(Path(root), format)
-    names, listed = chosen.read(Path(root), split)
+    listed_names, listed = chosen.read(Path(root), split)
+    names = _distinct(listed_names, root)
     rows = _unique(listed, f"the {split} split of {root}")
     records = tuple(record for record, is_there in rows if is_there)
     missing = tuple(record for record, is_there in rows if not is_there)
@@ -172,7 +181,7 @@ def read_annotations(
             f"None of the {len(missing)} clips in the {where} is there, the first being "
             f"{missing[0].path}; put the videos there or check the path."
         )
-    return Annotations(chosen.name, split, str(root), tuple(names), records, missing)
+    return Annotations(chosen.name, split, str(root), names, records, missing)
 
 
 def _format_of(root: Path, name: str | None = None) -> Format:
@@ -199,7 +208,22 @@ def _format_of(root: Path, name: str | None = None) -> Format:
         raise InputError(
             f"{root} looks like {' and '.join(found)} at once; say which it is with --format."
         )
-    return _formats[found[0]]
+    chosen = _formats[found[0]]
+    if best is not True and (objection := chosen.objection(root)):
+        raise InputError(
+            f"{root} could only be read as {chosen.name} ({chosen.signs}), but {objection}, or say "
+            f"that it is one with --format {chosen.name}."
+        )
+    return chosen
+
+
+def _distinct(listed: Sequence[str], root: str | Path) -> tuple[str, ...]:
+    """The names of the classes in NFC; InputError if two are the same."""
+    names = tuple(unicodedata.normalize("NFC", name) for name in listed)
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InputError(f"{root} has {times} classes of the name {name!r:.80}; rename them.")
+    return names
 
 
 def _unique(rows: Rows, where: str) -> list[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
 from gtdnet.data.formats.base import ALIASES, SPLITS, NewClip, Row, VideoRecord
 from gtdnet.data.pack.shards import packed_clip
 from gtdnet.errors import DecodeError, InputError
-from gtdnet.files import write_text
+from gtdnet.files import walk, write_text
 
+_FILLERS = {"set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames"}
 PLACES = ("", "labels", "annotations")  # folders of the root, in the order in which they count
 
 
@@ -73,16 +75,30 @@ def split_files(
     return {split: found for split, found in files.items() if found}
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """The folder of each split that has one."""
-    there = {
-        split: [root / n for n in names if (root / n).is_dir()] for split, names in ALIASES.items()
-    }
-    return {split: found[0] for split, found in there.items() if found}
+def split_folders(root: Path) -> dict[str, list[Path]]:
+    """The folders of each split that has any; upper and lower case are one."""
+    folders = subfolders(root) if root.is_dir() else []
+    there = {s: [f for f in folders if f.name.lower() in ALIASES[s]] for s in SPLITS}
+    return {split: found for split, found in there.items() if found}
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name says and nothing beside it: "train", "Val", "test_set", "train videos".
+
+    A class may be called "training a dog".
+    """
+    words = words_of(Path(name)) - _FILLERS
+    found = [s for s, aliases in ALIASES.items() if words and words.issubset(aliases)]
+    return found[0] if found else None
 
 
 def subfolders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_dir())
+
+
+def class_name(text: str) -> str:
+    """A name in the spelling of Unicode that all systems can agree on: NFC."""
+    return unicodedata.normalize("NFC", text)
 
 
 def is_video(name: str) -> bool:
@@ -115,7 +131,7 @@ class ClipFolder:
 
 
 def videos_below(root: Path, skip: Sequence[Path]) -> Iterator[str]:
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in walk(root):
         folders[:] = [f for f in folders if f[0] != "." and Path(folder, f) not in skip]
         for name in files:
             if name[0] != "." and is_video(name):
@@ -152,9 +168,16 @@ def label_of(
         if split == "test":
             return None
         raise InputError(f"The clip {clip} in {table} has no label, which {split} clips need.")
-    if name not in index:
-        raise InputError(f"The clip {clip} in {table} has an unknown label: {name!r}.")
+    if (name := class_name(name)) not in index:
+        raise InputError(f"The clip {clip} in {table} has an unknown label: {name!r:.80}.")
     return index[name]
+
+
+def whole_number(text: str, where: object) -> int:
+    """The number that decimal digits say; InputError if they say more than any table can mean."""
+    if len(text) > 18:
+        raise InputError(f"{where} has a number of {len(text)} digits, {text:.20}...; correct it.")
+    return int(text)
 
 
 def read_text(path: Path) -> str:

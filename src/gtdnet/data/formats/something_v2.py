@@ -74,7 +74,7 @@ class SomethingV2(WritableFormat):
 
 def _plain(template: str) -> str:
     """ "Moving [something] up" -> "Moving something up"."""
-    return template.replace("[", "").replace("]", "")
+    return lookup.class_name(template.replace("[", "").replace("]", ""))
 
 
 def _video_folder(root: Path) -> Path:
