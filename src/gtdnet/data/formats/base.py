@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -143,12 +144,14 @@ def formats_line() -> str:
 
 def detect_format(root: str | Path) -> str:
     """The one of `FORMATS` that ``root`` follows; InputError if none or several."""
-    return _format_of(Path(root)).name
+    with _told(root):
+        return _format_of(Path(root)).name
 
 
 def list_splits(root: str | Path, format: str | None = None) -> tuple[str, ...]:
     """The splits that have annotations, in the order of `SPLITS`."""
-    there = set(_format_of(Path(root), format).splits(Path(root)))
+    with _told(root):
+        there = set(_format_of(Path(root), format).splits(Path(root)))
     return tuple(split for split in SPLITS if split in there)
 
 
@@ -167,10 +170,11 @@ def read_annotations(
     """
     if split not in SPLITS:
         raise InputError(f"There is no split {split!r}; the splits are {', '.join(SPLITS)}.")
-    chosen = _format_of(Path(root), format)
-    listed_names, listed = chosen.read(Path(root), split)
-    names = _distinct(listed_names, root)
-    rows = _unique(listed, f"the {split} split of {root}")
+    with _told(root):
+        chosen = _format_of(Path(root), format)
+        listed_names, listed = chosen.read(Path(root), split)
+        names = _distinct(listed_names, root)
+        rows = _unique(listed, f"the {split} split of {root}")
     records = tuple(record for record, is_there in rows if is_there)
     missing = tuple(record for record, is_there in rows if not is_there)
     where = f"{split} split of {root} ({chosen.name})"
@@ -182,6 +186,18 @@ def read_annotations(
             f"{missing[0].path}; put the videos there or check the path."
         )
     return Annotations(chosen.name, split, str(root), names, records, missing)
+
+
+@contextmanager
+def _told(root: str | Path) -> Iterator[None]:
+    """What the system refuses while a dataset is read, as InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"The dataset {root} can't be read: {error.filename or root}: "
+            f"{error.strerror or error}; check the path and its permissions."
+        ) from None
 
 
 def _format_of(root: Path, name: str | None = None) -> Format:

@@ -63,8 +63,7 @@ class Folder(WritableFormat):
             )
         if nested := next((folder for folder in classes if split_folders(folder)), None):
             return f"{nested} has splits of its own; give the folder of one dataset"
-        splits = {split_of(folder.name): folder.name for folder in classes}
-        splits.pop(None, None)
+        splits = {split: f.name for f in classes if (split := split_of(f.name))}
         if len(splits) > 1:
             return (
                 f"{' and '.join(splits.values())} look like splits; name them "

@@ -63,7 +63,7 @@ class Kinetics(WritableFormat):
                     )
                 try:
                     start, end = int(float(row["time_start"])), int(float(row["time_end"]))
-                except ValueError:
+                except (ValueError, OverflowError):
                     raise InputError(
                         f"{table} has a time that is not a number: {row!r:.120}."
                     ) from None
@@ -94,20 +94,24 @@ class Kinetics(WritableFormat):
 
 def _first_line(path: Path) -> str:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.readline()
+        return file.readline(1 << 16)
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
     rows = csv.DictReader(lookup.read_text(path).splitlines())
-    lacking = {"youtube_id", "time_start", "time_end"} - set(rows.fieldnames or ())
-    if lacking:
-        raise InputError(f"{path} has no column {' and '.join(sorted(lacking))} in its first line.")
-    for row in rows:
-        if None in row.values():
-            raise InputError(
-                f"{path}, line {rows.line_num}, has fewer columns than the first line."
-            )
-        yield row
+    try:
+        lacking = {"youtube_id", "time_start", "time_end"} - set(rows.fieldnames or ())
+        if lacking:
+            names = " and ".join(sorted(lacking))
+            raise InputError(f"{path} has no column {names} in its first line.")
+        for row in rows:
+            if None in row.values():
+                raise InputError(
+                    f"{path}, line {rows.line_num}, has fewer columns than the first line."
+                )
+            yield row
+    except csv.Error as error:
+        raise InputError(f"{path}, line {rows.line_num}, is no row of a table: {error}.") from None
 
 
 def _other_split(row: Mapping[str, str], split: str) -> str | None:

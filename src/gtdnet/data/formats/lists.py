@@ -134,7 +134,7 @@ def _lines(table: Path, names: Sequence[str], split: str) -> list[_Line]:
             continue
         where = f"{table}, line {number},"
         path, _, last = line.rpartition(" ") if " " in line else line.rpartition("\t")
-        if path and last.lstrip("-").isdecimal():
+        if path and last.removeprefix("-").isdecimal():
             parsed.append(_Line(path.strip(), lookup.whole_number(last, where), where))
         elif ends := [i for i, c in enumerate(line) if c in " \t" and _name(line, i) in number_of]:
             label = number_of[_name(line, ends[0])]  # of names that end alike the longest

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
 from gtdnet.data.formats.base import ALIASES, SPLITS, NewClip, Row, VideoRecord
 from gtdnet.data.pack.shards import packed_clip
-from gtdnet.errors import DecodeError, InputError
+from gtdnet.errors import InputError
 from gtdnet.files import walk, write_text
 
 _FILLERS = {"set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames"}
@@ -149,13 +150,13 @@ class Listings:
             try:
                 if packed_clip(Path(path)):
                     return True
-            except DecodeError:
+            except (OSError, ValueError):
                 return False
         parent, name = os.path.split(path)
         if parent not in self._names:
             try:
                 self._names[parent] = frozenset(os.listdir(parent or "."))  # noqa: PTH208
-            except OSError:
+            except (OSError, ValueError):  # ValueError: of a path that no system can have
                 self._names[parent] = frozenset()
         return name in self._names[parent]
 
@@ -193,9 +194,26 @@ def read_lines(path: Path, keep_blank: bool = False) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
+    """What a JSON file holds; InputError also for a key given twice, which JSON lets through."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for key, times in Counter(k for k, _ in pairs).items() if times > 1)
+            raise InputError(f"{path} has the key {twice!r:.80} twice in one place; keep one.")
+        return found
+
+    def refuse(constant: str) -> None:
+        raise InputError(f"{path} holds {constant}, which is no number of JSON; correct it.")
+
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"{path} is not valid JSON: it is nested too deeply.") from None
+    except ValueError as error:  # also for numbers of thousands of digits
         raise InputError(f"{path} is not valid JSON: {error}.") from None
 
 
