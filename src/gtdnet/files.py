@@ -118,9 +118,12 @@ def walk(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
+    """Write a UTF-8 text file atomically.
+
+    Of a file name that is not UTF-8 the bytes are spelled \\udc80 to \\udcff: JSON reads them back.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -28,7 +28,7 @@ from gtdnet.data.formats import (
 from gtdnet.data.formats.clip_list import write_clip_list
 from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import DecodeError, InputError
-from gtdnet.text import counted
+from gtdnet.text import counted, first_line, one_line
 from gtdnet.workers import map_in_processes, num_cores
 
 SEVERITIES = ("error", "warning", "info")
@@ -77,6 +77,7 @@ class CheckReport:
     splits: dict[str, SplitStatistics]
     findings: tuple[Finding, ...]
     manifest: str | None
+    not_written: str | None  # why there is no manifest although one was asked for
     seconds: float
 
     @property
@@ -102,8 +103,9 @@ def check_dataset(
     """Decode every clip of the given splits (default: all there are) and report.
 
     ``workers`` processes decode (default: one per core; 0: none but this one). ``progress`` is
-    called with (clips done, clips in all). ``manifest`` is written with the clips that decode.
-    Raises InputError if no split can be read at all, or if the manifest exists already.
+    called with (clips done, clips in all). ``manifest`` is written with the clips that decode; if
+    that fails, the report says why. Raises InputError if no split can be read at all, or if the
+    manifest exists already.
     """
     start = time.perf_counter()
     if manifest is not None and manifest.exists():
@@ -131,20 +133,25 @@ def check_dataset(
     findings += _classes(read, facts)
     findings += _shapes(facts, num_segments)
     first = next(iter(read.values()))
+    not_written = None
     if manifest is not None:
         kept = {
             fact.path: {"num_frames": fact.num_frames, "fps": fact.fps}
             for fact in facts.values()
             if not fact.error
         }
-        write_clip_list(manifest, root, read, kept)
+        try:
+            write_clip_list(manifest, root, read, kept)
+        except (OSError, InputError) as error:
+            not_written = f"the manifest {manifest} could not be written: {first_line(error)}"
     return CheckReport(
         root=str(root),
         format=first.format,
         class_names=first.class_names,
         splits={split: _statistics(found, facts) for split, found in read.items()},
         findings=tuple(sorted(findings, key=lambda found: SEVERITIES.index(found.severity))),
-        manifest=str(manifest) if manifest is not None else None,
+        manifest=str(manifest) if manifest is not None and not not_written else None,
+        not_written=not_written,
         seconds=time.perf_counter() - start,
     )
 
@@ -170,7 +177,7 @@ def format_report(report: CheckReport) -> str:
         lines.append(line)
     for found in report.findings:
         lines += ["", f"{found.severity} [{found.code}] {found.message}"]
-        lines += [f"    {example}" for example in found.examples]
+        lines += [f"    {one_line(example)}" for example in found.examples]
         if found.count > len(found.examples) > 0:
             lines.append(f"    ... and {found.count - len(found.examples)} more")
         lines.append(f"  -> {found.fix}")
@@ -179,6 +186,8 @@ def format_report(report: CheckReport) -> str:
     lines += ["", f"{'OK' if report.ok else 'Not OK'}: {summary}."]
     if report.manifest:
         lines.append(f"Manifest of the readable clips: {report.manifest}")
+    if report.not_written:
+        lines.append(f"{report.not_written[0].upper()}{report.not_written[1:]}")
     return "\n".join(lines)
 
 
