@@ -19,15 +19,19 @@ from typing import Any
 from gtdnet.data.decode import iter_frames, probe
 from gtdnet.data.findings import Finding, finding, odd_classes
 from gtdnet.data.formats import (
+    FORMATS,
     Annotations,
+    Format,
     VideoRecord,
     detect_format,
     list_splits,
     read_annotations,
 )
 from gtdnet.data.formats.clip_list import write_clip_list
+from gtdnet.data.formats.lookup import is_other_video, is_video
 from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import DecodeError, InputError
+from gtdnet.files import walk
 from gtdnet.text import counted, first_line, one_line
 from gtdnet.workers import map_in_processes, num_cores
 
@@ -130,6 +134,8 @@ def check_dataset(
     findings += _broken(read, facts)
     findings += _contents(read, facts)
     findings += odd_classes(read)
+    if splits is None:
+        findings += _left_out(Path(root), read)
     findings += _classes(read, facts)
     findings += _shapes(facts, num_segments)
     first = next(iter(read.values()))
@@ -270,6 +276,31 @@ def _broken(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterat
             f"Clips annotated in {split} but not on disk",
             "Download them, or go on without them: they are left out everywhere.",
         )
+
+
+def _left_out(root: Path, read: dict[str, Annotations]) -> Iterator[Finding]:
+    """Files below the root that look like videos, but are in no split."""
+    first = next(iter(read.values()))
+    of = FORMATS[first.format]
+    if not root.is_dir() or of.is_derived:
+        return
+    known = {r.path for found in read.values() for r in (*found.records, *found.missing)}
+    left_out: list[str] = []
+    for folder, folders, files in walk(root):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        paths = [str(Path(folder, n)) for n in sorted(files) if n[0] != "." and _is_left(n, of)]
+        left_out += (path for path in paths if path not in known)
+    yield from finding(
+        "left-out",
+        "warning",
+        left_out,
+        "Files that look like videos, but are in no split",
+        "Move them to where the clips of a class are, or re-encode them as .mp4, or remove them.",
+    )
+
+
+def _is_left(name: str, of: Format) -> bool:
+    return is_other_video(name) or (of.is_whole and is_video(name))
 
 
 def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterator[Finding]:

@@ -21,6 +21,13 @@ from gtdnet.data.pack.shards import packed_clip
 from gtdnet.errors import InputError
 from gtdnet.files import walk, write_text
 
+# Suffixes of videos that are not read: check names the files.
+OTHER_VIDEOS = frozenset(
+    {".264", ".265", ".amv", ".apng", ".av1", ".braw", ".divx", ".dv", ".f4p", ".h264", ".h265"}
+    | {".hevc", ".ivf", ".m1v", ".m2p", ".m2v", ".mjpeg", ".mjpg", ".mod", ".mp4v", ".mpe", ".mpv"}
+    | {".mve", ".mxf", ".nut", ".ogg", ".ogm", ".ogx", ".ps", ".qt", ".r3d", ".rm", ".rmvb", ".swf"}
+    | {".tod", ".tp", ".trp", ".vob", ".wtv", ".xvid", ".y4m", ".webp"}
+)
 _FILLERS = {"set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames"}
 PLACES = ("", "labels", "annotations")  # folders of the root, in the order in which they count
 
@@ -108,6 +115,10 @@ def is_video(name: str) -> bool:
 
 def is_picture(name: str) -> bool:
     return NUMBERED_IMAGE.fullmatch(name) is not None
+
+
+def is_other_video(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in OTHER_VIDEOS  # noqa: PTH122
 
 
 def stem_of(path: str) -> str:
