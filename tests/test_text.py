@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import io
+import logging
 
 import pytest
 from rich.console import Console
 
-from gtdnet.text import printable, progress_bar, progress_counter, say
+from gtdnet.text import only_errors, printable, progress_bar, progress_counter, say
 
 
 def test_messages_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,3 +35,15 @@ def test_bars_draw_nothing_where_there_is_no_terminal(capsys: pytest.CaptureFixt
     with progress_counter("clips") as update:
         update(1, 3)
     assert capsys.readouterr() == ("", "")
+
+
+def test_only_errors_are_logged_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    library = logging.getLogger("some.library")
+    with caplog.at_level(logging.INFO, "some.library"):
+        with pytest.raises(KeyError), only_errors("some.library", "another"):
+            library.warning("a hint")
+            library.error("a failure")
+            raise KeyError
+        library.info("a note")
+    assert caplog.messages == ["a failure", "a note"]
+    assert logging.getLogger("another").level == logging.NOTSET

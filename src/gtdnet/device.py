@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gtdnet import moved
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_choice
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -57,10 +57,9 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     """
     if name == "fp16" and device.type == "cpu":
         raise InputError("precision 'fp16' needs a GPU; use --precision bf16 or fp32 on a CPU")
+    check_choice("precision", name, ("auto", *DTYPES))
     if name in PRECISIONS and name in DTYPES:
         return name
-    if name != "auto":
-        raise InputError(f"unknown precision {name!r}: choose one of auto, {', '.join(DTYPES)}")
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "cpu" and torch.backends.mkldnn.is_available():

@@ -144,11 +144,7 @@ def write_yaml(path: str | Path, value: Any) -> None:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """What a YAML file holds.
-
-    Raises:
-        ValueError: no such file, or it is not YAML.
-    """
+    """What a YAML file holds; InputError if there is none, or it is not YAML."""
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

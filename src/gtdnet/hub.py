@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import yaml
@@ -26,9 +26,6 @@ from gtdnet.models.model_file import METADATA_KEY, load_model
 from gtdnet.text import one_line
 from gtdnet.weights.hub import hub_errors
 from gtdnet.weights.read import read_safetensors
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 FILES = ("model.safetensors", "config.json", "README.md")
 """What a model's repository holds."""
@@ -98,8 +95,11 @@ def push_to_hub(
     with hub_errors(repo_id):
         # None: as the account or organisation has it; public as a rule.
         api.create_repo(repo_id, private=private or None, exist_ok=True)
-        if private:
-            _check_private(api, repo_id)
+        if private and not api.model_info(repo_id).private:
+            raise InputError(
+                f"{repo_id}: exists on the hub and is public, so nothing was uploaded; make it "
+                f"private in its settings, or choose another name"
+            )
         commit = api.create_commit(
             repo_id, operations, commit_message=message or "Upload a model with gtdnet"
         )
@@ -137,12 +137,8 @@ def model_card(
 ) -> str:
     """The README.md of a model's repository: what a model file tells about its model.
 
-    Args:
-        header: the model file's.
-        repo_id: user/name.
-        num_parameters: of the network.
-        evaluations: what metrics.json holds, of evaluations of this very file.
-        license: an identifier of the hub's.
+    ``header`` is the model file's, ``evaluations`` what metrics.json holds of evaluations of this
+    very file, ``license`` an identifier of the hub's.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -224,11 +220,3 @@ def _check_repo_id(repo_id: str) -> None:
 
     with hub_errors(repo_id):
         validate_repo_id(repo_id)
-
-
-def _check_private(api: HfApi, repo_id: str) -> None:
-    if not api.model_info(repo_id).private:
-        raise InputError(
-            f"{repo_id}: exists on the hub and is public, so nothing was uploaded; make it private "
-            f"in its settings, or choose another name"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,19 @@ def progress_counter(what: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function to call with (steps done, steps in all); draws on a terminal alone."""
     with _progress(what, None, 0, False) as (progress, task):
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def only_errors(*loggers: str) -> Iterator[None]:
+    """Within it, libraries log nothing below errors."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 @contextmanager

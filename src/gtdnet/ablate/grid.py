@@ -22,22 +22,16 @@ _BUDGET = {
 
 @dataclass(frozen=True)
 class Grid:
-    """What a grid file says.
+    """What a grid file says."""
 
-    Attributes:
-        base: training options of all variants.
-        variants: by name, the options in which each differs from the base. ``model_options`` are
-            added to those of the base.
-        seeds: each variant is trained with each of them.
-        evaluate: orders of frames in which the last epoch's weights are measured as well.
-        allow_budget: whether variants may differ in what decides how much they learn.
-    """
-
-    base: Mapping[str, Any]
+    base: Mapping[str, Any]  # training options of all variants
+    # By name, the options in which each differs from the base. ``model_options`` are added to those
+    # of the base.
     variants: Mapping[str, Mapping[str, Any]]
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2)  # each variant is trained with each of them
+    # Orders of frames in which the last epoch's weights are measured as well.
     evaluate: tuple[str, ...] = ()
-    allow_budget: bool = False
+    allow_budget: bool = False  # whether variants may differ in what decides how much they learn
 
     @classmethod
     def load(cls, path: str | Path) -> Grid:
@@ -97,11 +91,8 @@ class Grid:
     def configs(self, **given: Any) -> dict[str, TrainConfig]:
         """The training config of each variant, without seed and folder.
 
-        Args:
-            given: options that win over the base's, where they are not None.
-
-        Raises:
-            ValueError: an option that is unknown, out of range or not a variant's to change.
+        Options that are ``given``, and not None, win over the base's. InputError for one that is
+        unknown, out of range or not a variant's to change.
         """
         base = {**self.base, **{k: v for k, v in given.items() if v is not None}}
         common = _config(base, "base")

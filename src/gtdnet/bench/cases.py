@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import torch
 
 from gtdnet.bench.networks import Network, find_networks
-from gtdnet.bench.options import Choice, MeasureOptions, at_least, numbers
+from gtdnet.bench.options import Choice, MeasureOptions, numbers
 from gtdnet.bench.profile import CALLS, Profiler, kinds, operators, quiet_mean
 from gtdnet.device import resolve_device
 from gtdnet.engines.profile import Node
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 from gtdnet.measure.machine import LoadWatch
 from gtdnet.measure.memory import alone, resident_mib, taken_mib
 from gtdnet.measure.timing import (
@@ -81,52 +81,36 @@ def _resident_mib(case: Case) -> dict[str, int]:
 
 @dataclass
 class Made:
-    """A case that can be called.
+    """A case that can be called."""
 
-    Attributes:
-        case: as it turned out, without "auto".
-        call: what is timed.
-        profiler: None: it is not profiled.
-        replayed: a call replays a CUDA graph, whose memory was taken when it was recorded.
-        memory: that was measured, by kind.
-    """
-
-    case: Any
-    call: Callable[[], object]
-    profiler: Profiler | None = None
+    case: Any  # as it turned out, without "auto"
+    call: Callable[[], object]  # what is timed
+    profiler: Profiler | None = None  # None: it is not profiled
+    # A call replays a CUDA graph, whose memory was taken when it was recorded.
     replayed: bool = False
-    memory: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)  # that was measured, by kind
 
 
 def asked(
     choice: Choice, threads: Sequence[int]
 ) -> tuple[list[Network], list[tuple[int, int, int, int]]]:
     """Networks, and for each of them batch, threads, frames and side of the clips."""
-    if choice.num_classes is not None:
-        at_least(1, num_classes=choice.num_classes)
+    check_at_least(1, num_classes=choice.num_classes)
     networks = find_networks(choice.models, choice.model_options, choice.num_classes)
     frames, own_side = networks[0].own_size
     side = own_side if choice.crop_size is None else choice.crop_size
-    at_least(32, crop_size=side)
+    check_at_least(32, crop_size=side)
     batches = numbers("batch_sizes", choice.batch_sizes)
     segments = numbers("num_segments", choice.num_segments or str(frames))
     return networks, list(itertools.product(batches, threads, segments, [side]))
 
 
 def measure(
-    options: MeasureOptions,
-    planned: Sequence[C],
-    ratios: Mapping[str, Callable[[C], tuple[C, C]]],
+    options: MeasureOptions, planned: Sequence[C], ratios: Mapping[str, Callable[[C], tuple[C, C]]]
 ) -> dict[str, Any]:
-    """Make the cases and let them take turns until the ratios are known or the time is spent.
+    """Let the cases take turns until the ratios are known or the time is spent; JSON-ready.
 
-    Args:
-        options: how to measure.
-        planned: made in this order.
-        ratios: by its name in the results, of a case: whose time as a multiple of whose.
-
-    Returns:
-        JSON-ready.
+    ``ratios``: by its name in the results, of a case: whose time as a multiple of whose.
 
     Raises:
         InputError: a device or clock that is not here, or none of the cases can be run.

@@ -25,21 +25,13 @@ import torch
 from numpy.typing import NDArray
 
 from gtdnet.bench.cases import CPU, own_settings
-from gtdnet.bench.options import TimingOptions, at_least, words
+from gtdnet.bench.options import TimingOptions, words
 from gtdnet.bench.result import envelope, save
 from gtdnet.data import dataset
-from gtdnet.data.dataset import (
-    Augmentation,
-    Batch,
-    EvalClips,
-    Failure,
-    Sample,
-    TrainClips,
-    collate,
-)
+from gtdnet.data.dataset import Augmentation, Batch, EvalClips, Failure, Sample, TrainClips, collate
 from gtdnet.data.decode import Chooser
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 from gtdnet.infer.recognizer import check_views
 from gtdnet.measure.machine import LoadWatch
 from gtdnet.measure.provenance import command
@@ -105,8 +97,8 @@ class DataBenchOptions(TimingOptions):
             raise InputError(f"a dataset is given twice: {', '.join(self.data)}")
         words("views", self.views, VIEWS)
         check_views(self.clips, self.crops)
-        at_least(1, num_videos=self.num_videos, batch_size=self.batch_size)
-        at_least(0, num_workers=self.num_workers or 0)
+        check_at_least(1, num_videos=self.num_videos, batch_size=self.batch_size)
+        check_at_least(0, num_workers=self.num_workers)
         super().check()
 
 
@@ -119,11 +111,7 @@ class Place(NamedTuple):
 
 
 def bench_data(options: DataBenchOptions) -> dict[str, Any]:
-    """Time the reading of the datasets by turns; JSON-ready.
-
-    Raises:
-        InputError: an option out of range, no such dataset, or none of its videos can be decoded.
-    """
+    """Time the reading of the datasets by turns; JSON-ready. InputError if none can be read."""
     options.check()
     clock, first = resolve_clock(options.clock, CPU), options.data[0]
     views = [view for view in VIEWS if view in words("views", options.views, VIEWS)]
@@ -238,11 +226,7 @@ def _shared_split(options: DataBenchOptions) -> str:
 
 
 class _Source:
-    """One dataset, every video of which has been read once.
-
-    Attributes:
-        seen: number of frames, and the picture's size, of each video that can be decoded, by id.
-    """
+    """One dataset, every video of which has been read once."""
 
     def __init__(self, name: str, annotations: Annotations, options: DataBenchOptions) -> None:
         self.name = name
@@ -256,6 +240,7 @@ class _Source:
             crop_size=options.crop_size,
         )
         self.spec = self._config.clip_spec(annotations.class_names)
+        # Of each video that can be decoded, by id: number of frames, and the picture's size.
         self.seen: dict[str, tuple[int, str]] = {}
         watch = _Stopwatch()
         with watch.on_reading(), progress_bar(name, len(annotations.records)) as advance:
@@ -345,15 +330,11 @@ class _Source:
 
 
 class _Stopwatch:
-    """Wall and CPU seconds by stage; what passes between two laps counts for the second one.
-
-    Attributes:
-        read: number of frames and the picture's size of the last video.
-    """
+    """Wall and CPU seconds by stage; what passes between two laps counts for the second one."""
 
     def __init__(self) -> None:
         self.spent = {stage: np.zeros(2) for stage in STAGES if stage != "item"}
-        self.read = (0, "")
+        self.read = (0, "")  # number of frames and the picture's size of the last video
         self._last = _now()
 
     def lap(self, stage: str) -> None:

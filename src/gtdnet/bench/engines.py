@@ -55,11 +55,7 @@ def make_call(
     device: torch.device,
     profiled: bool = False,
 ) -> Ready:
-    """Make a model callable; with a profiler if ``profiled``.
-
-    Raises:
-        InputError: no such engine, precision or layout here.
-    """
+    """Make a model callable; InputError if there is no such engine, precision or layout here."""
     clips = example_clips(spec, batch_size).to(device)
     if engine in MODULES:
         if precision == "int8":

@@ -135,11 +135,7 @@ def plan(options: ModelBenchOptions) -> tuple[list[ModelCase], Network | None]:
 
 
 def bench_models(options: ModelBenchOptions) -> dict[str, Any]:
-    """Time the cases of the options by turns; JSON-ready.
-
-    Raises:
-        InputError: an option out of range, or none of the cases can be run here.
-    """
+    """Time the cases of the options by turns; JSON-ready. InputError if none can be run here."""
     planned, reference = plan(options)
     ratios = {"vs_floor": lambda case: (case, case.floor())}
     if reference:

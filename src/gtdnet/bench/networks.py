@@ -20,21 +20,13 @@ CLASSES = 174
 
 @dataclass(frozen=True)
 class Network:
-    """A named model with the options that are given to it, or the one in a model file.
+    """A named model with the options that are given to it, or the one in a model file."""
 
-    Attributes:
-        name: as ``gtdnet models`` lists it.
-        options: names and values, sorted.
-        path: the model file; None: weights are random, which changes no time.
-        num_classes: a file's own, or those asked for.
-        own_size: num_segments and crop_size, a file's own or usual ones.
-    """
-
-    name: str
-    options: tuple[tuple[str, Any], ...] = ()
-    path: str | None = None
-    num_classes: int = CLASSES
-    own_size: tuple[int, int] = (8, 224)
+    name: str  # as ``gtdnet models`` lists it
+    options: tuple[tuple[str, Any], ...] = ()  # names and values, sorted
+    path: str | None = None  # the model file; None: weights are random, which changes no time
+    num_classes: int = CLASSES  # a file's own, or those asked for
+    own_size: tuple[int, int] = (8, 224)  # num_segments and crop_size, a file's own or usual ones
 
     def __str__(self) -> str:
         given = dict(self.options)

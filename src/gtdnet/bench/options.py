@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from gtdnet import moved
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least, check_positive
 from gtdnet.files import atomic_path
 
 
@@ -39,8 +38,7 @@ class TimingOptions:
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        if not 0 < self.seconds < math.inf:
-            raise InputError(f"seconds must be positive, got {self.seconds}")
+        check_positive(seconds=self.seconds)
         if not 0 <= self.tolerance < 1:
             raise InputError(
                 f"tolerance must be from 0 (measure for all of --seconds) to below 1, got "
@@ -69,7 +67,7 @@ class MeasureOptions(TimingOptions):
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        at_least(0, profile=self.profile)
+        check_at_least(0, profile=self.profile)
         super().check()
 
     def thread_counts(self) -> list[int]:
@@ -122,13 +120,6 @@ def check_output(output: str | None, overwrite: bool) -> None:
 
 class _Writable(Exception):
     """Ends the writing of a file that could be written, so that there is none."""
-
-
-def at_least(least: int, **values: int) -> None:
-    """Raise InputError for the first of the named values that is below the least."""
-    for name, value in values.items():
-        if value < least:
-            raise InputError(f"{name} must be at least {least}, got {value}")
 
 
 def words(option: str, text: str, choices: Sequence[str] = ()) -> list[str]:

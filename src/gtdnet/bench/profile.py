@@ -20,15 +20,10 @@ CALLS = 20
 
 
 class Profiler(NamedTuple):
-    """A case that can tell what its operators take.
-
-    Attributes:
-        call: one call.
-        nodes: of each call so far; asked once.
-    """
+    """A case that can tell what its operators take."""
 
     call: Callable[[], object]
-    nodes: Callable[[], list[list[Node]]]
+    nodes: Callable[[], list[list[Node]]]  # of each call so far; asked once
 
 
 def by_pytorch(call: Callable[[], object], device: torch.device) -> Profiler:
@@ -73,11 +68,7 @@ def kinds(nodes: Sequence[Node], floor: Sequence[Node] | None, rows: int) -> lis
     """The time of a call by kind of operation, or what it has more than the floor's; JSON-ready.
 
     As many kinds as there are rows, those that matter most, then the rest: together the whole call.
-
-    Args:
-        nodes: of a call.
-        floor: of a call of the floor in the same setting; None: there is none to compare with.
-        rows: 1 or more.
+    ``floor`` are the nodes of the floor in the same setting, if there is one to compare with.
     """
     own, base = _by_kind(nodes), _by_kind(floor or ())
     more = {kind: own[kind] - base[kind] for kind in own | base}

@@ -51,11 +51,7 @@ def text(result: Row) -> str:
 
 
 def blocks(result: Row) -> list[Block]:
-    """A result as sentences and tables, for the terminal and for documents.
-
-    Raises:
-        KeyError: the result lacks something.
-    """
+    """A result as sentences and tables, for the terminal and for documents."""
     return _data(result) if result["bench"] == "data" else _cases(result)
 
 

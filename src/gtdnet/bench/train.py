@@ -103,11 +103,7 @@ def plan(options: TrainBenchOptions) -> list[TrainCase]:
 
 
 def bench_train(options: TrainBenchOptions) -> dict[str, Any]:
-    """Time the cases of the options by turns; JSON-ready.
-
-    Raises:
-        InputError: an option out of range, or none of the cases can be run here.
-    """
+    """Time the cases of the options by turns; JSON-ready. InputError if none can be run here."""
     planned, device = plan(options), resolve_device(options.device)
     ratios = {
         "vs_floor": lambda case: (case, case.floor()),

@@ -60,11 +60,7 @@ class Parser(ArgumentParser):
                 action.metavar = f"{{{','.join(choices[action.dest])}}}"
 
     def parse(self) -> Namespace:
-        """The values of all arguments, and in ``given`` the options that were given.
-
-        Raises:
-            InputError: a word that does not fit.
-        """
+        """The values of all arguments, and in ``given`` the options that were given."""
         args = self.parse_args(self._with_true())
         args.given = [option for option, _ in self.given]
         return args
@@ -113,11 +109,7 @@ class Parser(ArgumentParser):
 
 
 def read(command: ModuleType, name: str, title: str, words: Sequence[str]) -> Namespace:
-    """The arguments of a command from the words that follow its name.
-
-    Raises:
-        InputError: a word that does not fit.
-    """
+    """The arguments of a command from the words after its name; InputError if one does not fit."""
     parser = Parser(
         words,
         prog=f"gtdnet {name}",

@@ -168,8 +168,7 @@ class EvalClips(Dataset[Sample | Failure]):
 def read_views(path: str, spec: ClipSpec, num_clips: int = 1, num_crops: int = 1) -> Tensor:
     """All test views of one video: uint8 [V, T*f, 3, crop, crop], clips outermost.
 
-    Raises:
-        DecodeError: the video cannot be read.
+    DecodeError if it cannot be read.
     """
     frames, _ = read_frames(path, lambda n: eval_indices(spec, n, num_clips).reshape(-1))
     return eval_views(frames, spec, num_crops)

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtdnet.data.spec import ClipSpec
-from gtdnet.errors import InputError
+from gtdnet.errors import check_at_least
 
 Indices = NDArray[np.int64]
 
@@ -43,7 +43,7 @@ def segment_indices(num_frames: int, num_segments: int, num_clips: int = 1) -> I
     Clip j takes the point (1/2 + j / num_clips) mod 1 of every segment: the centre first, and
     with two clips the second lies half a segment earlier.
     """
-    _check(num_frames, num_segments, num_clips)
+    check_at_least(1, num_frames=num_frames, num_segments=num_segments, num_clips=num_clips)
     clip = np.arange(num_clips, dtype=np.int64)[:, None]
     segment = np.arange(num_segments, dtype=np.int64)[None, :]
     # In units of 1 / (2 * num_clips) of a segment, so that the arithmetic is exact.
@@ -53,7 +53,7 @@ def segment_indices(num_frames: int, num_segments: int, num_clips: int = 1) -> I
 
 def random_segment_indices(num_frames: int, num_segments: int, rng: np.random.Generator) -> Indices:
     """Random segment sampling: [num_segments], one frame drawn from each segment, ascending."""
-    _check(num_frames, num_segments)
+    check_at_least(1, num_frames=num_frames, num_segments=num_segments)
     edges = np.arange(num_segments + 1, dtype=np.int64) * num_frames // num_segments
     low, high = edges[:-1], np.maximum(edges[1:], edges[:-1] + 1)
     return rng.integers(low, high)
@@ -67,7 +67,8 @@ def dense_indices(
     One clip lies in the middle of the video; several are spread from its first to its last
     possible position (as Wang et al., "Non-local Neural Networks", CVPR 2018, test).
     """
-    _check(num_frames, num_segments, num_clips, frame_interval)
+    check_at_least(1, num_frames=num_frames, num_segments=num_segments, num_clips=num_clips)
+    check_at_least(1, frame_interval=frame_interval)
     spare = num_frames - ((num_segments - 1) * frame_interval + 1)
     if spare < 0:
         return np.repeat(segment_indices(num_frames, num_segments), num_clips, axis=0)
@@ -82,7 +83,8 @@ def random_dense_indices(
     num_frames: int, num_segments: int, frame_interval: int, rng: np.random.Generator
 ) -> Indices:
     """Random dense sampling: [num_segments], the window's start drawn evenly."""
-    _check(num_frames, num_segments, 1, frame_interval)
+    check_at_least(1, num_frames=num_frames, num_segments=num_segments)
+    check_at_least(1, frame_interval=frame_interval)
     spare = num_frames - ((num_segments - 1) * frame_interval + 1)
     if spare < 0:
         return segment_indices(num_frames, num_segments)[0]
@@ -112,7 +114,7 @@ def train_indices(spec: ClipSpec, num_frames: int, rng: np.random.Generator) -> 
 
 def _places(spec: ClipSpec, num_frames: int) -> int:
     """The number of frames at which a whole group begins; 1 if the video is shorter than that."""
-    _check(num_frames, spec.num_segments)
+    check_at_least(1, num_frames=num_frames)
     return max(1, num_frames - (spec.frames_per_segment - 1))
 
 
@@ -120,14 +122,3 @@ def _groups(spec: ClipSpec, first: Indices, num_frames: int) -> Indices:
     """Each frame and the f - 1 after it: [..., T] -> [..., T*f]."""
     group = first[..., None] + np.arange(spec.frames_per_segment, dtype=np.int64)  # [..., T, f]
     return np.minimum(group, num_frames - 1).reshape(*first.shape[:-1], -1)
-
-
-def _check(num_frames: int, num_segments: int, num_clips: int = 1, frame_interval: int = 1) -> None:
-    for name, value in (
-        ("num_frames", num_frames),
-        ("num_segments", num_segments),
-        ("num_clips", num_clips),
-        ("frame_interval", frame_interval),
-    ):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")

@@ -83,15 +83,11 @@ def _collate_of(token: int) -> SharedCollate:
 
 @dataclass
 class _Lent(Batch):
-    """A batch in a worker's memory, as long as it is in the worker.
+    """A batch in a worker's memory, as long as it is in the worker."""
 
-    Attributes:
-        place: token of the SharedCollate, worker process, number of the memory there.
-        handle: the memory, if the main process doesn't know it yet.
-    """
-
+    # Token of the SharedCollate, worker process, number of the memory there.
     place: tuple[int, int, int]
-    handle: Tensor | None
+    handle: Tensor | None  # the memory, if the main process doesn't know it yet
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Numbers as such: each tensor would be a handle.

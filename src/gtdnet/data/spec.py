@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_choice
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -72,15 +72,8 @@ class ClipSpec:
                 f"crop_size={self.crop_size} does not fit into short_side={self.short_side}; "
                 f"raise short_side or lower crop_size"
             )
-        if self.sampling not in SAMPLINGS:
-            raise InputError(
-                f"unknown sampling {self.sampling!r}: choose one of {', '.join(SAMPLINGS)}"
-            )
-        if self.interpolation not in INTERPOLATIONS:
-            raise InputError(
-                f"unknown interpolation {self.interpolation!r}: "
-                f"choose one of {', '.join(INTERPOLATIONS)}"
-            )
+        check_choice("sampling", self.sampling, SAMPLINGS)
+        check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise InputError(
                 f"mean and std need three numbers each, std positive; "

@@ -150,11 +150,7 @@ class Engine(ABC):
 
     @classmethod
     def open(cls, file: ExportedFile, choice: Choice) -> Engine:
-        """The engine of a file.
-
-        Raises:
-            ValueError: the file cannot be run, or its graph is not what its spec says.
-        """
+        """The engine of a file; InputError if its graph cannot be run, or is not the spec's."""
         raise NotImplementedError
 
     @classmethod
@@ -185,8 +181,7 @@ ENGINES: Mapping[str, type[Engine]] = MappingProxyType(_registered)
 def register_engine(engine: E) -> E:
     """Make an engine known to all commands, by its name; returns it, so it may be a decorator.
 
-    Raises:
-        ValueError: another engine has that name, or files with such a suffix.
+    InputError if another has that name, or files with such a suffix.
     """
     if engine.name in ("auto", *ENGINES):
         raise InputError(f"there is an engine {engine.name!r} already; choose another name")

@@ -50,11 +50,8 @@ class FromFrames(nn.Module):
 
     clips uint8 [N, T*f, 3, H, W] -> logits float32 [N, K].
 
-    Args:
-        model: normalised clips -> logits.
-        spec: its mean and std are used.
-        dtype: what the network computes in; its weights are converted, in place, but for those of
-            modules that keep their precision.
+    ``model`` maps normalised clips to logits. Its weights are converted to ``dtype``, in place, but
+    for those of modules that keep their precision.
     """
 
     scale: Tensor

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +23,7 @@ from gtdnet.engines.header import ExportedFile, check_graph
 from gtdnet.engines.profile import Node
 from gtdnet.errors import InputError
 from gtdnet.models.model_file import METADATA_KEY
-from gtdnet.text import first_line
+from gtdnet.text import first_line, only_errors
 
 OPSET = 20
 """Version of the operators in the files."""
@@ -34,7 +32,9 @@ OPSET = 20
 def to_onnx(model: nn.Module, spec: ClipSpec, header: str = "") -> bytes:
     """A network as an ONNX model in one piece, clips uint8 [N, T*f, 3, H, W] -> logits [N, K]."""
     program = to_program(FromFrames(deployable(model), spec).eval(), spec)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), only_errors("torch.onnx"), warnings.catch_warnings():
+        # The exporter warns about itself and about packages that need not be there.
+        warnings.simplefilter("ignore")
         exported = torch.onnx.export(
             program,
             dynamo=True,
@@ -197,17 +197,3 @@ def _tensors(node: Any) -> Iterator[Any]:
         if field.message_type is not None:
             for child in value if hasattr(value, "add") else [value]:  # repeated or not
                 yield from _tensors(child)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings of PyTorch's exporter about itself and about packages that need not be there."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -12,7 +12,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.device import PRECISIONS, resolve_device, resolve_precision
 from gtdnet.engines.base import ENGINES, Choice, Engine, Source
 from gtdnet.engines.header import ExportedFile
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_choice
 from gtdnet.models.model_file import ModelFile, load_model
 from gtdnet.text import say
 from gtdnet.weights.hub import find_file
@@ -55,12 +55,8 @@ def build_engine(
 
 def choose(engine: str, device: str, precision: str) -> Choice:
     """Resolve "auto" and see that the engine can be used; see :func:`build_engine`."""
-    if engine not in ("auto", *ENGINES):
-        raise InputError(f"unknown engine {engine!r}: choose one of auto, {', '.join(ENGINES)}")
-    if precision != "auto" and precision not in PRECISIONS:
-        raise InputError(
-            f"unknown precision {precision!r}: choose one of auto, {', '.join(PRECISIONS)}"
-        )
+    check_choice("engine", engine, ("auto", *ENGINES))
+    check_choice("precision", precision, ("auto", *PRECISIONS))
     where, note = resolve_device(device), None
     if engine == "auto":
         fast = (n for n, kind in ENGINES.items() if where.type in kind.auto_on)
@@ -168,11 +164,7 @@ def choose_for(
 def open_engine(
     file: ModelFile | ExportedFile, choice: Choice, *, threads: int | None = None
 ) -> Engine:
-    """Make the engine of a file, as :func:`choose_for` chose it.
-
-    Raises:
-        ValueError: the file cannot be run, or its graph does not fit its spec.
-    """
+    """Make the engine of a file, as :func:`choose_for` chose it; InputError if it cannot be run."""
     kind, choice = ENGINES[choice.name], replace(choice, threads=threads or choice.threads)
     if isinstance(file, ModelFile):
         return kind.build(Source(file.model, file.spec), choice)

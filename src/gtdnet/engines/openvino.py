@@ -65,12 +65,8 @@ def quantise(graph: ov.Model, clips: Tensor) -> ov.Model:
     the work, and in int8 they doubled the largest difference of a trained GTDNet's logits. The sums
     at the shortcuts in int8 cost networks with a temporal shift more time than they save.
 
-    Args:
-        graph: see :func:`to_openvino`.
-        clips: uint8 [M, T*f, 3, H, W], from which the ranges of all values are taken.
-
-    Raises:
-        ValueError: packages of the extra "export" are missing.
+    From the clips, uint8 [M, T*f, 3, H, W], the ranges of all values are taken. InputError if
+    packages of the extra "export" are missing.
     """
     check_installed("nncf")
     with _no_telemetry(), redirect_stdout(sys.stderr):  # stdout is for results

@@ -103,11 +103,8 @@ def _needs(labels: Answers, before: Answers, after: Answers, num_classes: int) -
 def _need(before: Clips, after: Clips, own: Clips, test: McNemar, differs: bool) -> _Need:
     """Whether one class needs it.
 
-    Args:
-        before, after: which clips get the class's answer: [N].
-        own: which are of the class.
-        test: its own clips before and after.
-        differs: whether their difference is significant.
+    ``before`` and ``after`` [N] say which clips get the class's answer, ``own`` [N] which are of
+    it, ``differs`` whether the test of these is significant.
     """
     clips, others = int(own.sum()), int((~own).sum())
     if not clips:
@@ -130,11 +127,7 @@ def _need(before: Clips, after: Clips, own: Clips, test: McNemar, differs: bool)
 
 
 def _row(
-    names: Sequence[str],
-    label: int,
-    answers: Mapping[str, Answers],
-    order: _Need,
-    frames: _Need,
+    names: Sequence[str], label: int, answers: Mapping[str, Answers], order: _Need, frames: _Need
 ) -> dict[str, Any]:
     """What is known of one class from the answers to its clips in each order of frames."""
     clips = len(answers["in-order"])

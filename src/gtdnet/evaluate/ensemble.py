@@ -148,12 +148,9 @@ def _with_classes_of(first: Results, member: Results) -> Results:
 
 
 def _weights(weights: Sequence[float] | None, count: int) -> list[float]:
-    if weights is None:
-        return [1.0] * count
+    weights = [1.0] * count if weights is None else weights
     if len(weights) != count:
-        raise InputError(
-            f"{len(weights)} weights were given for {count} members; give one for each"
-        )
+        raise InputError(f"{len(weights)} weights were given for {count} members; give each one")
     for weight in weights:
         if not (math.isfinite(weight) and weight > 0):
             raise InputError(f"weights must be positive numbers, got {weight:g}")

@@ -13,18 +13,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 
 
 def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int = 1) -> float:
-    """Share of the clips whose true class is among the k highest scores (1 for k >= K).
-
-    Raises:
-        ValueError: k < 1, or as all here.
-    """
+    """Share of the clips whose true class is among the k highest scores (1 for k >= K)."""
     values, truth = _checked(scores, labels)
-    if k < 1:
-        raise InputError(f"k must be at least 1, got {k}")
+    check_at_least(1, k=k)
     own = np.take_along_axis(values, truth[:, None], axis=1)
     earlier = np.arange(values.shape[1]) < truth[:, None]
     rank = ((values > own) | ((values == own) & earlier)).sum(axis=1)

@@ -21,15 +21,12 @@ class PartialScores:
     Args:
         path: the file, ``*.npz``; None: the batches are in memory alone.
         key: everything the scores depend on, as text; scores under another key are not read.
-
-    Attributes:
-        batches: the first stands for all that the file held.
     """
 
     def __init__(self, path: Path | None = None, key: str = "") -> None:
         self.path = path
         self.key = key
-        self.batches: list[ScoredBatch] = []
+        self.batches: list[ScoredBatch] = []  # the first stands for all that the file held
         self._merged = 1  # batches that the first one stands for
         self._saved = time.monotonic()
         if path:

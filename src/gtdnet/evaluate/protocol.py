@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtdnet.data.dataset import sample_rng
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_choice
 from gtdnet.text import first_of
 
 FRAME_ORDERS = ("in-order", "shuffled", "reversed", "repeated")
@@ -73,10 +73,7 @@ def has_no_names(class_names: Sequence[str]) -> bool:
 
 def check_frame_order(order: str) -> None:
     """Raise InputError for an unknown order of frames."""
-    if order not in FRAME_ORDERS:
-        raise InputError(
-            f"unknown order of frames {order!r}: choose one of {', '.join(FRAME_ORDERS)}"
-        )
+    check_choice("order of frames", order, FRAME_ORDERS)
 
 
 def order_frames(

@@ -226,11 +226,8 @@ def output_folder(
 ) -> Path:
     """A folder without results, or with those that may be replaced; it is there afterwards.
 
-    Args:
-        base: where to put them if no output is given; with -2, -3, ... if it is taken.
-        output: where the user wants them.
-        overwrite: whether what is there may be replaced.
-        taken: names a file of another evaluation's in a folder, or None.
+    Without an output it is ``base``, with -2, -3, ... behind it if that is taken; ``taken`` names a
+    file of another evaluation's in a folder, or None.
 
     Raises:
         ValueError: the output is taken, or cannot be made or written to.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 
 Interval = tuple[float, float]
 
@@ -94,8 +94,7 @@ def bootstrap_interval(
     clips = np.asarray(values)
     if clips.ndim == 0 or not len(clips):
         raise InputError("a bootstrap needs at least one clip")
-    if samples < 1:
-        raise InputError(f"samples must be at least 1, got {samples}")
+    check_at_least(1, samples=samples)
     _quantile(confidence)
     rng = np.random.default_rng(seed)
     figures = [statistic(clips[rng.integers(len(clips), size=len(clips))]) for _ in range(samples)]

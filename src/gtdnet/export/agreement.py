@@ -36,20 +36,13 @@ class ExportFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two sets of logits of the same clips.
+    """Two sets of logits of the same clips."""
 
-    Attributes:
-        clips: how many.
-        difference: the largest of any logit.
-        spread: standard deviation of a clip's logits over the classes, root mean square over the
-            clips.
-        top1: share of the clips with the same best class.
-    """
-
-    clips: int
-    difference: float
+    clips: int  # how many
+    difference: float  # the largest of any logit
+    # Standard deviation of a clip's logits over the classes, root mean square over the clips.
     spread: float
-    top1: float
+    top1: float  # share of the clips with the same best class
 
     @property
     def relative(self) -> float:
@@ -89,11 +82,7 @@ class Reference:
         return cls(model_file, clips, in_batches(engine, clips))
 
     def check(self, check: Check, file: str) -> Agreement:
-        """How the logits of an exported file, run in one way, agree with the model's.
-
-        Raises:
-            ExportFailed: they do not, or there are none.
-        """
+        """How an exported file's logits agree with the model's; ExportFailed if they do not."""
         what = f"the exported {file}{check.remark}"
         try:
             logits = in_batches(check.make(), self.clips)

@@ -30,12 +30,8 @@ def clips_to_compare(
 ) -> tuple[Tensor, str]:
     """The clips to compare on, uint8 [N, T*f, 3, crop, crop], and what they are.
 
-    Args:
-        folder: of videos, or one of them; goes before ``annotations``.
-        annotations: the validation split of the dataset at ``data``; goes before built-in clips.
-
-    Raises:
-        ValueError: no videos there, or none that can be decoded.
+    Those of a folder (or file) of videos go before ``annotations``, the validation split of the
+    dataset at ``data``, and that before built-in clips. InputError if none can be decoded.
     """
     if folder:
         records = [VideoRecord(str(p), str(p), None) for p in find_videos([folder])]
@@ -49,10 +45,7 @@ def clips_to_compare(
 def read_clips(records: Sequence[VideoRecord], spec: ClipSpec, what: str) -> Tensor:
     """The centre view of one clip of each record: uint8 [N, T*f, 3, crop, crop].
 
-    Those that cannot be decoded are named and left out.
-
-    Raises:
-        ValueError: none can be decoded.
+    Those that cannot be decoded are named and left out; InputError if that is all of them.
     """
     views, failures = [], []
     dataset = EvalClips(records, spec)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gtdnet.device import PRECISIONS, Precision
 from gtdnet.engines import ENGINES, Engine, is_exported
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least, check_choice
 from gtdnet.files import check_free
 from gtdnet.infer.scoring import check_loading
 
@@ -65,10 +65,8 @@ def check_options(options: ExportOptions) -> Precision:
         ValueError: options that contradict each other, or an output that is there already.
     """
     saved = {precision for kind in writers().values() for precision in kind.saved_precisions}
-    precision = options.precision
-    if precision not in PRECISIONS or precision not in saved:
-        known = ", ".join(precision for precision in PRECISIONS if precision in saved)
-        raise InputError(f"unknown precision {precision!r}: choose one of {known}")
+    known: list[Precision] = [precision for precision in PRECISIONS if precision in saved]
+    precision = check_choice("precision", options.precision, known)
     if is_exported(options.model):
         raise InputError(
             f"{options.model}: is exported already; give the model file (.safetensors) that it was "
@@ -86,8 +84,7 @@ def check_options(options: ExportOptions) -> Precision:
         )
     for name in ("calibration_clips", "validation_clips"):
         number = getattr(options, name)
-        if number is not None and number < 1:
-            raise InputError(f"{name} must be at least 1, got {number}")
+        check_at_least(1, **{name: number})
         if number is not None and precision != "int8":
             raise InputError(f"--{name} is for --precision int8; leave it out for {precision}")
     check_loading(1, options.num_workers)

@@ -40,11 +40,7 @@ class Dataset:
 
     @classmethod
     def read(cls, options: ExportOptions, spec: ClipSpec) -> Dataset:
-        """As the options ask for.
-
-        Raises:
-            ValueError: no dataset, other classes than the spec's, or no labels.
-        """
+        """As the options ask for; InputError if its classes are others, or it has no labels."""
         train = read_annotations(str(options.data), "train", options.format)
         validation = read_annotations(str(options.data), "validation", options.format)
         match_classes(spec.class_names, validation.class_names)
@@ -96,11 +92,7 @@ def measure_loss(
     annotations: Annotations,
     num_workers: int | None = None,
 ) -> dict[str, Any]:
-    """Top-1 on a split before and after, by ``gtdnet evaluate``'s own code; JSON-ready.
-
-    Raises:
-        ValueError: classes that do not match, or no clip that can be decoded.
-    """
+    """Top-1 on a split before and after, by ``gtdnet evaluate``'s own code; JSON-ready."""
     before, after = (
         evaluate_model(file, annotations, device="cpu", num_workers=num_workers)
         for file in (model_file, quantised)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from gtdnet.data.formats import VideoRecord
 from gtdnet.engines import is_exported
-from gtdnet.errors import DecodeError
+from gtdnet.errors import DecodeError, check_at_least, check_positive
 from gtdnet.infer.find import find_videos
-from gtdnet.infer.recognizer import ClassScore, Recognizer, check_topk, check_views, load
+from gtdnet.infer.recognizer import ClassScore, Recognizer, check_views, load
 from gtdnet.infer.scoring import check_loading, score_batches
-from gtdnet.infer.timeline import check_positive, read_windows
+from gtdnet.infer.timeline import read_windows
 from gtdnet.text import progress_bar, say
 
 _WORTHWHILE = 40
@@ -153,13 +153,11 @@ def predict(options: PredictOptions) -> Report:
     Raises:
         ValueError: bad options, nothing found for one of the videos, or no model file.
     """
-    check_topk(options.topk)
+    check_at_least(1, topk=options.topk)
     check_views(options.clips, options.crops)
     check_loading(options.batch_size, options.num_workers)
     stride = options.window if options.stride is None else options.stride
-    for name, seconds in (("window", options.window), ("stride", stride), ("fps", options.fps)):
-        if seconds is not None:
-            check_positive(**{name: seconds})
+    check_positive(window=options.window, stride=stride, fps=options.fps)
     paths = find_videos(options.videos)
     few = not options.window and len(paths) * options.clips * options.crops < _WORTHWHILE
     plain = options.engine == "auto" and few and not is_exported(options.model)

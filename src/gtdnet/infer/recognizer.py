@@ -14,7 +14,7 @@ from gtdnet.data.dataset import read_views
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.transforms import eval_views
 from gtdnet.engines import ExportedFile, choose_for, open_engine, open_model
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile
 
@@ -71,8 +71,7 @@ class Recognizer:
     def model(self) -> VideoClassifier:
         """The model file's network: normalised clips [N, T*f, 3, H, W] -> logits [N, K].
 
-        Raises:
-            ValueError: there is none in an exported file.
+        InputError for an exported file, which has none.
         """
         if self._model is None:
             raise InputError(
@@ -101,7 +100,7 @@ class Recognizer:
             DecodeError: the video cannot be read.
             ValueError: topk, clips, crops or the frames are not as they should be.
         """
-        check_topk(topk)
+        check_at_least(1, topk=topk)
         check_views(clips, crops)
         if isinstance(video, (str, Path)):
             views = read_views(str(video), self.spec, clips, crops)
@@ -182,15 +181,8 @@ def load(
     return Recognizer(file, device, engine=engine, precision=precision)
 
 
-def check_topk(topk: int) -> None:
-    """Raise InputError unless topk is at least 1."""
-    if topk < 1:
-        raise InputError(f"topk must be at least 1, got {topk}")
-
-
 def check_views(clips: int, crops: int) -> None:
     """Raise InputError unless these are numbers of test clips and crops."""
-    if clips < 1:
-        raise InputError(f"clips must be at least 1, got {clips}")
+    check_at_least(1, clips=clips)
     if crops not in (1, 3):
         raise InputError(f"crops must be 1 or 3, got {crops}")

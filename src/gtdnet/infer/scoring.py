@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from gtdnet.data.dataset import EvalClips, Failure
 from gtdnet.data.formats import VideoRecord
 from gtdnet.data.sharing import SharedCollate
-from gtdnet.errors import InputError
+from gtdnet.errors import check_at_least, check_not_negative
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.workers import default_workers
 
@@ -81,7 +81,5 @@ def score_batches(
 
 def check_loading(batch_size: int, num_workers: int | None) -> None:
     """Raise InputError for a batch size or a number of processes that makes no sense."""
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    if num_workers is not None and num_workers < 0:
-        raise InputError(f"num_workers must not be negative, got {num_workers}")
+    check_at_least(1, batch_size=batch_size)
+    check_not_negative(num_workers=num_workers)

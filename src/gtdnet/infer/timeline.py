@@ -18,7 +18,7 @@ from gtdnet.data.decode import iter_frames, probe
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import eval_views, resize_short_side
-from gtdnet.errors import DecodeError, InputError
+from gtdnet.errors import DecodeError, check_positive
 
 Span = tuple[int, int]
 """First frame, and the one after the last."""
@@ -106,10 +106,3 @@ def read_windows(
                 return
         num_frames = index + 1
         # The file holds fewer frames than packets; that changes the end of the plan alone.
-
-
-def check_positive(**numbers: float) -> None:
-    """Raise InputError for a number that is not positive, naming it."""
-    for name, value in numbers.items():
-        if not value > 0:
-            raise InputError(f"{name} must be positive, got {value}")

@@ -45,14 +45,10 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 class LoadWatch:
-    """What other processes do on the machine from now on.
-
-    Attributes:
-        child_cpu: CPU seconds of this process's own children; add to it what is known of them.
-    """
+    """What other processes do on the machine from now on."""
 
     def __init__(self) -> None:
-        self.child_cpu = 0.0
+        self.child_cpu = 0.0  # seconds of this process's own children: add what is known of them
         self._average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         self._start = _spent()
 

@@ -37,12 +37,7 @@ def versions(packages: Iterable[str] = ()) -> dict[str, str]:
 
 def provenance(**more: Any) -> dict[str, Any]:
     """What a model file says first of where it comes from, JSON-ready; then ``more``."""
-    return {
-        "gtdnet": gtdnet.__version__,
-        "torch": str(torch.__version__),
-        "written": now(),
-        **more,
-    }
+    return {"gtdnet": gtdnet.__version__, "torch": str(torch.__version__), "written": now(), **more}
 
 
 def command(program: str, options: Any, positional: str = "") -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_choice
 
 CLOCKS = ("auto", "cpu", "gpu", "wall")
 
@@ -33,17 +33,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Turn:
-    """Some calls of one case in a row.
+    """Some calls of one case in a row."""
 
-    Attributes:
-        wall: seconds of each call.
-        cpu: CPU seconds of this process, all threads together, per call.
-        gpu: seconds between CUDA events around a call, mean; None without a GPU.
-    """
-
-    wall: tuple[float, ...]
-    cpu: float
-    gpu: float | None = None
+    wall: tuple[float, ...]  # seconds of each call
+    cpu: float  # CPU seconds of this process, all threads together, per call
+    gpu: float | None = None  # seconds between CUDA events around a call, mean; None without a GPU
 
     def seconds(self, clock: str) -> float:
         """Per call, by one of the clocks "cpu", "gpu" and "wall"."""
@@ -79,8 +73,7 @@ def resolve_clock(clock: str, device: torch.device) -> str:
     Raises:
         InputError: an unknown clock, or one that does not count what the device computes.
     """
-    if clock not in CLOCKS:
-        raise InputError(f"unknown clock {clock!r}: choose one of {', '.join(CLOCKS)}")
+    check_choice("clock", clock, CLOCKS)
     if clock == "auto":
         return {"cpu": "cpu", "cuda": "gpu"}.get(device.type, "wall")
     if clock == "gpu" and device.type != "cuda":

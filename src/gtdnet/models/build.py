@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 from gtdnet.models.backbones import BACKBONES, BackboneKind
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.methods import METHODS, Method, check_stages
@@ -157,8 +157,7 @@ def create_model(
     )
     stages = check_stages(chosen["stages"], backbone.stages)
     chosen["stages"] = list(stages)  # as JSON gives it back
-    if chosen["every"] < 1:
-        raise InputError(f"every must be at least 1, got {chosen['every']}")
+    check_at_least(1, every=chosen["every"])
     if isinstance(pretrained, (str, Path)):
         pretrained = find_weights(pretrained, kind.weights, chosen.get("width", 1.0))
     weights = None if pretrained is None else BackboneWeights.read(pretrained)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 from gtdnet.nn.frames import check_num_segments
 
 
@@ -44,10 +44,7 @@ class VideoClassifier(nn.Module):
     ) -> None:
         super().__init__()
         check_num_segments(num_segments)
-        if frames_per_segment < 1:
-            raise InputError(f"frames_per_segment must be at least 1, got {frames_per_segment}")
-        if num_classes < 1:
-            raise InputError(f"num_classes must be at least 1, got {num_classes}")
+        check_at_least(1, frames_per_segment=frames_per_segment, num_classes=num_classes)
         if not 0 <= dropout < 1:
             raise InputError(f"dropout must be in [0, 1), got {dropout}")
         self.num_segments = num_segments

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 from gtdnet.measure.watch import OperationWatch
 from gtdnet.models.build import create_model
 
@@ -90,8 +90,7 @@ def complexity(
     Raises:
         ValueError: an argument of create_model's out of range, or a crop_size below 32.
     """
-    if crop_size < 32:  # one pixel of the last stage
-        raise InputError(f"crop_size must be at least 32, got {crop_size}")
+    check_at_least(32, crop_size=crop_size)  # one pixel of the last stage
     with torch.device("meta"):
         model = create_model(name, num_classes, num_segments, **options)
         clip = torch.empty(1, num_segments * model.frames_per_segment, 3, crop_size, crop_size)

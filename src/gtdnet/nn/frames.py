@@ -6,7 +6,7 @@ from numbers import Integral
 
 from torch import Tensor
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least
 
 
 def check_num_segments(num_segments: int) -> None:
@@ -17,9 +17,7 @@ def check_num_segments(num_segments: int) -> None:
 
 def reduced_channels(channels: int, reduction: int) -> int:
     """D = C/r, rounded down, at least 1. Raises ValueError if one of the two is less than 1."""
-    for name, value in (("channels", channels), ("reduction", reduction)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+    check_at_least(1, channels=channels, reduction=reduction)
     return max(1, channels // reduction)
 
 

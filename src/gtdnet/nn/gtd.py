@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least, check_choice
 from gtdnet.nn.fast import FusedPart
 from gtdnet.nn.frames import check_folded, check_num_segments, reduced_channels
 from gtdnet.nn.time import resize_time_layers
@@ -56,8 +56,7 @@ class MTAggregation(nn.Module):
 
     def __init__(self, num_segments: int, alpha: int = 2) -> None:
         super().__init__()
-        if alpha < 1:
-            raise InputError(f"alpha must be at least 1, got {alpha}")
+        check_at_least(1, alpha=alpha)
         self.spread = nn.Linear(num_segments, alpha * num_segments)
         self.collect = nn.Linear(alpha * num_segments, 1)
 
@@ -204,17 +203,11 @@ class GlobalTemporalDifference(nn.Module):
     ) -> None:
         super().__init__()
         check_num_segments(num_segments)
-        if aggregation not in AGGREGATIONS:
-            raise InputError(
-                f"unknown aggregation {aggregation!r}: choose one of {', '.join(AGGREGATIONS)}"
-            )
+        check_choice("aggregation", aggregation, AGGREGATIONS)
         for name, value in (("attention", attention), ("gate", gate)):
             if not isinstance(value, bool):
                 raise InputError(f"{name} must be true or false, got {value!r}")
-        if difference not in DIFFERENCES:
-            raise InputError(
-                f"unknown difference {difference!r}: choose one of {', '.join(DIFFERENCES)}"
-            )
+        check_choice("difference", difference, DIFFERENCES)
         if init not in ("default", "identity"):
             raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
         self.num_segments = num_segments

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtdnet import moved
-from gtdnet.errors import InputError
+from gtdnet.errors import check_at_least
 from gtdnet.nn.fast import FusedPart
 from gtdnet.nn.frames import check_folded, check_num_segments
 
@@ -58,8 +58,7 @@ class TemporalShift(nn.Module):
     def __init__(self, num_segments: int, fold_div: int = 8) -> None:
         super().__init__()
         check_num_segments(num_segments)
-        if fold_div < 2:
-            raise InputError(f"fold_div must be at least 2 (both folds must fit), got {fold_div}")
+        check_at_least(2, fold_div=fold_div)  # both folds must fit
         self.num_segments = num_segments
         self.fold_div = fold_div
 
@@ -99,10 +98,8 @@ class TemporalConv1d(nn.Module):
     def __init__(self, channels: int, num_segments: int, fold_div: int | None = None) -> None:
         super().__init__()
         check_num_segments(num_segments)
-        if channels < 1:
-            raise InputError(f"channels must be at least 1, got {channels}")
-        if fold_div is not None and fold_div < 2:
-            raise InputError(f"fold_div must be at least 2 (both folds must fit), got {fold_div}")
+        check_at_least(1, channels=channels)
+        check_at_least(2, fold_div=fold_div)
         self.num_segments = num_segments
         weight = torch.zeros(channels, 1, 3)
         fold = 0 if fold_div is None else channels // fold_div

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gtdnet.errors import InputError
+from gtdnet.errors import check_at_least
 from gtdnet.nn.frames import check_folded, check_num_segments
 from gtdnet.nn.time import resize_time_layers
 
@@ -96,9 +96,7 @@ class TemporalAdaptiveModule(nn.Module):
     def __init__(self, channels: int, num_segments: int, *, alpha: int = 2, beta: int = 4) -> None:
         super().__init__()
         check_num_segments(num_segments)
-        for name, value in (("channels", channels), ("alpha", alpha), ("beta", beta)):
-            if value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
+        check_at_least(1, channels=channels, alpha=alpha, beta=beta)
         self.num_segments = num_segments
         self.local = LocalBranch(channels, beta)
         self.adaptive = AdaptiveKernel(num_segments, alpha)

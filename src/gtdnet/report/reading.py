@@ -192,11 +192,7 @@ class Run:
 
 
 def read_runs(folders: Sequence[str]) -> list[Run]:
-    """The given run directories and evaluations' folders, under names that differ.
-
-    Raises:
-        ValueError: a folder that is neither, or whose files cannot be read.
-    """
+    """The given runs and evaluations, under names that differ; InputError if one cannot be read."""
     runs = [_read_run(Path(folder)) for folder in folders]
     names = [run.name for run in runs]
     return [

@@ -10,7 +10,7 @@ from typing import Any
 
 from gtdnet import __version__
 from gtdnet.data.spec import ClipSpec
-from gtdnet.errors import DecodeError, InputError
+from gtdnet.errors import DecodeError, InputError, check_not_negative
 from gtdnet.files import write_text
 from gtdnet.report.compare import Comparison, compare_runs
 from gtdnet.report.frames import Picture, clip_pictures, find_clips
@@ -57,8 +57,7 @@ def report(
     """
     if not options.runs:
         raise InputError("no run given; name a run directory or the folder of an evaluation")
-    if options.clips < 0:
-        raise InputError(f"clips must not be negative, got {options.clips}")
+    check_not_negative(clips=options.clips)
     output = _output(options)
     runs = read_runs(options.runs)
     comparisons = compare_runs(runs) if len(runs) > 1 else []

@@ -28,15 +28,9 @@ LARGEST_CELL = 1.75
 
 # The first that is there; the others fill in for the letters it does not have.
 FONTS = (
-    "Arial",
-    "Liberation Sans",
-    "DejaVu Sans",
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "Arial Unicode MS",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-)
+    "Arial", "Liberation Sans", "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC",
+    "Arial Unicode MS", "Hiragino Sans", "Microsoft YaHei",
+)  # fmt: skip
 
 
 def save_figure(views: ClipViews, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -85,10 +85,7 @@ def show(options: ShowOptions) -> dict[str, Any]:
 def explain(recognizer: Recognizer, video: str | Path, class_label: int | None = None) -> ClipViews:
     """What the figure shows, as arrays: one view of the clip (one centre crop), in float32.
 
-    Args:
-        recognizer: the model.
-        video: path of a video file or of a folder of numbered pictures.
-        class_label: the class that the activation maps are about; default: the predicted one.
+    The activation maps are about ``class_label``; default: the predicted class.
 
     Raises:
         ValueError: a video that cannot be read, no class of that number, or a model that gives no
@@ -96,9 +93,7 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
     """
     spec, model = recognizer.spec, recognizer.model
     if class_label is not None and not 0 <= class_label < spec.num_classes:
-        raise InputError(
-            f"there is no class {class_label}: the model's are 0 to {spec.num_classes - 1}"
-        )
+        raise InputError(f"no class {class_label}: the model's are 0 to {spec.num_classes - 1}")
     decoded, num_frames = read_frames(video, lambda n: eval_indices(spec, n).reshape(-1))
     clip = eval_views(decoded, spec)[0]  # uint8 [T*f, 3, H, W]
     seen = _observe(model, normalise(clip.to(recognizer.device), spec))
@@ -158,11 +153,7 @@ def numbers(views: ClipViews) -> dict[str, Any]:
 
 
 def find_class(text: str, spec: ClipSpec) -> int:
-    """The number of a class given by its name (capitals do not matter) or its number.
-
-    Raises:
-        ValueError: no such class.
-    """
+    """The number of a class given by number or name (in any case); InputError if there is none."""
     names = [name.casefold() for name in spec.class_names]
     if text in spec.class_names:
         return spec.class_names.index(text)
@@ -178,11 +169,7 @@ def find_class(text: str, spec: ClipSpec) -> int:
 
 
 def output_files(output: str | Path, video: str | Path) -> list[Path]:
-    """The files to write: ``output`` itself, or in that folder a picture and a page.
-
-    Raises:
-        ValueError: a file name with another ending than :data:`SUFFIXES`.
-    """
+    """The file to write, or in that folder a picture and a page; InputError for another suffix."""
     path = Path(output).expanduser()
     if path.suffix.lower() in SUFFIXES and not path.is_dir():
         return [path]
@@ -193,8 +180,7 @@ def output_files(output: str | Path, video: str | Path) -> list[Path]:
     return [path / f"{name}.png", path / f"{name}.html"]
 
 
-@dataclass(frozen=True)
-class _Observed:
+class _Observed(NamedTuple):
     """A forward pass seen from inside, on the CPU: logits [T, K], the backbone's last features
     [T, C(, h, w)], and per GTD block the gates [T, C]."""
 

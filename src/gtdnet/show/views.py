@@ -124,17 +124,14 @@ class ClipViews:
 
     @cached_property
     def global_image(self) -> NDArray[np.float32]:
-        """[H, W, 3]; see :func:`global_image`."""
         return global_image(self.frames)
 
     @cached_property
     def local_differences(self) -> NDArray[np.float32]:
-        """[T - 1, H, W, 3]; see :func:`local_differences`."""
         return local_differences(self.frames)
 
     @cached_property
     def global_differences(self) -> NDArray[np.float32]:
-        """[T, H, W, 3]; see :func:`global_differences`."""
         return global_differences(self.frames)
 
     @cached_property

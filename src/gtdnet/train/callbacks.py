@@ -226,17 +226,11 @@ class ProgressLines(Callback):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a stopped run's last.ckpt says before training goes on.
+    """What a stopped run's last.ckpt says before training goes on."""
 
-    Attributes:
-        position: (epoch, batch) that comes next.
-        spec: of the model's clips.
-        model_options: all arguments that made the model.
-    """
-
-    position: tuple[int, int]
-    spec: ClipSpec
-    model_options: dict[str, Any]
+    position: tuple[int, int]  # (epoch, batch) that comes next
+    spec: ClipSpec  # of the model's clips
+    model_options: dict[str, Any]  # all arguments that made the model
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:

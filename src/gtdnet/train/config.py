@@ -5,11 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gtdnet.data.spec import ClipSpec
-from gtdnet.errors import InputError
+from gtdnet.errors import (
+    InputError,
+    check_at_least,
+    check_between,
+    check_choice,
+    check_not_negative,
+    check_positive,
+)
 from gtdnet.files import read_yaml, write_yaml
 from gtdnet.models.build import frames_per_segment
 
@@ -195,12 +203,12 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # by annotation: check
     "dict[str, Any]": (lambda v: isinstance(v, dict), "a mapping of names to values"),
 }
 _CHOICES = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "init": INITS, "freeze": FREEZES}
-_LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {  # options: check, words
-    "batch_size epochs accumulate devices validate_every": (lambda v: v >= 1, "be at least 1"),
+_LIMITS: dict[str, Callable[..., None]] = {  # by options
+    "batch_size epochs accumulate devices validate_every": partial(check_at_least, 1),
     "lr_batch momentum weight_decay classifier_lr bias_lr temporal_lr warmup_epochs clip_gradient "
-    "mixup early_stopping save_minutes seed num_workers": (lambda v: v >= 0, "not be negative"),
-    "flip brightness label_smoothing dropout ema": (lambda v: 0 <= v <= 1, "be between 0 and 1"),
-    "lr": (lambda v: v > 0, "be positive"),
+    "mixup early_stopping save_minutes seed num_workers": check_not_negative,
+    "flip brightness label_smoothing dropout ema": partial(check_between, 0, 1),
+    "lr": check_positive,
 }
 
 
@@ -216,12 +224,9 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             if not (fits(value) or (value is None and optional)):
                 raise InputError(f"{option.name} must be {words}, got {value!r}")
         for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise InputError(f"unknown {name} {value!r}: choose one of {', '.join(choices)}")
-        for names, (fits, words) in _LIMITS.items():
-            for name in names.split():
-                if (value := getattr(self, name)) is not None and not fits(value):
-                    raise InputError(f"{name} must {words}, got {value}")
+            check_choice(name, getattr(self, name), choices)
+        for names, check in _LIMITS.items():
+            check(**{name: getattr(self, name) for name in names.split()})
         if self.validate_every > self.epochs:
             raise InputError(
                 f"validate_every={self.validate_every} is more than epochs={self.epochs}, so that "
@@ -238,11 +243,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             )
 
     def clip_spec(self, class_names: tuple[str, ...]) -> ClipSpec:
-        """The clip spec of this config's model for the given classes.
-
-        Raises:
-            ValueError: no model of that name, or a value out of range.
-        """
+        """The clip spec of this config's model for these classes; InputError if they do not fit."""
         return ClipSpec(
             class_names=class_names,
             num_segments=self.num_segments,
@@ -300,11 +301,7 @@ def list_recipes() -> list[str]:
 
 
 def find_recipe(name: str) -> Path:
-    """Path of a recipe by name, or of a YAML file by path.
-
-    Raises:
-        ValueError: neither.
-    """
+    """Path of a recipe by name, or of a YAML file by path; InputError if it is neither."""
     if Path(name).is_file():
         return Path(name)
     if name in list_recipes():

@@ -56,15 +56,8 @@ def class_weights(annotations: Annotations) -> Tensor:
 class ClipLoaders(pl.LightningDataModule):
     """Loaders of training clips in their random order and of validation clips, each once.
 
-    Args:
-        train: the training clips; their seed decides the order as well.
-        validation: the validation clips, if there are any.
-        batch_size: clips per process and batch.
-        num_workers: decoding processes.
-        balanced: draw every class equally often.
-
-    Attributes:
-        start: (epoch, batch) at which training begins, to resume in the middle of an epoch.
+    The training clips' seed decides their order as well. ``batch_size`` is that of one process;
+    ``balanced`` draws every class equally often.
     """
 
     def __init__(
@@ -82,7 +75,7 @@ class ClipLoaders(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.balanced = balanced
-        self.start: tuple[int, int] = (0, 0)
+        self.start: tuple[int, int] = (0, 0)  # (epoch, batch): resumes in the middle of an epoch
 
     def train_dataloader(self) -> DataLoader[Any]:
         labels = [record.label for record in self.train.records if record.label is not None]

@@ -25,13 +25,8 @@ from gtdnet.train.optim import build_optimizer, lr_factor
 class TrainingModule(pl.LightningModule):
     """Cross entropy over clips, with what :class:`OptimOptions` say of it.
 
-    Args:
-        model: the network; its weights stand under "model." in checkpoints.
-        spec: of its clips.
-        options: of loss, optimizer and schedule.
-        lr: learning rate of a step, scaled.
-        seed: of dropout and mixup.
-        class_weights: factor on the loss of each class: [K].
+    ``lr`` is that of a step, scaled; ``seed`` that of dropout and mixup; ``class_weights`` [K] are
+    factors on the loss of each class. In checkpoints the network's weights stand under "model.".
 
     Attributes:
         failures: training clips that could not be decoded, by index.

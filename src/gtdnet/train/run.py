@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import logging
 import os
 import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from gtdnet.models.build import create_model
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
 from gtdnet.models.start import Start, start_from
-from gtdnet.text import say
+from gtdnet.text import only_errors, say
 from gtdnet.train.callbacks import Checkpoint, Interrupted, ProgressLines, RunFiles, load_weights
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.data import ClipLoaders, class_weights, read_splits, remarks
@@ -39,6 +37,8 @@ from gtdnet.train.optim import freeze, scaled_lr
 from gtdnet.workers import default_workers
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+# They tell of devices, tips and loaders, nothing that a user can act on.
+_LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities")
 _PIXELS = ("mean", "std", "interpolation", "antialias")  # of a ClipSpec
 _RUN_FOLDER = "GTDNET_RUN_FOLDER"  # tells the further processes of one run where it is
 
@@ -77,20 +77,12 @@ class TrainResult:
 
 
 def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
-    """Train a new run; its directory must not exist.
-
-    Raises:
-        ValueError: anything wrong with config, data or weights; found before training starts.
-    """
+    """Train a new run; InputError for anything wrong with it, found before training starts."""
     return _train(config, _new_folder(config), resume=False, console=console or _console())
 
 
 def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
-    """Continue a stopped run at the very step at which last.ckpt was written.
-
-    Raises:
-        ValueError: no run there, or none that can be continued.
-    """
+    """Continue a stopped run at the very step of its last.ckpt; InputError if it cannot be."""
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():
         raise InputError(f"{folder}: is not a run directory (it holds no config.yaml)")
@@ -171,7 +163,8 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
         say("all epochs are done" if epoch >= config.epochs else f"continuing at {where}", console)
     try:
         os.environ.setdefault(_RUN_FOLDER, str(folder))
-        with _quiet_lightning():
+        with only_errors(*_LIGHTNING_LOGGERS), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
             trainer = _trainer(config, files, device, precision)
             path = folder / "last.ckpt" if resume else None
             trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
@@ -359,19 +352,3 @@ class _TensorBoard(TensorBoardLogger):
 
     def save(self) -> None:
         self.experiment.flush()
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Only what a user can act on: no device lists, tips and loader hints."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities")
-    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning.*")
-        for logger in levels:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in levels.items():
-                logger.setLevel(level)

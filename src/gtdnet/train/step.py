@@ -19,13 +19,8 @@ class TrainStep:
     Model, loss and optimiser are :mod:`gtdnet.train`'s; the few lines between them are what
     Lightning's trainer does there. Frames and labels are random.
 
-    Args:
-        config: its model, clips, precision, layout and optimiser are taken.
-        num_classes: K.
-        fast: with this package's fast path.
-
-    Raises:
-        InputError: a value out of range, or a device or precision that is not here.
+    Of the config, model, clips, precision, layout and optimiser are taken; ``fast`` is with this
+    package's fast path. InputError for a device or precision that is not here.
     """
 
     def __init__(self, config: TrainConfig, num_classes: int, *, fast: bool = True) -> None:

@@ -56,19 +56,11 @@ class BackboneWeights:
         )
 
     def load_plain(self, backbone: nn.Module) -> None:
-        """Load the 2D weights into a backbone without temporal modules.
-
-        Raises:
-            ValueError: not its weights; the first missing, unexpected and ill-shaped keys are told.
-        """
+        """Load the 2D weights into a backbone without temporal modules; InputError if not its."""
         load_all(backbone, self.plain, self.label)
 
     def load_temporal(self, backbone: nn.Module) -> None:
-        """Load the temporal modules' weights; a network whose modules have none stays as it is.
-
-        Raises:
-            ValueError: the network's modules are others.
-        """
+        """Load the temporal modules' weights; a network whose modules have none stays as it is."""
         learned = any(is_temporal(key) for key in backbone.state_dict())
         if self.temporal and learned:
             tensors = {**self.plain, **self.temporal}  # and nothing else: none may stay at random

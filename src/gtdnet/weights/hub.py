@@ -5,7 +5,6 @@ What is downloaded stays in the cache of the hub's own library, so nothing is fe
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from gtdnet.errors import InputError
-from gtdnet.text import first_line, say
+from gtdnet.text import first_line, only_errors, say
 
 _HUB = "hf://"
 _HUB_NAME = re.compile(r"hf://(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<file>.+))?")
@@ -99,17 +98,13 @@ def hub_errors(name: str) -> Iterator[None]:
 
     # The last is of the HTTP library that the hub's own uses, whichever that is.
     kinds = errors.HFValidationError, errors.EntryNotFoundError, OSError, errors.HTTPError  # pyright: ignore
-    logger = logging.getLogger("huggingface_hub.utils._http")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     try:
-        yield
+        with only_errors("huggingface_hub.utils._http"):
+            yield
     except errors.LocalEntryNotFoundError:
         raise
     except kinds as error:
         raise InputError(f"{name}: {_meaning(error)}") from error
-    finally:
-        logger.setLevel(level)
 
 
 def _meaning(error: Exception) -> str:

@@ -87,11 +87,7 @@ def find_weights(source: str | Path, network: str, width: float = 1.0) -> Path:
 
 
 def _published_file(url: str) -> Path:
-    """The file in PyTorch's cache, downloaded if it is not there; either way its hash is checked.
-
-    Raises:
-        ValueError: it cannot be had, or the cached one is another; the cache stays as it was.
-    """
+    """The file in PyTorch's cache, downloaded if it is not there; its hash is checked."""
     name = url.rpartition("/")[2]
     wanted = Path(name).stem.rpartition("-")[2]
     path = Path(torch.hub.get_dir(), "checkpoints", name)
@@ -125,12 +121,7 @@ def _published_file(url: str) -> Path:
 
 
 def _download(url: str, path: Path) -> None:
-    """Write what the URL holds to a file, with a bar on a terminal.
-
-    Raises:
-        OSError: no answer, an error as answer, or one that breaks off.
-        HTTPException, ValueError: the answer is no HTTP; the URL is none.
-    """
+    """Write what the URL holds to a file, with a bar on a terminal."""
     # Some servers turn Python's own name away.
     request = Request(url, headers={"User-Agent": "gtdnet"})
     done = 0

@@ -17,17 +17,11 @@ from gtdnet.errors import InputError
 
 
 class Folds(Format):
-    """A dataset in folds.
+    """A dataset in folds."""
 
-    Attributes:
-        videos: name of the folder that holds the class folders.
-        lists: name of the folder that holds the lists.
-        pattern: of the name of a list; its group ``fold`` is the fold.
-    """
-
-    videos: str
-    lists: str
-    pattern: re.Pattern[str]
+    videos: str  # name of the folder that holds the class folders
+    lists: str  # name of the folder that holds the lists
+    pattern: re.Pattern[str]  # of the name of a list; its group ``fold`` is the fold
 
     @abstractmethod
     def read_fold(

@@ -82,8 +82,7 @@ def list_clips(
 ) -> tuple[list[str], list[tuple[str, str, int | None, bool]]]:
     """Class names, and of each clip of a split: id, path, label, and whether it is there.
 
-    Raises:
-        InputError: there is no such split, or the index is damaged.
+    InputError if there is no such split, or the index is damaged.
     """
     try:
         if split not in index["splits"]:

@@ -12,15 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gtdnet.data.formats import (
-    SPLITS,
-    Annotations,
-    detect_format,
-    list_splits,
-    read_annotations,
-)
+from gtdnet.data.formats import SPLITS, Annotations, detect_format, list_splits, read_annotations
 from gtdnet.data.pack.shards import VERSION, packed_clip
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least, check_between
 
 
 @dataclass
@@ -68,18 +62,11 @@ class Plan:
 
 
 def make_plan(options: PackOptions) -> Plan:
-    """Check the options and list the clips of the dataset.
-
-    Raises:
-        InputError: bad options, or a dataset that cannot be read or has no clips.
-    """
-    limits = {"short_side": (16, 4096), "quality": (1, 100), "shard_size": (1, 2000)}
-    for name, (low, high) in limits.items():
-        value = getattr(options, name)
-        if not low <= value <= high:
-            raise InputError(f"{name} must be between {low} and {high}, got {value}")
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"workers must be at least 1, got {options.workers}")
+    """List the clips of the dataset; InputError for bad options, or if it cannot be read."""
+    check_between(16, 4096, short_side=options.short_side)
+    check_between(1, 100, quality=options.quality)
+    check_between(1, 2000, shard_size=options.shard_size)
+    check_at_least(1, workers=options.workers)
     root = Path(options.data)
     splits = _read(options, root)
     jobs = _jobs(splits, root, options)
@@ -94,9 +81,7 @@ def _read(options: PackOptions, root: Path) -> dict[str, Annotations]:
     splits = sorted(splits, key=lambda split: SPLITS.index(split) if split in SPLITS else -1)
     read = {split: read_annotations(root, split, format, allow_missing=True) for split in splits}
     if not any(found.records for found in read.values()):
-        raise InputError(
-            f"{root} has no clips to pack; check the path, and that the clips lie there"
-        )
+        raise InputError(f"{root} has no clips to pack; check that the clips lie there")
     first = next(iter(read.values()))
     for split, found in read.items():
         if found.class_names != first.class_names:

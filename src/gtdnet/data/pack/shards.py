@@ -147,11 +147,7 @@ def packed_clip(path: Path) -> PackedClip | None:
 
 
 def read_shard(shard: Path) -> dict[str, ClipEntry]:
-    """The clips of a shard by name, in order.
-
-    Raises:
-        InputError: it is not there, or damaged.
-    """
+    """The clips of a shard by name, in order; InputError if it is not there, or damaged."""
     try:
         return _contents(shard)[0]
     except _Damage as error:

@@ -79,8 +79,10 @@ def pack(
                     output, parts, plan.jobs, options, progress or (lambda done, total: None)
                 )
                 _write_index(output, options.data, plan)
-    if (output / UNFINISHED).is_file():
-        _tidy(output)
+    if (output / UNFINISHED).is_file():  # nothing is left but the dataset
+        shutil.rmtree(output / _PARTS, ignore_errors=True)
+        for path in itertools.chain(*map(output.glob, _TEMPORARY), [output / UNFINISHED]):
+            path.unlink(missing_ok=True)
     index = read_index(output)
     shards = index["shards"]
     return {
@@ -195,13 +197,6 @@ def _lock(file: IO[bytes]) -> bool:
     except OSError:  # some network file systems
         return True
     return os.fstat(file.fileno()).st_nlink > 0  # else its holder has removed it and is ending
-
-
-def _tidy(output: Path) -> None:
-    """Leave nothing but the dataset, whose index is there."""
-    shutil.rmtree(output / _PARTS, ignore_errors=True)
-    for path in itertools.chain(*map(output.glob, _TEMPORARY), [output / UNFINISHED]):
-        path.unlink(missing_ok=True)
 
 
 def _write_shards(

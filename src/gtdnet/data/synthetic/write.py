@@ -209,11 +209,10 @@ def _write_clip(plan: _Plan, job: _Job) -> _Written:
     is_new = not path.exists()
     if is_new:
         frames = render(scene, plan.height, plan.width)
-        if not path.suffix:
-            _write_frames(path, _encode_jpegs(frames, scene.crf))
+        if path.suffix:
+            _write_bytes(path, _encode_video(frames, path.suffix, scene.crf))
         else:
-            encode = _encode_webm if path.suffix == ".webm" else _encode_mp4
-            _write_bytes(path, encode(frames, scene.crf))
+            _write_frames(path, _encode_jpegs(frames, scene.crf))
     files = path.iterdir() if path.is_dir() else [path]
     clip = replace(job.clip, placeholders=scene.placeholders)
     return _Written(clip, is_new, sum(file.stat().st_size for file in files))
@@ -230,10 +229,17 @@ def _converted(frames: NDArray[np.uint8], pix_fmt: str) -> Iterator[av.VideoFram
         yield picture
 
 
-def _encode(
-    frames: NDArray[np.uint8], container: str, codec: str, options: dict[str, str]
-) -> bytes:
+def _encode_video(frames: NDArray[np.uint8], suffix: str, crf: int) -> bytes:
     """The video file's bytes; the same for the same arguments."""
+    if suffix == ".webm":
+        container, codec = "webm", "libvpx-vp9"
+        # VP9's scale runs to 63: ten steps more give about the quality of libx264's.
+        options = {"deadline": "realtime", "cpu-used": "8", "crf": str(crf + 10), "b": "0"}
+    else:
+        container, codec = "mp4", "libx264"
+        # With a second thread looking ahead, libx264's output varies from run to run.
+        threads = "threads=1:lookahead-threads=1"
+        options = {"preset": "superfast", "crf": str(crf), "x264-params": threads}
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container, options={"fflags": "+bitexact"}) as output:
         stream = output.add_stream(codec, rate=_FPS, options=options)
@@ -243,22 +249,6 @@ def _encode(
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
     return buffer.getvalue()
-
-
-def _encode_webm(frames: NDArray[np.uint8], crf: int) -> bytes:
-    # VP9's scale runs to 63: ten steps more give about the quality of libx264's.
-    options = {"deadline": "realtime", "cpu-used": "8", "crf": str(crf + 10), "b": "0"}
-    return _encode(frames, "webm", "libvpx-vp9", options)
-
-
-def _encode_mp4(frames: NDArray[np.uint8], crf: int) -> bytes:
-    # With a second thread looking ahead, libx264's output varies from run to run.
-    options = {
-        "preset": "superfast",
-        "crf": str(crf),
-        "x264-params": "threads=1:lookahead-threads=1",
-    }
-    return _encode(frames, "mp4", "libx264", options)
 
 
 def _encode_jpegs(frames: NDArray[np.uint8], crf: int) -> list[bytes]:

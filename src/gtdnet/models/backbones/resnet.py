@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_positive
 from gtdnet.models.backbones.base import Backbone, Block, register_backbone
 
 
@@ -119,8 +119,7 @@ class StagedNetwork(Backbone):
         if depth not in self.layouts:
             kind = type(self).__name__
             raise InputError(f"no {kind} of depth {depth}: choose one of {sorted(self.layouts)}")
-        if not width > 0:
-            raise InputError(f"width must be positive, got {width}")
+        check_positive(width=width)
         self.layout = block, counts = self.layouts[depth]
         base = max(8, round(64 * width))
         self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)

@@ -17,42 +17,27 @@ from gtdnet.weights.convert.sources import KINDS, Source
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a checkpoint holds.
+    """What a checkpoint holds."""
 
-    Attributes:
-        source: its kind.
-        depth: of the ResNet.
-        every: 2 where every second block alone has a temporal module, else 1.
-        num_classes: K.
-        num_segments: T, where a shape tells it.
-        tensors: under this package's keys.
-        called: the file's key for each of ``tensors``.
-        dropped: the file's keys that the network does not use.
-        folded: the file's keys of the convolution biases that went into the batch norms.
-        normalisation: mean and std of the RGB values in [0, 1], where the file tells them.
-    """
-
-    source: Source
-    depth: int
-    every: int
-    num_classes: int
-    num_segments: int | None
-    tensors: Mapping[str, Tensor]
-    called: Mapping[str, str]
-    dropped: tuple[str, ...]
+    source: Source  # its kind
+    depth: int  # of the ResNet
+    every: int  # 2 where every second block alone has a temporal module, else 1
+    num_classes: int  # K
+    num_segments: int | None  # T, where a shape tells it
+    tensors: Mapping[str, Tensor]  # under this package's keys
+    called: Mapping[str, str]  # the file's key for each of ``tensors``
+    dropped: tuple[str, ...]  # the file's keys that the network does not use
+    # The file's keys of the convolution biases that went into the batch norms.
     folded: tuple[str, ...]
+    # Mean and std of the RGB values in [0, 1], where the file tells them.
     normalisation: Mapping[str, tuple[float, ...]]
 
 
 def recognise(tensors: Mapping[str, Tensor], label: str) -> Recognised:
     """Find out from keys and shapes what a checkpoint holds, and rename it to this package's keys.
 
-    Args:
-        tensors: the file's state dict, with or without DataParallel's "module." before every key.
-        label: what messages call it.
-
-    Raises:
-        ValueError: no known format, or a network that this package does not have.
+    DataParallel's "module." may stand before every key; ``label`` is what messages call the file.
+    InputError if it is of no known kind, or of a network that this package does not have.
     """
     prefix = ""
     while tensors and all(key.startswith(f"{prefix}module.") for key in tensors):
@@ -110,11 +95,7 @@ def _unknown(tensors: Mapping[str, Tensor], label: str) -> InputError:
 def _take_normalisation(
     tensors: dict[str, Tensor], pixels: str, label: str
 ) -> dict[str, tuple[float, ...]]:
-    """Take mean and std of the pixels in [0, 255] out; ClipSpec's, if they are there.
-
-    Raises:
-        ValueError: one without the other, or not a number for each of R, G and B.
-    """
+    """Take mean and std of the pixels in [0, 255] out; ClipSpec's, if they are there."""
     names = [name for name in ("mean", "std") if f"{pixels}.{name}" in tensors]
     if len(names) == 1:
         raise InputError(
@@ -125,10 +106,9 @@ def _take_normalisation(
     for name in names:
         key = f"{pixels}.{name}"
         value = tensors.pop(key)
-        if tuple(value.shape) not in ((3,), (3, 1, 1), (1, 3, 1, 1)):
-            raise InputError(
-                f"{label}: {key} has shape {list(value.shape)}; expected three numbers, [3, 1, 1]"
-            )
+        shape = list(value.shape)
+        if shape not in ([3], [3, 1, 1], [1, 3, 1, 1]):
+            raise InputError(f"{label}: {key} has shape {shape}; expected three numbers, [3, 1, 1]")
         numbers = value.flatten().tolist()
         if not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
             raise InputError(f"{label}: {key} is {numbers}, which no pixels have")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gtdnet.data.labels import list_labels, read_labels
 from gtdnet.data.spec import ClipSpec
@@ -93,7 +92,10 @@ def convert(options: ConvertOptions) -> Conversion:
     """
     path, checkpoint = Path(options.to), options.checkpoint
     _check_target(path, options)
-    found = recognise(_read(checkpoint), checkpoint)
+    tensors, source = read_tensors(checkpoint), Path(checkpoint)
+    if source.suffix == ".safetensors" and METADATA_KEY in read_safetensors(source)[0]:
+        raise InputError(f"{checkpoint}: is a model file of gtdnet already; use it as it is")
+    found = recognise(tensors, checkpoint)
     name = _model_name(found, checkpoint)
     num_segments = _num_segments(found, options)
     spec = _spec(found, options, name, num_segments)
@@ -104,8 +106,8 @@ def convert(options: ConvertOptions) -> Conversion:
     _check_finite(found, checkpoint)
     origin = provenance(
         converted_from=found.source.name,
-        checkpoint=Path(checkpoint).name,
-        sha256=sha256(Path(checkpoint)),
+        checkpoint=source.name,
+        sha256=sha256(source),
         dropped=list(found.dropped),
         folded=list(found.folded),
     )
@@ -127,13 +129,6 @@ def _check_target(path: Path, options: ConvertOptions) -> None:
         raise InputError(f"{path}: is a folder; give the name of a file in it")
     if path.exists() and not options.overwrite:
         raise InputError(f"{path}: exists; choose another name or add --overwrite")
-
-
-def _read(checkpoint: str) -> dict[str, Tensor]:
-    tensors, path = read_tensors(checkpoint), Path(checkpoint)
-    if path.suffix == ".safetensors" and METADATA_KEY in read_safetensors(path)[0]:
-        raise InputError(f"{checkpoint}: is a model file of gtdnet already; use it as it is")
-    return tensors
 
 
 # ------------------------------------------------------------------------------------- the model
