@@ -6,13 +6,21 @@ import logging
 import pytest
 from rich.console import Console
 
-from gtdnet.text import only_errors, progress_bar, progress_counter, say
+from gtdnet.text import only_errors, printable, progress_bar, progress_counter, say
 
 
 def test_messages_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     message = "[red]runs/a[0] " + "x" * 200  # neither markup nor wrapped
     say(message)
     assert capsys.readouterr() == ("", message + "\n")
+
+
+def test_what_a_terminal_would_obey_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = "視频 é\tα\n[1m] \u202f😀"
+    assert printable(plain) == plain
+    assert printable("a\x1b[31mb\x07\r\x9b\x7f\udcca") == r"a\x1b[31mb\x07\r\x9b\x7f\udcca"
+    say("a\x1b[31m\udcca")
+    assert capsys.readouterr().err == "a\\x1b[31m\\udcca\n"
 
 
 def test_messages_go_to_the_console_given() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from gtdnet import __version__
-from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, complain
+from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, complain, show
 from gtdnet.commands.plugins import import_given, import_installed
 from gtdnet.errors import InputError
 from gtdnet.workers import keep_freed_memory
@@ -99,9 +98,9 @@ def _run(name: str, words: Sequence[str]) -> int:
     code, result, text = command.run(args)
     if args.json:
         if result is not None:
-            print(json.dumps(result, ensure_ascii=False))
+            show(result)
     elif isinstance(text, str):
-        print(text, end="\n" if text else "")
+        show(text)
     else:
         from rich.console import Console
 

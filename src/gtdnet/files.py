@@ -91,10 +91,39 @@ def check_free(folder: Path, *ours: Path) -> None:
         raise InputError(f"{folder}: is a file already; choose another folder")
 
 
+def walk(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, top down, into linked folders too.
+
+    Raises:
+        ValueError: a folder cannot be listed, or a link leads back to a folder that it lies in.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"{error.filename}: cannot be listed ({error.strerror}); check its permissions"
+        )
+
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        yield folder, folders, files
+        for name in folders:
+            link = os.path.join(folder, name)  # noqa: PTH118  (hundreds of thousands of folders)
+            if not os.path.islink(link):  # noqa: PTH114
+                continue
+            above = [os.path.realpath(path) for path in (folder, *Path(folder).parents)]
+            above += map(str, Path(os.path.realpath(root)).parents)
+            if (target := os.path.realpath(link)) in above:
+                raise InputError(
+                    f"{link}: links to {target}, a folder that it lies in; remove the link"
+                )
+
+
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
+    """Write a UTF-8 text file atomically.
+
+    Of a file name that is not UTF-8 the bytes are spelled \\udc80 to \\udcff: JSON reads them back.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, value: Any) -> None:

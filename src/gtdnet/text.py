@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def say(message: str, console: Console | None = None) -> None:
-    """One message on stderr (or the given console), as it is."""
+    """One message on stderr (or the given console), but for markup as it is."""
     from rich.console import Console
 
     console = console or Console(stderr=True)
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(message), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -76,6 +77,18 @@ def _columns() -> tuple[ProgressColumn, ...]:
 
 
 # ---------------------------------------------------------------------------------------- words
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text with control characters, but for tabs and line ends, and lone surrogates escaped.
+
+    Names of files and classes come from outside: a terminal obeys what they hold. Surrogates stand
+    for bytes that are not UTF-8, which most outputs refuse.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:

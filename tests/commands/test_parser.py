@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,7 @@ def test_complaints_are_one_sentence(words: str, complaint: str) -> None:
         ("--videos", "the following arguments are required: model"),
         ("m --modle x", "unrecognized option --modle; did you mean --model?"),
         ("m a --overwrite maybe", "unrecognized argument 'maybe'"),
+        ("m --lr 1 --", "unrecognized option --"),
     ],
 )
 def test_complaints_of_positional_arguments(words: str, complaint: str) -> None:
@@ -156,3 +158,33 @@ def test_choices_are_shown_in_help() -> None:
     parser.add_argument("--format", default=None, help="of the data")
     parser.show_choices(format=["folder", "list"])
     assert "--format {folder,list}" in parser.format_help()
+
+
+@pytest.fixture
+def dashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("-abc_000010.mp4", "-h_000020.mp4", "--my-clip.mp4", "-1.mp4"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["-abc_000010.mp4", "-h_000020.mp4", "--my-clip.mp4", "-1.mp4"])
+def test_names_of_files_that_begin_with_a_dash(dashed: Path, name: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read(f"m a.mp4 {name}", positional=True)
+    remedy = f"{name} is taken for an option; write ./{name}, or -- before the file names"
+    assert str(raised.value) == f"{remedy} (see gtdnet test --help)"
+    for words in ("m --num-segments 4 --", "--num-segments 4 m --", "--num-segments 4 -- m"):
+        parser = Parser([*words.split(), "a.mp4", name], prog="gtdnet test")
+        parser.add_argument("model")
+        parser.add_argument("videos", nargs="+")
+        parser.add_class_arguments(Options, None)
+        args = parser.parse()
+        assert (args.model, args.videos, args.num_segments) == ("m", ["a.mp4", name], 4)
+    assert read(f"m ./{name}", positional=True).videos == [f"./{name}"]
+
+
+def test_words_after_two_dashes_are_no_options(dashed: Path) -> None:
+    args = read("--keep m -- --overwrite --num-segments", positional=True)
+    assert args.videos == ["--overwrite", "--num-segments"]
+    assert args.given == ["--keep"]

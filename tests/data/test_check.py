@@ -179,3 +179,47 @@ def test_a_manifest_moves_with_its_data(dataset: Path) -> None:
         str(moved / "val/down/e.mp4"),
         str(moved / "val/up/f.mp4"),
     ]
+
+
+def test_videos_that_are_left_out_are_named(dataset: Path) -> None:
+    train = dataset / "train"
+    names = ["train/up/raw.MXF", "train/loose.mp4", "extra/down/x.mp4", "top.vob", "top.mkv"]
+    for name in (*names, "train/up/.hidden.vob", ".cache/x.mp4", "notes.txt", "train/up/sound.wav"):
+        (dataset / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(train / "down/a.mp4", dataset / name)
+    report = check_dataset(dataset, workers=0)
+    assert codes(report) == {"left-out": ("warning", 5)}
+    assert sorted(report.findings[0].examples) == sorted(str(dataset / name) for name in names)
+    assert check_dataset(dataset, workers=0, splits=["train"]).findings == ()
+
+
+def test_lists_leave_out_what_they_do_not_name(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("a.mp4 0\nb.mp4 1\n")
+    for number, name in enumerate("abc"):
+        make_clip(tmp_path / f"{name}.mp4", number)
+    (tmp_path / "d.rmvb").touch()
+    report = check_dataset(tmp_path, workers=0)
+    assert [(f.code, f.examples) for f in report.findings] == [
+        ("left-out", (str(tmp_path / "d.rmvb"),))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "container", "codec"),
+    [(".m2ts", "mpegts", "mpeg2video"), (".asf", "asf", "mpeg4"), (".f4v", "mp4", "mpeg4")],
+)
+def test_camera_and_older_suffixes_are_read(
+    dataset: Path, suffix: str, container: str, codec: str
+) -> None:
+    path = dataset / f"train/up/e{suffix}"
+    with av.open(str(path), "w", format=container) as output:
+        stream: Any = output.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number in range(10):
+            picture = np.full((48, 64, 3), 20 * number, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
+    report = check_dataset(dataset, workers=0)
+    assert report.findings == ()
+    assert report.splits["train"].class_counts["up"] == 3
+    assert read_annotations(dataset).records[-1].id == "up/e"

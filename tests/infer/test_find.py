@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gtdnet.data.formats import read_annotations
 from gtdnet.errors import InputError
 from gtdnet.infer.find import find_videos
 
@@ -51,3 +52,28 @@ def test_nothing_found(root: Path, pattern: str):
     with pytest.raises(InputError, match="check the path") as error:
         find_videos(["a", pattern])
     assert str(error.value).startswith(pattern)
+
+
+def test_linked_folders_are_read_as_training_reads_them(tmp_path: Path) -> None:
+    for name in ("elsewhere/a.mp4", "frames/1/00001.jpg", "data/train/down/b.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    train = tmp_path / "data/train"
+    (train / "up").symlink_to(tmp_path / "elsewhere")
+    (train / "still").symlink_to("../../frames")
+    found = find_videos([tmp_path / "data"])
+    assert found == [train / name for name in ("down/b.mp4", "still/1", "up/a.mp4")]
+    assert found == sorted(Path(r.path) for r in read_annotations(tmp_path / "data").records)
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "../../..", "/", "../two"])
+def test_links_that_lead_back(tmp_path: Path, target: str) -> None:
+    root = tmp_path / "data"
+    for name in ("one", "two"):
+        (root / "train" / name).mkdir(parents=True)
+        (root / "train" / name / "a.mp4").touch()
+    (root / "train/one/back").symlink_to(target)
+    (root / "train/two/back").symlink_to("../one")
+    for read in (lambda: find_videos([root]), lambda: read_annotations(root)):
+        with pytest.raises(InputError, match="a folder that it lies in; remove the link"):
+            read()

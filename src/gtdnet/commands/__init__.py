@@ -4,10 +4,12 @@ A file NAME.py has ``EXAMPLE``, a command line to start from; ``fill(parser)``, 
 arguments; and ``run(args)``, which gives an :data:`Outcome`. :mod:`gtdnet.cli` lists it in a line.
 """
 
+import json
+import re
 import sys
 from typing import Any, TypeAlias
 
-from gtdnet.text import one_line
+from gtdnet.text import one_line, printable
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -15,6 +17,26 @@ EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 Outcome: TypeAlias = tuple[int, dict[str, Any] | None, Any]
 
 
+_MOST = 2000  # characters of a complaint, whatever it quotes
+
+
 def complain(who: str, message: str) -> None:
     """One line on stderr."""
-    print(f"{who}: {one_line(message)}", file=sys.stderr)
+    line = one_line(message)
+    if len(line) > _MOST:
+        line = f"{line[: _MOST // 2]} ... {line[-_MOST // 2 :]}"
+    print(printable(f"{who}: {line}"), file=sys.stderr)
+
+
+def show(result: str | dict[str, Any]) -> None:
+    """Text, or an object as JSON in one line, on stdout, whatever it holds and stdout can take."""
+    encoding = sys.stdout.encoding or "utf-8"
+    if isinstance(result, str):
+        text = printable(result)
+    else:  # a reader gets back what JSON escapes
+        plain = json.dumps(result, ensure_ascii=encoding.lower().replace("-", "") != "utf8")
+        text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", plain)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), end="\n" if text else "")
+
+
+_ESCAPED = re.compile(r"[\x7f-\x9f\ud800-\udfff]")

@@ -49,4 +49,5 @@ def run(args: Namespace) -> Outcome:
             manifest=Path(args.manifest) if args.manifest else None,
             progress=progress,
         )
-    return EXIT_DONE if report.ok else EXIT_FAILED, report.to_dict(), format_report(report)
+    code = EXIT_DONE if report.ok and not report.not_written else EXIT_FAILED
+    return code, report.to_dict(), format_report(report)

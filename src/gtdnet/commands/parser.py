@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TypeVar
 
@@ -32,7 +33,9 @@ class Parser(ArgumentParser):
     """
 
     def __init__(self, words: Sequence[str] = (), **kwargs: Any) -> None:
-        self.words = [_underscored(word) for word in words]
+        end = words.index("--") if "--" in words else len(words)
+        self._plain, self._values = words[:end], list(words[end:])  # words after -- are values
+        self.words = [_underscored(word) for word in self._plain]
         self.given = [
             (option, value if equals else following)
             for word, following in zip(self.words, [*self.words[1:], ""], strict=False)
@@ -75,16 +78,18 @@ class Parser(ArgumentParser):
                 positional or following.startswith("-")
             )
             words.append(f"{word}=true" if word in switches and not is_value else word)
-        return words
+        return words + self._values
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise InputError of one sentence for what jsonargparse says in several lines."""
         options = {a.dest: (a.option_strings or [a.dest])[0] for a in self._actions}
         what, _, names = message.partition(": ")
-        if what == "the following arguments are required":  # jsonargparse leaves their dashes out
+        if file := next((w for w in self._plain if w[0:1] == "-" and _is_there(w)), None):
+            message = f"{file} is taken for an option; write ./{file}, or -- before the file names"
+        elif what == "the following arguments are required":  # jsonargparse leaves their dashes out
             message = f"{what}: {', '.join(options.get(n, n) for n in names.split(', '))}"
         elif what == "unrecognized arguments":
-            message = self._unknown(names.split())
+            message = self._unknown([n for n in names.split() if n != "--"] or ["--"])
         elif kinds := [w for k, w in _KINDS.items() if f"Expected a <class '{k}'>" in message]:
             # Parser key "lr": Expected a <class 'float'>. Got value: fast
             option, value = message.split('"')[1], message.partition(" value: ")[2]
@@ -132,6 +137,13 @@ def read(command: ModuleType, name: str, title: str, words: Sequence[str]) -> Na
 def options(kind: type[T], args: Namespace) -> T:
     """The options of a dataclass, from the arguments of the same names."""
     return kind(**{field.name: args[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _is_there(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except OSError:  # too long for a name
+        return False
 
 
 def _underscored(word: str) -> str:

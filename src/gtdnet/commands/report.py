@@ -1,6 +1,6 @@
 """gtdnet report: a page about one run, or several compared."""
 
-from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.report.report import ReportOptions, report, summary
 from gtdnet.text import progress_counter
@@ -16,4 +16,4 @@ def fill(parser: Parser) -> None:
 def run(args: Namespace) -> Outcome:
     with progress_counter("reading frames") as progress:
         result = report(options(ReportOptions, args), progress)
-    return EXIT_DONE, result, summary(result)
+    return EXIT_FAILED if result["not_written"] else EXIT_DONE, result, summary(result)

@@ -10,29 +10,33 @@ import hashlib
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gtdnet.data.decode import iter_frames, probe
+from gtdnet.data.findings import Finding, finding, odd_classes
 from gtdnet.data.formats import (
+    FORMATS,
     Annotations,
+    Format,
     VideoRecord,
     detect_format,
     list_splits,
     read_annotations,
 )
 from gtdnet.data.formats.clip_list import write_clip_list
+from gtdnet.data.formats.lookup import is_other_video, is_video
 from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import DecodeError, InputError
-from gtdnet.text import counted
+from gtdnet.files import walk
+from gtdnet.text import counted, first_line, one_line
 from gtdnet.workers import map_in_processes, num_cores
 
 SEVERITIES = ("error", "warning", "info")
 
-_MAX_EXAMPLES = 10
 _MIN_SIDE = 32  # pixels
 _MAX_ASPECT = 4
 _MAX_IMBALANCE = 10
@@ -51,18 +55,6 @@ class ClipFacts:
     digest: str | None = None
     is_empty: bool = False
     error: str | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of problem: how often, where (the first examples), and what to do about it."""
-
-    code: str
-    severity: str
-    count: int
-    message: str
-    fix: str
-    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,12 +81,13 @@ class CheckReport:
     splits: dict[str, SplitStatistics]
     findings: tuple[Finding, ...]
     manifest: str | None
+    not_written: str | None  # why there is no manifest although one was asked for
     seconds: float
 
     @property
     def ok(self) -> bool:
         """Whether there are no errors; warnings may remain."""
-        return all(finding.severity != "error" for finding in self.findings)
+        return all(found.severity != "error" for found in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -114,8 +107,9 @@ def check_dataset(
     """Decode every clip of the given splits (default: all there are) and report.
 
     ``workers`` processes decode (default: one per core; 0: none but this one). ``progress`` is
-    called with (clips done, clips in all). ``manifest`` is written with the clips that decode.
-    Raises InputError if no split can be read at all, or if the manifest exists already.
+    called with (clips done, clips in all). ``manifest`` is written with the clips that decode; if
+    that fails, the report says why. Raises InputError if no split can be read at all, or if the
+    manifest exists already.
     """
     start = time.perf_counter()
     if manifest is not None and manifest.exists():
@@ -130,7 +124,7 @@ def check_dataset(
             facts[fact.path] = fact
             if progress:
                 progress(len(facts), len(paths))
-    findings += _finding(
+    findings += finding(
         "checksum",
         "error",
         changed_files(Path(root)),
@@ -139,31 +133,39 @@ def check_dataset(
     )
     findings += _broken(read, facts)
     findings += _contents(read, facts)
+    findings += odd_classes(read)
+    if splits is None:
+        findings += _left_out(Path(root), read)
     findings += _classes(read, facts)
     findings += _shapes(facts, num_segments)
     first = next(iter(read.values()))
+    not_written = None
     if manifest is not None:
         kept = {
             fact.path: {"num_frames": fact.num_frames, "fps": fact.fps}
             for fact in facts.values()
             if not fact.error
         }
-        write_clip_list(manifest, root, read, kept)
+        try:
+            write_clip_list(manifest, root, read, kept)
+        except (OSError, InputError) as error:
+            not_written = f"the manifest {manifest} could not be written: {first_line(error)}"
     return CheckReport(
         root=str(root),
         format=first.format,
         class_names=first.class_names,
         splits={split: _statistics(found, facts) for split, found in read.items()},
-        findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),
-        manifest=str(manifest) if manifest is not None else None,
+        findings=tuple(sorted(findings, key=lambda found: SEVERITIES.index(found.severity))),
+        manifest=str(manifest) if manifest is not None and not not_written else None,
+        not_written=not_written,
         seconds=time.perf_counter() - start,
     )
 
 
 def format_report(report: CheckReport) -> str:
     """The report as plain text for people."""
-    num_classes = len(report.class_names)
-    lines = [f"{report.root}: {report.format}, {num_classes} classes, {report.seconds:.1f} s"]
+    classes = counted(len(report.class_names), "class", "classes")
+    lines = [f"{report.root}: {report.format}, {classes}, {report.seconds:.1f} s"]
     for split, numbers in report.splits.items():
         line = f"  {split}: {numbers.clips} clips"
         if numbers.readable < numbers.clips:
@@ -179,17 +181,19 @@ def format_report(report: CheckReport) -> str:
         if counts := [count for count in numbers.class_counts.values() if count]:
             line += f", {min(counts)}-{max(counts)} clips a class"
         lines.append(line)
-    for finding in report.findings:
-        lines += ["", f"{finding.severity} [{finding.code}] {finding.message}"]
-        lines += [f"    {example}" for example in finding.examples]
-        if finding.count > len(finding.examples) > 0:
-            lines.append(f"    ... and {finding.count - len(finding.examples)} more")
-        lines.append(f"  -> {finding.fix}")
-    counts = Counter(finding.severity for finding in report.findings)
+    for found in report.findings:
+        lines += ["", f"{found.severity} [{found.code}] {found.message}"]
+        lines += [f"    {one_line(example)}" for example in found.examples]
+        if found.count > len(found.examples) > 0:
+            lines.append(f"    ... and {found.count - len(found.examples)} more")
+        lines.append(f"  -> {found.fix}")
+    counts = Counter(found.severity for found in report.findings)
     summary = ", ".join(counted(counts[severity], severity) for severity in SEVERITIES[:2])
     lines += ["", f"{'OK' if report.ok else 'Not OK'}: {summary}."]
     if report.manifest:
         lines.append(f"Manifest of the readable clips: {report.manifest}")
+    if report.not_written:
+        lines.append(f"{report.not_written[0].upper()}{report.not_written[1:]}")
     return "\n".join(lines)
 
 
@@ -245,25 +249,16 @@ def _read(
     return read, [Finding("annotations", "error", 1, str(error), fix) for error in errors]
 
 
-def _finding(
-    code: str, severity: str, examples: Iterable[str], message: str, fix: str
-) -> Iterator[Finding]:
-    """A finding if there is any example."""
-    if listed := list(examples):
-        text = f"{message}: {len(listed)}."
-        yield Finding(code, severity, len(listed), text, fix, tuple(listed[:_MAX_EXAMPLES]))
-
-
 def _broken(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterator[Finding]:
     bad = [fact for fact in facts.values() if fact.error]
-    yield from _finding(
+    yield from finding(
         "empty",
         "error",
         (fact.path for fact in bad if fact.is_empty),
         "Empty files",
         "Download or encode them again, or train on the manifest, which leaves them out.",
     )
-    yield from _finding(
+    yield from finding(
         "unreadable",
         "error",
         (f"{fact.path}: {fact.error}" for fact in bad if not fact.is_empty),
@@ -274,13 +269,38 @@ def _broken(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterat
         if not found.records:
             text = f"The {split} split has no clips on disk."
             yield Finding("no-clips", "error", 1, text, "Add the videos or check the path.")
-        yield from _finding(
+        yield from finding(
             "missing",
             "warning",
             (record.path for record in found.missing),
             f"Clips annotated in {split} but not on disk",
             "Download them, or go on without them: they are left out everywhere.",
         )
+
+
+def _left_out(root: Path, read: dict[str, Annotations]) -> Iterator[Finding]:
+    """Files below the root that look like videos, but are in no split."""
+    first = next(iter(read.values()))
+    of = FORMATS[first.format]
+    if not root.is_dir() or of.is_derived:
+        return
+    known = {r.path for found in read.values() for r in (*found.records, *found.missing)}
+    left_out: list[str] = []
+    for folder, folders, files in walk(root):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        paths = [str(Path(folder, n)) for n in sorted(files) if n[0] != "." and _is_left(n, of)]
+        left_out += (path for path in paths if path not in known)
+    yield from finding(
+        "left-out",
+        "warning",
+        left_out,
+        "Files that look like videos, but are in no split",
+        "Move them to where the clips of a class are, or re-encode them as .mp4, or remove them.",
+    )
+
+
+def _is_left(name: str, of: Format) -> bool:
+    return is_other_video(name) or (of.is_whole and is_video(name))
 
 
 def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterator[Finding]:
@@ -294,7 +314,7 @@ def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iter
                 same[digest].append((split, record))
     repeated = [group for group in same.values() if len(group) > 1]
     leaks = [group for group in repeated if len({split for split, _ in group}) > 1]
-    yield from _finding(
+    yield from finding(
         "leakage",
         "error",
         map(_named, leaks),
@@ -302,7 +322,7 @@ def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iter
         "Keep each in one split only: accuracy on clips seen in training means nothing.",
     )
     torn = [group for group in repeated if len({record.label for _, record in group}) > 1]
-    yield from _finding(
+    yield from finding(
         "contradiction",
         "warning",
         map(_named, torn),
@@ -310,7 +330,7 @@ def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iter
         "Keep the right one.",
     )
     plain = [group for group in repeated if group not in leaks and group not in torn]
-    yield from _finding(
+    yield from finding(
         "duplicate",
         "warning",
         map(_named, plain),
@@ -318,7 +338,7 @@ def _contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iter
         "Keep one of each, or accept that they count double.",
     )
     shared = {clip: where for clip, where in ids.items() if len(where) > 1}
-    yield from _finding(
+    yield from finding(
         "shared-id",
         "warning",
         (f"{clip}: {', '.join(where.values())}" for clip, where in shared.items()),
@@ -336,7 +356,7 @@ def _classes(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Itera
         if split not in read:
             continue
         counts = _class_counts(read[split], facts)
-        yield from _finding(
+        yield from finding(
             "class-without-clips",
             "warning",
             (name for name, count in counts.items() if not count),
@@ -360,14 +380,14 @@ def _classes(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Itera
 
 def _shapes(facts: dict[str, ClipFacts], num_segments: int) -> Iterator[Finding]:
     good = [fact for fact in facts.values() if not fact.error]
-    yield from _finding(
+    yield from finding(
         "short",
         "info",
         (f"{f.path}: {f.num_frames} frames" for f in good if f.num_frames < num_segments),
         f"Clips of fewer than {num_segments} frames",
         "Nothing needs to be done: their frames repeat evenly.",
     )
-    yield from _finding(
+    yield from finding(
         "odd-size",
         "warning",
         (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
 from gtdnet.data.pack.index import INDEX, find_clips
 from gtdnet.errors import InputError
+from gtdnet.files import walk
 
 
 def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
@@ -22,7 +22,8 @@ def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
     order of ``patterns``, for each of them sorted as people count: clip2 before clip10.
 
     Raises:
-        ValueError: nothing is found for one of them.
+        ValueError: nothing is found for one of them, a folder cannot be listed, or a link leads
+            back to a folder that it lies in.
     """
     found: dict[Path, Path] = {}
     for pattern in patterns:
@@ -53,7 +54,7 @@ def _videos_at(path: Path) -> Iterable[Path]:
 
 
 def _videos_below(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in walk(root):
         if INDEX in files and (packed := find_clips(Path(folder))) is not None:
             folders.clear()
             yield from packed

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gtdnet.infer.predict import Report
+from gtdnet.text import printable
 
 _COLUMNS = ("video", "start", "end", "rank", "label", "class", "probability", "reason")
 
@@ -39,11 +40,11 @@ def render_table(report: Report) -> Table:
                 for s in video.segments
             ]
         for i, row in enumerate(rows):
-            table.add_row(Text(title if i == 0 else ""), *map(Text, row))
+            table.add_row(*(Text(printable(cell)) for cell in (title if i == 0 else "", *row)))
         if video.reason is not None:
             blank = ("",) if report.window is None else ("", "")
-            reason = Text(f"failed: {video.reason}", style="red")
-            table.add_row(Text("" if rows else title), *blank, reason)
+            reason = Text(printable(f"failed: {video.reason}"), style="red")
+            table.add_row(Text("" if rows else printable(title)), *blank, reason)
     return table
 
 

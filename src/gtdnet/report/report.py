@@ -16,6 +16,7 @@ from gtdnet.report.compare import Comparison, compare_runs
 from gtdnet.report.frames import Picture, clip_pictures, find_clips
 from gtdnet.report.page import Shown, render
 from gtdnet.report.reading import Run, read_runs
+from gtdnet.text import first_line
 
 REPORT_FILE = "report.html"
 
@@ -48,7 +49,8 @@ def report(
     """Write the report; ``progress`` is told (clips whose frames are read, clips in all).
 
     Returns, JSON-ready: ``output``, the file; ``runs`` with their accuracies and intervals;
-    ``comparisons``; ``left_out``: a sentence for whatever the page does without.
+    ``comparisons``; ``left_out``: a sentence for whatever the page does without; ``not_written``:
+    why there is no page, where the system refuses it (``output`` is None then).
 
     Raises:
         ValueError: nothing to report on, files that cannot be read, or a file that exists already.
@@ -67,18 +69,24 @@ def report(
     shown = [_with_pictures(one, options.data, done) for one in shown]
     title = options.title or (runs[0].name if len(runs) == 1 else "Comparison of runs")
     made_by = f"Written by gtdnet {__version__}. This file needs no network and no other file."
-    write_text(output, render(title, shown, comparisons, made_by))
+    page, not_written = render(title, shown, comparisons, made_by), None
+    try:
+        write_text(output, page)
+    except OSError as error:
+        not_written = f"{output} could not be written: {first_line(error)}"
     return {
-        "output": str(output),
+        "output": None if not_written else str(output),
         "runs": [_summary(run) for run in runs],
         "comparisons": [asdict(one) for one in comparisons],
         "left_out": _left_out(shown, comparisons),
+        "not_written": not_written,
     }
 
 
 def summary(result: dict[str, Any]) -> str:
     """Where the page is and what it does without, for people."""
-    return "\n".join([*result["left_out"], f"report: {result['output']}"])
+    outcome = result["not_written"] or f"report: {result['output']}"
+    return "\n".join([*result["left_out"], outcome])
 
 
 def _output(options: ReportOptions) -> Path:

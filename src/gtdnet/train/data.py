@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gtdnet.data.dataset import EpochBatches, EvalClips, TrainClips, balanced_weights
+from gtdnet.data.findings import odd_classes, shared_clips
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
 from gtdnet.data.sharing import SharedCollate
 from gtdnet.errors import InputError
@@ -36,6 +37,12 @@ def read_splits(data: str, format: str | None = None) -> tuple[Annotations, Anno
                     f"(0 to {classes - 1}); gtdnet check lists all such clips"
                 )
     return train, validation
+
+
+def remarks(train: Annotations, validation: Annotations | None) -> list[str]:
+    """What is odd about the clips, each in a sentence."""
+    read = {part.split: part for part in (train, validation) if part is not None}
+    return [found.sentence() for found in (*odd_classes(read), *shared_clips(read))]
 
 
 def class_weights(annotations: Annotations) -> Tensor:

@@ -31,7 +31,7 @@ from gtdnet.models.start import Start, start_from
 from gtdnet.text import only_errors, say
 from gtdnet.train.callbacks import Checkpoint, Interrupted, ProgressLines, RunFiles, load_weights
 from gtdnet.train.config import TrainConfig
-from gtdnet.train.data import ClipLoaders, class_weights, read_splits
+from gtdnet.train.data import ClipLoaders, class_weights, read_splits, remarks
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import freeze, scaled_lr
 from gtdnet.workers import default_workers
@@ -107,6 +107,8 @@ def _console() -> Console:
 def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console) -> TrainResult:
     device, precision = _resolve(config)
     annotations, validation = read_splits(config.data, config.format)
+    for sentence in remarks(annotations, validation):
+        say(sentence, console)
     spec = config.clip_spec(annotations.class_names)
     clips = config.batch_size * config.devices
     if len(annotations.records) < clips:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -77,15 +80,21 @@ class Format(ABC):
         signs: what it is recognised by, in a few words for messages.
         is_derived: GTDNet made such a dataset of one in another format, and reads it as what it
             is even if ``--format`` names that one.
+        is_whole: every clip below the root belongs to it, annotated or not.
     """
 
     name: str
     signs: str
     is_derived = False
+    is_whole = False
 
     @abstractmethod
     def recognises(self, root: Path) -> float:
         """Whether ``root``, a folder or file that is there, follows it: True, False or MAYBE."""
+
+    def objection(self, root: Path) -> str | None:
+        """Why what it MAYBE is should not be read unless ``--format`` says so; None: it may."""
+        return None
 
     @abstractmethod
     def splits(self, root: Path) -> Iterable[str]:
@@ -135,12 +144,14 @@ def formats_line() -> str:
 
 def detect_format(root: str | Path) -> str:
     """The one of `FORMATS` that ``root`` follows; InputError if none or several."""
-    return _format_of(Path(root)).name
+    with _told(root):
+        return _format_of(Path(root)).name
 
 
 def list_splits(root: str | Path, format: str | None = None) -> tuple[str, ...]:
     """The splits that have annotations, in the order of `SPLITS`."""
-    there = set(_format_of(Path(root), format).splits(Path(root)))
+    with _told(root):
+        there = set(_format_of(Path(root), format).splits(Path(root)))
     return tuple(split for split in SPLITS if split in there)
 
 
@@ -159,9 +170,11 @@ def read_annotations(
     """
     if split not in SPLITS:
         raise InputError(f"There is no split {split!r}; the splits are {', '.join(SPLITS)}.")
-    chosen = _format_of(Path(root), format)
-    names, listed = chosen.read(Path(root), split)
-    rows = _unique(listed, f"the {split} split of {root}")
+    with _told(root):
+        chosen = _format_of(Path(root), format)
+        listed_names, listed = chosen.read(Path(root), split)
+        names = _distinct(listed_names, root)
+        rows = _unique(listed, f"the {split} split of {root}")
     records = tuple(record for record, is_there in rows if is_there)
     missing = tuple(record for record, is_there in rows if not is_there)
     where = f"{split} split of {root} ({chosen.name})"
@@ -172,7 +185,19 @@ def read_annotations(
             f"None of the {len(missing)} clips in the {where} is there, the first being "
             f"{missing[0].path}; put the videos there or check the path."
         )
-    return Annotations(chosen.name, split, str(root), tuple(names), records, missing)
+    return Annotations(chosen.name, split, str(root), names, records, missing)
+
+
+@contextmanager
+def _told(root: str | Path) -> Iterator[None]:
+    """What the system refuses while a dataset is read, as InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"The dataset {root} can't be read: {error.filename or root}: "
+            f"{error.strerror or error}; check the path and its permissions."
+        ) from None
 
 
 def _format_of(root: Path, name: str | None = None) -> Format:
@@ -199,7 +224,22 @@ def _format_of(root: Path, name: str | None = None) -> Format:
         raise InputError(
             f"{root} looks like {' and '.join(found)} at once; say which it is with --format."
         )
-    return _formats[found[0]]
+    chosen = _formats[found[0]]
+    if best is not True and (objection := chosen.objection(root)):
+        raise InputError(
+            f"{root} could only be read as {chosen.name} ({chosen.signs}), but {objection}, or say "
+            f"that it is one with --format {chosen.name}."
+        )
+    return chosen
+
+
+def _distinct(listed: Sequence[str], root: str | Path) -> tuple[str, ...]:
+    """The names of the classes in NFC; InputError if two are the same."""
+    names = tuple(unicodedata.normalize("NFC", name) for name in listed)
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InputError(f"{root} has {times} classes of the name {name!r:.80}; rename them.")
+    return names
 
 
 def _unique(rows: Rows, where: str) -> list[Row]:

@@ -30,7 +30,8 @@ class ClipList(Format):
 
     def splits(self, root: Path) -> Iterable[str]:
         manifest = lookup.read_json(root)
-        return manifest.get("splits", ()) if isinstance(manifest, dict) else ()
+        splits = manifest.get("splits") if isinstance(manifest, dict) else None
+        return splits if isinstance(splits, dict) else ()
 
     def read(self, root: Path, split: str) -> tuple[Sequence[str], Rows]:
         manifest = lookup.read_json(root)
@@ -41,20 +42,28 @@ class ClipList(Format):
                 f"{root} is a manifest of version {manifest['gtdnet_manifest']!r}, not "
                 f"{MANIFEST_VERSION}; write it again with gtdnet check --manifest."
             )
-        try:
-            names, splits = manifest["class_names"], manifest["splits"]
-            if split not in splits:
-                there = ", ".join(splits) or "none"
-                raise InputError(f"The manifest {root} has no {split} split (it has {there}).")
-            folders = lookup.Listings()
-            rows = []
-            for item in splits[split]:
-                id, path, label = item["id"], str(root.parent / item["path"]), item["label"]
-                if label is not None and not 0 <= label < len(names):
-                    raise InputError(f"The clip {id} in {root} has no valid label: {label!r}.")
-                rows.append((VideoRecord(id, path, label), folders.hold(path)))
-        except (KeyError, TypeError, AttributeError):
-            raise InputError(f"The manifest {root} is damaged; write it again.") from None
+        damaged = InputError(f"The manifest {root} is damaged; write it again.")
+        names, splits = manifest.get("class_names"), manifest.get("splits")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise damaged
+        if not isinstance(splits, dict):
+            raise damaged
+        if split not in splits:
+            there = ", ".join(splits) or "none"
+            raise InputError(f"The manifest {root} has no {split} split (it has {there}).")
+        if not isinstance(splits[split], list):
+            raise damaged
+        folders = lookup.Listings()
+        rows = []
+        for item in splits[split]:
+            match item:
+                case {"id": str(id), "path": str(path), "label": label}:
+                    path = str(root.parent / path)
+                case _:
+                    raise damaged
+            if label is not None and (type(label) is not int or not 0 <= label < len(names)):
+                raise InputError(f"The clip {id} in {root} has no valid label: {label!r:.80}.")
+            rows.append((VideoRecord(id, path, label), folders.hold(path)))
         return names, rows
 
 

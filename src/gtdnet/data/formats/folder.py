@@ -5,7 +5,6 @@ Clips lie at any depth below their class. The classes are sorted by name, from t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,19 +17,59 @@ from gtdnet.data.formats.base import (
     WritableFormat,
     register_format,
 )
-from gtdnet.data.formats.lookup import is_picture, is_video, split_folders, subfolders
+from gtdnet.data.formats.lookup import (
+    class_name,
+    is_picture,
+    is_video,
+    matching,
+    split_folders,
+    split_of,
+    subfolders,
+)
 from gtdnet.errors import InputError
+from gtdnet.files import walk
+
+_TABLES = ("labels", *(name for names in ALIASES.values() for name in names))
 
 
 @register_format
 class Folder(WritableFormat):
     name = "folder"
     signs = "a folder per class with videos"
+    is_whole = True
 
     def recognises(self, root: Path) -> float:
         if not root.is_dir():
             return False
         return MAYBE * (bool(split_folders(root)) or any(map(_has_clips, subfolders(root))))
+
+    def objection(self, root: Path) -> str | None:
+        if split_folders(root):
+            return None
+        tables = [p.name for suffix in (".csv", ".json") for p in matching(root, suffix, _TABLES)]
+        if tables:
+            return (
+                f"it has {', '.join(tables)}, and what belongs to it is missing: the table of "
+                f"labels (as something-something-v1-labels.csv or labels.json), that of a split "
+                f"(as train.csv or train.json), or its column youtube_id; add it"
+            )
+        classes = [folder for folder in subfolders(root) if _has_clips(folder)]
+        if len(classes) == 1 and (
+            classes[0].name.startswith("20bn-") or any(map(_has_clips, subfolders(classes[0])))
+        ):
+            return (
+                f"all clips lie in {classes[0].name}, which would be the only class; add the "
+                f"dataset's annotation files, or give {classes[0]} if its folders are the classes"
+            )
+        if nested := next((folder for folder in classes if split_folders(folder)), None):
+            return f"{nested} has splits of its own; give the folder of one dataset"
+        splits = {split: f.name for f in classes if (split := split_of(f.name))}
+        if len(splits) > 1:
+            return (
+                f"{' and '.join(splits.values())} look like splits; name them "
+                f"{' and '.join(ALIASES[split][0] for split in splits)}"
+            )
+        return None
 
     def splits(self, root: Path) -> Iterable[str]:
         return split_folders(root) or ("train",)
@@ -40,21 +79,25 @@ class Folder(WritableFormat):
             raise InputError(f"{root} is not a folder, which the format 'folder' needs.")
         folders = split_folders(root)
         if not folders and split == "train":
-            folders = {"train": root}
+            folders = {"train": [root]}
         if split not in folders:
-            names = ", ".join(sorted(folder.name for folder in folders.values()))
+            names = ", ".join(sorted(f.name for found in folders.values() for f in found))
             raise InputError(
                 f"{root} has no {split} split (it has {names or 'folders of classes'}); make a "
                 f"folder {root / ALIASES[split][0]} with one folder per class in it."
             )
-        mine = folders[split]
-        classes = [folder.name for folder in subfolders(folders.get("train", mine))]
+        for found in folders.values():
+            if len(found) > 1:
+                names = " and ".join(folder.name for folder in found)
+                raise InputError(f"{root} has two folders for one split, {names}; keep one.")
+        (mine,), (train,) = folders[split], folders.get("train", folders[split])
+        classes = sorted({class_name(folder.name) for folder in subfolders(train)})
         index = {name: number for number, name in enumerate(classes)}
         for folder in subfolders(mine):
-            if folder.name not in index:
+            if class_name(folder.name) not in index:
                 raise InputError(
                     f"The class {folder.name!r} in {mine} is not among the training classes in "
-                    f"{folders['train']}; rename or move it."
+                    f"{train}; rename or move it."
                 )
 
         def rows() -> Rows:
@@ -67,7 +110,8 @@ class Folder(WritableFormat):
                         )
                     clip = path.relative_to(mine)
                     clip = clip.with_suffix("") if is_video(path.name) else clip
-                    yield VideoRecord(clip.as_posix(), str(path), index[folder.name]), True
+                    label = index[class_name(folder.name)]
+                    yield VideoRecord(clip.as_posix(), str(path), label), True
 
         return classes, rows()
 
@@ -78,24 +122,31 @@ class Folder(WritableFormat):
         return  # the folders say it all
 
 
-def _has_clips(folder: str | Path) -> bool:
-    with os.scandir(folder) as entries:
+def _has_clips(folder: Path) -> bool:
+    try:
         return any(
-            is_video(e.name) or is_picture(e.name) or (e.is_dir() and _has_clips(e.path))
-            for e in entries
-            if e.name[0] != "."
+            is_video(name) or is_picture(name)
+            for _, _, files in _shown_below(folder)
+            for name in files
         )
+    except InputError:  # which reading will say
+        return False
 
 
-def _clips(folder: Path) -> Iterator[Path]:
+def _clips(root: Path) -> list[Path]:
     """Video files and folders of frames below a folder, sorted."""
-    with os.scandir(folder) as scan:
-        entries = sorted((e for e in scan if e.name[0] != "."), key=lambda entry: entry.name)
-    if any(is_picture(entry.name) for entry in entries):
-        yield folder
-        return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _clips(Path(entry.path))
-        elif is_video(entry.name):
-            yield Path(entry.path)
+    found: list[Path] = []
+    for folder, folders, files in _shown_below(root):
+        if any(is_picture(name) for name in files):
+            found.append(folder)
+            folders.clear()
+        else:
+            found += [folder / name for name in files if is_video(name)]
+    return sorted(found)
+
+
+def _shown_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `walk`, without what is hidden."""
+    for folder, folders, files in walk(root):
+        folders[:] = [name for name in folders if name[0] != "."]
+        yield Path(folder), folders, [name for name in files if name[0] != "."]

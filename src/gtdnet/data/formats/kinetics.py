@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gtdnet.data.formats import lookup
@@ -45,18 +45,25 @@ class Kinetics(WritableFormat):
         for labelled in ("train", "validation"):
             if file := lookup.find_file(root, ".csv", ALIASES[labelled]):
                 names.update(row["label"] for row in _table(file) if row.get("label"))
-        index = {name: number for number, name in enumerate(sorted(names))}
+        class_names = sorted(set(map(lookup.class_name, names)))
+        index = {name: number for number, name in enumerate(class_names)}
         folders = lookup.split_folders(root)
-        own = folders.pop(split, root)
+        own = folders.pop(split, [root])[0]
         files: dict[str, list[str]] = {}
-        for path in lookup.videos_below(root, skip=list(folders.values())):
+        others = [folder for found in folders.values() for folder in found]
+        for path in lookup.videos_below(root, skip=others):
             files.setdefault(lookup.stem_of(path), []).append(path)
 
         def rows() -> Rows:
             for row in _table(table):
+                if other := _other_split(row, split):
+                    raise InputError(
+                        f"{table} is for {split}, but has the clip {row['youtube_id']:.40} of the "
+                        f"split {other!r}; keep each in its own table."
+                    )
                 try:
                     start, end = int(float(row["time_start"])), int(float(row["time_end"]))
-                except ValueError:
+                except (ValueError, OverflowError):
                     raise InputError(
                         f"{table} has a time that is not a number: {row!r:.120}."
                     ) from None
@@ -68,7 +75,7 @@ class Kinetics(WritableFormat):
                 path = min(paths, key=lambda p: (not _is_in(p, name), p), default=expected)
                 yield VideoRecord(clip, path, label), bool(paths)
 
-        return sorted(names), rows()
+        return class_names, rows()
 
     def clip_path(self, clip: NewClip) -> Path:
         youtube_id, start, end = _identity(clip)
@@ -87,20 +94,31 @@ class Kinetics(WritableFormat):
 
 def _first_line(path: Path) -> str:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.readline()
+        return file.readline(1 << 16)
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
     rows = csv.DictReader(lookup.read_text(path).splitlines())
-    lacking = {"youtube_id", "time_start", "time_end"} - set(rows.fieldnames or ())
-    if lacking:
-        raise InputError(f"{path} has no column {' and '.join(sorted(lacking))} in its first line.")
-    for row in rows:
-        if None in row.values():
-            raise InputError(
-                f"{path}, line {rows.line_num}, has fewer columns than the first line."
-            )
-        yield row
+    try:
+        lacking = {"youtube_id", "time_start", "time_end"} - set(rows.fieldnames or ())
+        if lacking:
+            names = " and ".join(sorted(lacking))
+            raise InputError(f"{path} has no column {names} in its first line.")
+        for row in rows:
+            if None in row.values():
+                raise InputError(
+                    f"{path}, line {rows.line_num}, has fewer columns than the first line."
+                )
+            yield row
+    except csv.Error as error:
+        raise InputError(f"{path}, line {rows.line_num}, is no row of a table: {error}.") from None
+
+
+def _other_split(row: Mapping[str, str], split: str) -> str | None:
+    """What the row's own column says if it is another split that we know."""
+    said = (row.get("split") or "").strip()
+    known = any(said.lower() in names for names in ALIASES.values())
+    return said if known and said.lower() not in ALIASES[split] else None
 
 
 def _is_in(path: str, name: str) -> bool:

@@ -25,6 +25,7 @@ from gtdnet.errors import InputError
 
 _HERE = ("",)  # lists lie in the root itself
 _NAMES = ("classes", "category", "categories", "labels")
+_MANY = 1000  # classes that a list without names may have beyond ten a clip
 
 
 class _Line(NamedTuple):
@@ -56,7 +57,7 @@ class Lists(WritableFormat):
                 f"write {folder / ALIASES[split][0]}.txt."
             )
         names_file = lookup.find_file(folder, ".txt", _NAMES, _HERE)
-        names = lookup.read_lines(names_file) if names_file else []
+        names = list(map(lookup.class_name, lookup.read_lines(names_file))) if names_file else []
         lines = _lines(table, names, split)
         if not names_file:
             train = _list_of(root, "train") or table
@@ -105,7 +106,13 @@ def _list_of(root: Path, split: str) -> Path | None:
 
 
 def _numbered_classes(train: Path, names_file: Path) -> list[str]:
-    labels = {line.label for line in _lines(train, (), "train") if line.label is not None}
+    lines = _lines(train, (), "train")
+    labels = {line.label for line in lines if line.label is not None}
+    if labels and max(labels) >= 10 * len(lines) + _MANY:
+        raise InputError(
+            f"{train} has {len(lines)} clips, but labels up to {max(labels)}, far more than clips; "
+            f"correct the labels, or name the classes in {names_file}."
+        )
     if len(labels) > 1 and labels == set(range(1, len(labels) + 1)):
         raise InputError(
             f"The labels in {train} count from 1, not from 0; subtract 1 from each, or name the "
@@ -121,17 +128,17 @@ def _lines(table: Path, names: Sequence[str], split: str) -> list[_Line]:
     which reading finds more of the first 100 paths on disk; if neither does, it counts frames.
     """
     number_of = {name: number for number, name in enumerate(names)}
-    by_length = sorted(names, key=len, reverse=True)
     parsed: list[_Line] = []
     for number, line in enumerate(lookup.read_lines(table, keep_blank=True), 1):
         if not line:
             continue
         where = f"{table}, line {number},"
         path, _, last = line.rpartition(" ") if " " in line else line.rpartition("\t")
-        if path and last.lstrip("-").isdigit():
-            parsed.append(_Line(path.strip(), int(last), where))
-        elif name := next((n for n in by_length if line.endswith((f" {n}", f"\t{n}"))), None):
-            parsed.append(_Line(line[: -len(name)].strip(), number_of[name], where))
+        if path and last.removeprefix("-").isdecimal():
+            parsed.append(_Line(path.strip(), lookup.whole_number(last, where), where))
+        elif ends := [i for i, c in enumerate(line) if c in " \t" and _name(line, i) in number_of]:
+            label = number_of[_name(line, ends[0])]  # of names that end alike the longest
+            parsed.append(_Line(line[: ends[0]].strip(), label, where))
         elif split == "test":
             parsed.append(_Line(line, None, where))
         else:
@@ -139,7 +146,7 @@ def _lines(table: Path, names: Sequence[str], split: str) -> list[_Line]:
                 f'{where} is neither "path label" nor "path num_frames label": {line!r:.80}.'
             )
     counted = [line.path.rpartition(" ") for line in parsed]
-    if parsed and all(path and count.isdigit() for path, _, count in counted):
+    if parsed and all(path and count.isdecimal() for path, _, count in counted):
         folders = lookup.Listings()
         plain = sum(folders.hold(str(table.parent / line.path)) for line in parsed[:100])
         short = sum(folders.hold(str(table.parent / path)) for path, _, _ in counted[:100])
@@ -147,3 +154,7 @@ def _lines(table: Path, names: Sequence[str], split: str) -> list[_Line]:
             pairs = zip(parsed, counted, strict=True)
             parsed = [line._replace(path=path.strip()) for line, (path, _, _) in pairs]
     return parsed
+
+
+def _name(line: str, space: int) -> str:
+    return lookup.class_name(line[space + 1 :])

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,17 @@ from typing import Any
 from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
 from gtdnet.data.formats.base import ALIASES, SPLITS, NewClip, Row, VideoRecord
 from gtdnet.data.pack.shards import packed_clip
-from gtdnet.errors import DecodeError, InputError
-from gtdnet.files import write_text
+from gtdnet.errors import InputError
+from gtdnet.files import walk, write_text
 
+# Suffixes of videos that are not read: check names the files.
+OTHER_VIDEOS = frozenset(
+    {".264", ".265", ".amv", ".apng", ".av1", ".braw", ".divx", ".dv", ".f4p", ".h264", ".h265"}
+    | {".hevc", ".ivf", ".m1v", ".m2p", ".m2v", ".mjpeg", ".mjpg", ".mod", ".mp4v", ".mpe", ".mpv"}
+    | {".mve", ".mxf", ".nut", ".ogg", ".ogm", ".ogx", ".ps", ".qt", ".r3d", ".rm", ".rmvb", ".swf"}
+    | {".tod", ".tp", ".trp", ".vob", ".wtv", ".xvid", ".y4m", ".webp"}
+)
+_FILLERS = {"set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames"}
 PLACES = ("", "labels", "annotations")  # folders of the root, in the order in which they count
 
 
@@ -73,16 +83,30 @@ def split_files(
     return {split: found for split, found in files.items() if found}
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """The folder of each split that has one."""
-    there = {
-        split: [root / n for n in names if (root / n).is_dir()] for split, names in ALIASES.items()
-    }
-    return {split: found[0] for split, found in there.items() if found}
+def split_folders(root: Path) -> dict[str, list[Path]]:
+    """The folders of each split that has any; upper and lower case are one."""
+    folders = subfolders(root) if root.is_dir() else []
+    there = {s: [f for f in folders if f.name.lower() in ALIASES[s]] for s in SPLITS}
+    return {split: found for split, found in there.items() if found}
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name says and nothing beside it: "train", "Val", "test_set", "train videos".
+
+    A class may be called "training a dog".
+    """
+    words = words_of(Path(name)) - _FILLERS
+    found = [s for s, aliases in ALIASES.items() if words and words.issubset(aliases)]
+    return found[0] if found else None
 
 
 def subfolders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_dir())
+
+
+def class_name(text: str) -> str:
+    """A name in the spelling of Unicode that all systems can agree on: NFC."""
+    return unicodedata.normalize("NFC", text)
 
 
 def is_video(name: str) -> bool:
@@ -91,6 +115,10 @@ def is_video(name: str) -> bool:
 
 def is_picture(name: str) -> bool:
     return NUMBERED_IMAGE.fullmatch(name) is not None
+
+
+def is_other_video(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in OTHER_VIDEOS  # noqa: PTH122
 
 
 def stem_of(path: str) -> str:
@@ -115,7 +143,7 @@ class ClipFolder:
 
 
 def videos_below(root: Path, skip: Sequence[Path]) -> Iterator[str]:
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in walk(root):
         folders[:] = [f for f in folders if f[0] != "." and Path(folder, f) not in skip]
         for name in files:
             if name[0] != "." and is_video(name):
@@ -133,13 +161,13 @@ class Listings:
             try:
                 if packed_clip(Path(path)):
                     return True
-            except DecodeError:
+            except (OSError, ValueError):
                 return False
         parent, name = os.path.split(path)
         if parent not in self._names:
             try:
                 self._names[parent] = frozenset(os.listdir(parent or "."))  # noqa: PTH208
-            except OSError:
+            except (OSError, ValueError):  # ValueError: of a path that no system can have
                 self._names[parent] = frozenset()
         return name in self._names[parent]
 
@@ -152,9 +180,16 @@ def label_of(
         if split == "test":
             return None
         raise InputError(f"The clip {clip} in {table} has no label, which {split} clips need.")
-    if name not in index:
-        raise InputError(f"The clip {clip} in {table} has an unknown label: {name!r}.")
+    if (name := class_name(name)) not in index:
+        raise InputError(f"The clip {clip} in {table} has an unknown label: {name!r:.80}.")
     return index[name]
+
+
+def whole_number(text: str, where: object) -> int:
+    """The number that decimal digits say; InputError if they say more than any table can mean."""
+    if len(text) > 18:
+        raise InputError(f"{where} has a number of {len(text)} digits, {text:.20}...; correct it.")
+    return int(text)
 
 
 def read_text(path: Path) -> str:
@@ -170,9 +205,26 @@ def read_lines(path: Path, keep_blank: bool = False) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
+    """What a JSON file holds; InputError also for a key given twice, which JSON lets through."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for key, times in Counter(k for k, _ in pairs).items() if times > 1)
+            raise InputError(f"{path} has the key {twice!r:.80} twice in one place; keep one.")
+        return found
+
+    def refuse(constant: str) -> None:
+        raise InputError(f"{path} holds {constant}, which is no number of JSON; correct it.")
+
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"{path} is not valid JSON: it is nested too deeply.") from None
+    except ValueError as error:  # also for numbers of thousands of digits
         raise InputError(f"{path} is not valid JSON: {error}.") from None
 
 

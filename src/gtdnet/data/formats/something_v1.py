@@ -34,7 +34,7 @@ class IdTables(WritableFormat):
     def class_names(self, root: Path) -> list[str]:
         """In the order of the labels file."""
         labels = lookup.need_file(root, ".csv", ("labels",), f"{self.prefix}-labels.csv")
-        return list(dict.fromkeys(lookup.read_lines(labels)))
+        return list(dict.fromkeys(map(lookup.class_name, lookup.read_lines(labels))))
 
     def read(self, root: Path, split: str) -> tuple[Sequence[str], Rows]:
         class_names = self.class_names(root)

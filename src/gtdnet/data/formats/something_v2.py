@@ -7,6 +7,7 @@ is in the labels file.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,9 @@ class SomethingV2(WritableFormat):
     def read(self, root: Path, split: str) -> tuple[Sequence[str], Rows]:
         labels_file = lookup.need_file(root, ".json", ("labels",), "labels.json")
         labels = lookup.read_json(labels_file)
-        try:
-            index = {_plain(template): int(number) for template, number in labels.items()}
-        except (AttributeError, TypeError, ValueError):
-            raise InputError(
-                f'{labels_file} does not hold {{"template": "index"}} pairs.'
-            ) from None
+        if not isinstance(labels, dict) or not all(map(_is_number, labels.values())):
+            raise InputError(f'{labels_file} does not hold {{"template": "index"}} pairs.')
+        index = {_plain(template): int(number) for template, number in labels.items()}
         class_names = sorted(index, key=index.__getitem__)
         if [index[name] for name in class_names] != list(range(len(labels))):
             raise InputError(
@@ -49,14 +47,17 @@ class SomethingV2(WritableFormat):
         videos = lookup.ClipFolder(_video_folder(root))
 
         def rows() -> Rows:
-            for item in lookup.read_json(table):
-                try:
-                    clip, template = str(item["id"]), item.get("template")
-                except (AttributeError, KeyError, TypeError):
-                    raise InputError(
-                        f"{table} holds an entry without an id: {item!r:.80}."
-                    ) from None
-                name = template and _plain(template)
+            items = lookup.read_json(table)
+            if not isinstance(items, list):
+                raise InputError(f"{table} does not hold a list of clips.")
+            for item in items:
+                known = item if isinstance(item, dict) else {}
+                clip, template = known.get("id"), known.get("template")
+                if not isinstance(clip, str | int) or isinstance(clip, bool):
+                    raise InputError(f"{table} holds an entry without an id: {item!r:.80}.")
+                if not isinstance(template, str | None):
+                    raise InputError(f"{table} holds a template that is no text: {item!r:.80}.")
+                clip, name = str(clip), _plain(template) if template else None
                 label = lookup.label_of(name, index, clip, table, split)
                 yield videos.row(clip, label, f"{clip}.webm")
 
@@ -72,9 +73,15 @@ class SomethingV2(WritableFormat):
             write_text(root / f"labels/{name}.json", json.dumps(content, indent=1) + "\n")
 
 
+def _is_number(value: object) -> bool:
+    """0 or "0"."""
+    is_text = isinstance(value, str) and re.fullmatch(r"\d{1,9}", value)
+    return bool(is_text) or type(value) is int
+
+
 def _plain(template: str) -> str:
     """ "Moving [something] up" -> "Moving something up"."""
-    return template.replace("[", "").replace("]", "")
+    return lookup.class_name(template.replace("[", "").replace("]", ""))
 
 
 def _video_folder(root: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gtdnet.data.formats.base import register_format
 from gtdnet.data.formats.folds import Folds
-from gtdnet.data.formats.lookup import read_lines
+from gtdnet.data.formats.lookup import read_lines, whole_number
 from gtdnet.errors import InputError
 
 _NAMES = "classInd.txt"
@@ -48,7 +48,9 @@ class Ucf101(Folds):
         def clips() -> Iterator[tuple[str, int]]:
             for line in read_lines(table):
                 start, _, end = line.rpartition(" ")
-                path, number = (start, int(end)) if end.isdigit() else (line, None)
+                is_numbered = start and end.isdecimal()
+                path = start if is_numbered else line
+                number = whole_number(end, table) if is_numbered else None
                 name = path.partition("/")[0]
                 if name not in index:
                     raise InputError(f"The clip {path} in {table} is of no class in {names_file}.")

@@ -23,7 +23,7 @@ from gtdnet.errors import DecodeError
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
-    | {".ts", ".mts", ".ogv", ".gif"}
+    | {".ts", ".mts", ".m2ts", ".m2t", ".ogv", ".gif", ".asf", ".3g2", ".f4v"}
 )
 
 _REPLACE = "re-encode or replace the file"
