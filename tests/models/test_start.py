@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
 from gtdnet.data.spec import ClipSpec
+from gtdnet.errors import InputError
 from gtdnet.models import VideoClassifier, create_model, load_model, save_model
+from gtdnet.models.backbones import BACKBONES, BackboneKind
+from gtdnet.models.backbones.resnet import ResNet
 from gtdnet.models.start import start_from
 
 NAMES = ("push left", "push right", "stop", "turn", "fall")
@@ -153,3 +156,27 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         start_from(path, "gtdnet_resnet18", NAMES, 4, colour=1)
     with pytest.raises(ValueError, match="no such model file"):
         start_from(tmp_path / "none.safetensors", "gtdnet_resnet18", NAMES, 4)
+
+
+class Grouped(ResNet):
+    """A backbone with an option of its own."""
+
+    options: ClassVar[dict[str, Any]] = {**ResNet.options, "slope": 0.0}
+
+    def __init__(self, *arguments: Any, slope: float = 0.0, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.slope = slope
+
+
+def test_options_of_a_backbone_of_ones_own_are_inherited(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plain = BACKBONES["resnet18"]
+    own = BackboneKind("grouped", Grouped, plain.arguments, plain.weights)
+    monkeypatch.setitem(BACKBONES, "grouped", own)
+    path = trained(tmp_path, "tsm_grouped", slope=0.5)
+    start = start_from(path, "gtdnet_grouped", NAMES, 4)
+    assert start.exact
+    assert {key: start.model.options[key] for key in ("width", "slope")} == {**WIDTH, "slope": 0.5}
+    with pytest.raises(InputError, match=r"of width 0\.125 of slope 0\.1 cannot start"):
+        start_from(path, "gtdnet_grouped", NAMES, 4, slope=0.1)

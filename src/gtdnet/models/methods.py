@@ -52,7 +52,7 @@ class Method:
         identity: whether it can start at exactly what the network without its learned modules
             computes.
         exact_starts: the methods whose trained networks it can start at exactly, and the options
-            that must be the same in both.
+            that must be the same in both, beside those of the backbone.
         floor: the method whose network on the same backbone is what this one is made of, so that
             nothing can be faster.
         at_time: (options, trained T, wanted T) -> the options with which a network of the wanted T
@@ -200,7 +200,7 @@ register_method(
             "gtd_stages": None,
         },
         identity=True,
-        exact_starts={"tsm": ("width", "stages", "every", "fold_div")},
+        exact_starts={"tsm": ("stages", "every", "fold_div")},
         at_time=_keep_mta_units,
     )
 )

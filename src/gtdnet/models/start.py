@@ -84,10 +84,11 @@ def start_from(
     if same:
         inherited = [key for key in model_options(name) if key != "dropout"]
     else:
-        inherited = list(method.exact_starts[old_method.name] if upgrade else own)
+        inherited = [*own, *(method.exact_starts[old_method.name] if upgrade else ())]
     taken = {key: old.options[key] for key in inherited if key in old.options}
     chosen = {**taken, **options}
-    if old_backbone != backbone or any(old.options[key] != chosen[key] for key in own):
+    wanted = {**model_options(name), **chosen}
+    if old_backbone != backbone or any(old.options[key] != wanted[key] for key in own):
         raise InputError(
             f"{path}: holds a {_told(old.name, old.options, own)}, from which a "
             f"{_told(name, chosen, own)} cannot start, their 2D networks being different; choose a "
