@@ -245,9 +245,11 @@ def test_unknown_name_lists_the_models(name: str) -> None:
         model_options(name)
 
 
-@pytest.mark.parametrize("stages", [(), (1, 2), (2, 2), (6,)])
-def test_bad_stages(stages: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="stages must be different numbers out of 2, 3, 4, 5, got"):
+@pytest.mark.parametrize(
+    "stages", [(), (1, 2), (2, 2), (6,), ([2],), "2", [2, "3"], [3.0], [True], {}, None]
+)
+def test_bad_stages(stages: Any) -> None:
+    with pytest.raises(InputError, match="stages must be different numbers out of 2, 3, 4, 5, got"):
         create_model("tsm_resnet18", 5, stages=stages)
 
 

@@ -163,7 +163,8 @@ def insert_gtdnet(
 def check_stages(stages: Any, known: Sequence[int], option: str = "stages") -> tuple[int, ...]:
     """The stages in order; ValueError unless they are different ones of those known."""
     chosen = tuple(stages) if isinstance(stages, (list, tuple)) else (stages,)
-    if not chosen or set(chosen) - set(known) or len(set(chosen)) != len(chosen):
+    whole = all(isinstance(stage, int) and not isinstance(stage, bool) for stage in chosen)
+    if not (chosen and whole and set(chosen) <= set(known) and len(set(chosen)) == len(chosen)):
         raise InputError(
             f"{option} must be different numbers out of {', '.join(map(str, known))}, "
             f"got {list(chosen)}"
