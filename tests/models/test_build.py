@@ -21,6 +21,7 @@ from gtdnet.models import (
     model_options,
     save_model,
 )
+from gtdnet.models.methods import METHODS, Method
 from gtdnet.nn import GlobalTemporalDifference, TemporalShift, temporal_convs
 
 T = 4
@@ -251,6 +252,13 @@ def test_unknown_name_lists_the_models(name: str) -> None:
 def test_bad_stages(stages: Any) -> None:
     with pytest.raises(InputError, match="stages must be different numbers out of 2, 3, 4, 5, got"):
         create_model("tsm_resnet18", 5, stages=stages)
+
+
+def test_two_models_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = Method("wave", "Two of one name", also_called={"resnet34": "resnet18"})
+    monkeypatch.setitem(METHODS, "wave", method)
+    with pytest.raises(InputError, match=r"'wave_resnet18': .*'resnet18' and .*'resnet34'"):
+        list_models()
 
 
 @pytest.mark.parametrize("name", ["tsn_resnet18", "tsm_resnet18", "gtdnet_resnet18"])

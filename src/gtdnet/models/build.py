@@ -177,13 +177,24 @@ def create_model(
 
 
 def _models() -> dict[str, Parts]:
-    """All models by name: each method on each backbone that it can live on."""
+    """All models by name: each method on each backbone that it can live on.
+
+    Raises:
+        ValueError: two pairs of method and backbone make models of one name.
+    """
     models: dict[str, Parts] = {}
     for method in METHODS.values():
         for backbone in BACKBONES.values():
             if issubclass(backbone.network, method.lives_on):
                 place = method.also_called.get(backbone.name, backbone.name)
-                models[f"{method.name}_{place}"] = Parts(method, backbone)
+                parts = Parts(method, backbone)
+                other = models.setdefault(name := f"{method.name}_{place}", parts)
+                if other is not parts:
+                    raise InputError(
+                        f"two models would be called {name!r}: method {other.method.name!r} on "
+                        f"backbone {other.backbone.name!r} and method {method.name!r} on backbone "
+                        f"{backbone.name!r}; give one of them another name"
+                    )
     return models
 
 
