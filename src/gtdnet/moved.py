@@ -110,8 +110,9 @@ def names(module: str) -> Callable[[str], Any]:
         place = NAMES.get(old, {}).get(name)
         if place is None:
             now = RENAMED.get(f"{old}.{name}")
-            told = f"{module}.{name} is now {now}" if now else f"{module} has no {name!r}"
-            raise AttributeError(told)
+            if now:  # an ImportError, for "from module import name" hides what others say
+                raise ImportError(f"{module}.{name} is now {now}", name=module)
+            raise AttributeError(f"{module} has no {name!r}")
         warnings.warn(
             f"{module}.{name} has moved to gtdnet.{place}", DeprecationWarning, stacklevel=2
         )
@@ -141,14 +142,21 @@ class _Loader(Loader):
         )
 
         def find(attribute: str) -> Any:
+            if attribute == "__all__":
+                return list(dict.fromkeys(n for place in places for n in _public_names(place)))
             for place in places:
                 if hasattr(found := import_module(place), attribute):
                     return getattr(found, attribute)
-            now = RENAMED.get(f"{name.removeprefix('gtdnet.')}.{attribute}")
+            if now := RENAMED.get(f"{name.removeprefix('gtdnet.')}.{attribute}"):
+                raise ImportError(f"{name}.{attribute} is now {now}", name=name)
             raise AttributeError(
-                f"{name}.{attribute} is now {now}"
-                if now
-                else f"{name} has moved to {' and '.join(places)}, where there is no {attribute!r}"
+                f"{name} has moved to {' and '.join(places)}, where there is no {attribute!r}"
             )
 
         module.__getattr__ = find  # type: ignore[method-assign]
+
+
+def _public_names(place: str) -> list[str]:
+    """What "from place import *" imports."""
+    module = import_module(place)
+    return getattr(module, "__all__", [name for name in vars(module) if name[0] != "_"])

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from gtdnet import moved
 from gtdnet.bench.networks import Network, find_networks
 from gtdnet.bench.options import Choice, MeasureOptions, numbers
 from gtdnet.bench.profile import CALLS, Profiler, kinds, operators, quiet_mean
@@ -246,3 +247,6 @@ def own_settings() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
+
+
+__getattr__ = moved.names(__name__)

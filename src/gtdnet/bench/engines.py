@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gtdnet import moved
 from gtdnet.bench.profile import Profiler, by_pytorch
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import autocast, resolve_precision, to_channels_last
@@ -123,3 +124,6 @@ def _replayed(call: Call, device: torch.device) -> Call:
         return logits
 
     return replay
+
+
+__getattr__ = moved.names(__name__)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from gtdnet import moved
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.models.build import create_model, floor, frames_per_segment, model_options
@@ -101,3 +102,6 @@ def find_networks(
 
 def _sorted(options: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in options))
+
+
+__getattr__ = moved.names(__name__)

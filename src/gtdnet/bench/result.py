@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gtdnet import moved
 from gtdnet.files import write_yaml
 from gtdnet.measure.machine import describe_load, describe_machine
 from gtdnet.measure.memory import taken_mib
@@ -257,3 +258,6 @@ def _ratio(value: Row | None) -> str | None:
 
 def _percent(share: float | None) -> str | None:
     return None if share is None else f"{round(100 * share)} %"
+
+
+__getattr__ = moved.names(__name__)

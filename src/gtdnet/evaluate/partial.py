@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gtdnet import moved
 from gtdnet.data.dataset import Failure
 from gtdnet.files import atomic_path
 from gtdnet.infer.scoring import ScoredBatch
@@ -90,3 +91,6 @@ class PartialScores:
                 self.batches, self._merged = [batch], int(file["num_batches"])
         except Exception:  # of NumPy, zipfile, zlib and others; objects are never unpickled
             return  # nothing that could be gone on from
+
+
+__getattr__ = moved.names(__name__)

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from gtdnet import moved
 from gtdnet.device import Precision
 from gtdnet.engines import ENGINES, Source
 from gtdnet.engines.header import make_header
@@ -141,3 +142,6 @@ def _provenance(model_file: ModelFile, packages: tuple[str, ...]) -> dict[str, A
         "exported_sha256": sha256(Path(model_file.path)),
         "exported_with": versions(packages),
     }
+
+
+__getattr__ = moved.names(__name__)

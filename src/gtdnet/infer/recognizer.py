@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gtdnet import moved
 from gtdnet.data.dataset import read_views
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.transforms import eval_views
@@ -206,3 +207,6 @@ def check_views(clips: int, crops: int) -> None:
     check_at_least(1, clips=clips)
     if crops not in (1, 3):
         raise InputError(f"crops must be 1 or 3, got {crops}")
+
+
+__getattr__ = moved.names(__name__)

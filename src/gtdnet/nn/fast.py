@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules import module as torch_modules
 
+from gtdnet.moved import names
 from gtdnet.nn.frames import check_folded
 
 _ENABLED: ContextVar[bool] = ContextVar("gtdnet_fast_path", default=True)
@@ -295,3 +296,6 @@ def _is_channels_last(x: Tensor) -> bool:
 def _over(gain: Tensor, x: Tensor) -> Tensor:
     """[N*T, C] to where it multiplies x, [N*T, C, ...]."""
     return gain.reshape(*gain.shape, *(1 for _ in x.shape[2:]))
+
+
+__getattr__ = names(__name__)
