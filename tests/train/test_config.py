@@ -13,6 +13,7 @@ from gtdnet.data.formats import read_annotations
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate
+from gtdnet.models.backbones import BACKBONES
 from gtdnet.models.build import list_models
 from gtdnet.models.model_file import load_model
 from gtdnet.train.config import GROUPS, TrainConfig, find_recipe, list_recipes
@@ -192,3 +193,12 @@ def test_frames_per_segment_are_the_models(tiny: Make, tmp_path: Path) -> None:
     assert (spec.num_segments, spec.frames_per_segment) == (4, 5)
     with pytest.raises(InputError, match="unknown model 'tdn_resnet7'"):
         tiny(tmp_path, model="tdn_resnet7").clip_spec(("a", "b"))
+
+
+def test_mean_and_std_are_the_backbones(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.5, 0.5)}
+    monkeypatch.setattr(BACKBONES["resnet18"].network, "spec", own)
+    spec = tiny(tmp_path, model="tsm_resnet18").clip_spec(("a", "b"))
+    assert {"mean": spec.mean, "std": spec.std} == own

@@ -19,7 +19,7 @@ from gtdnet.errors import (
     check_positive,
 )
 from gtdnet.files import read_yaml, write_yaml
-from gtdnet.models.build import frames_per_segment
+from gtdnet.models.build import spec_values
 
 SCHEDULES = ("cosine", "step", "onecycle", "constant")
 OPTIMIZERS = ("sgd", "adamw")
@@ -252,7 +252,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             frame_interval=self.frame_interval,
             short_side=self.short_side,
             crop_size=self.crop_size,
-            frames_per_segment=frames_per_segment(self.model),
+            **spec_values(self.model),
         )
 
     def save(self, path: Path) -> None:
