@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from gtdnet.bench import engines
 from gtdnet.bench.models import ModelBenchOptions, ModelCase, bench_models, plan
+from gtdnet.bench.networks import Network
 from gtdnet.bench.options import check_output
 from gtdnet.bench.result import text
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.models import create_model, save_model
+from gtdnet.models.backbones import BACKBONES
 from gtdnet.models.complexity import complexity
 from gtdnet.nn import fast_path
 
@@ -89,6 +91,26 @@ def test_the_reference_runs_the_plain_way_beside_all_others() -> None:
     assert [(c.precision, c.layout, c.batch_size) for c in plain] == [
         ("fp32", "nchw", 1), ("fp32", "nchw", 2),
     ]  # fmt: skip
+
+
+def test_floor_and_reference_keep_options_of_a_backbone_of_ones_own(
+    model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = {"width": 1.0, "groups": 2}
+    monkeypatch.setattr(BACKBONES["resnet18"].network, "options", usual)
+    given = {"width": 0.5, "groups": 1}
+    cases, reference = plan(tiny(model_options=given, reference="tsm_resnet18"))
+    assert str(cases[1].network) == "tsn_resnet18(groups=1,width=0.5)"
+    assert str(reference) == "tsm_resnet18(groups=1,width=0.5)"
+    cases, reference = plan(tiny(model_options=usual, reference=str(model_path)))
+    assert str(cases[1].network) == "tsn_resnet18"
+    assert str(reference) == str(model_path)
+
+
+def test_a_benched_network_has_the_spec_of_its_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BACKBONES["resnet18"].network, "spec", {"mean": (0.1, 0.2, 0.3)})
+    _, spec = Network("tsm_resnet18", (("width", 0.125),)).build(4, 32)
+    assert spec.mean == (0.1, 0.2, 0.3)
 
 
 def test_sizes_of_a_model_file_are_its_own(model_path: Path) -> None:

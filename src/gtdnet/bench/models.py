@@ -18,7 +18,7 @@ import torch
 from gtdnet import engines
 from gtdnet.bench.cases import CPU, Case, Made, asked, measure
 from gtdnet.bench.engines import GRAPHS, LAYOUTS, MODULES, make_call, why_not
-from gtdnet.bench.networks import Network, find_networks
+from gtdnet.bench.networks import Network, backbone_options, find_networks
 from gtdnet.bench.options import Choice, MeasureOptions, words
 from gtdnet.bench.result import envelope, save
 from gtdnet.data.spec import ClipSpec
@@ -116,8 +116,8 @@ def plan(options: ModelBenchOptions) -> tuple[list[ModelCase], Network | None]:
     networks, sizes = asked(options, options.thread_counts())
     reference = None
     if options.reference:
-        width = {k: v for k, v in options.model_options.items() if k == "width"}
-        reference = find_networks([options.reference], width, networks[0].num_classes)[0]
+        own = backbone_options(options.reference, options.model_options)
+        reference = find_networks([options.reference], own, networks[0].num_classes)[0]
     layouts = words("layouts", options.layouts, LAYOUTS)
     cases: dict[ModelCase, None] = {}
     for engine, precision, size in itertools.product(

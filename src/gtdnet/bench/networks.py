@@ -12,7 +12,7 @@ from torch import nn
 from gtdnet import moved
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
-from gtdnet.models.build import create_model, floor, frames_per_segment, model_options
+from gtdnet.models.build import create_model, floor, model_options, parts_of, spec_values
 from gtdnet.models.complexity import Complexity, complexity
 from gtdnet.models.model_file import load_model
 
@@ -39,7 +39,8 @@ class Network:
     def floor(self) -> Network:
         """The plain 2D network on the same backbone: nothing made of it can be faster."""
         name, options = floor(self.name, dict(self.options))
-        given = _sorted((key, value) for key, value in options.items() if value != 1)
+        usual = parts_of(name).backbone.network.options
+        given = _sorted((key, value) for key, value in options.items() if value != usual[key])
         return Network(name, given, num_classes=self.num_classes)
 
     def build(self, num_segments: int, crop_size: int) -> tuple[nn.Module, ClipSpec]:
@@ -53,7 +54,7 @@ class Network:
             num_segments=num_segments,
             short_side=crop_size,
             crop_size=crop_size,
-            frames_per_segment=frames_per_segment(self.name),
+            **spec_values(self.name),
         )
         options = dict(self.options)
         return create_model(self.name, self.num_classes, num_segments, **options).eval(), spec
@@ -80,7 +81,7 @@ def find_networks(
     found: dict[Network, None] = {}
     known: set[str] = set()
     for model in models:
-        if model.endswith(".safetensors") or model.startswith("hf://"):
+        if _is_file(model):
             file = load_model(model)
             size = file.spec.num_segments, file.spec.crop_size
             given = _sorted(file.model.options.items())
@@ -98,6 +99,19 @@ def find_networks(
             f"gtdnet models lists them"
         )
     return list(found)
+
+
+def backbone_options(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a named model's backbone has; none for a model file.
+
+    Raises:
+        InputError: no model of that name.
+    """
+    return {} if _is_file(model) else floor(model, options)[1]
+
+
+def _is_file(model: str) -> bool:
+    return model.endswith(".safetensors") or model.startswith("hf://")
 
 
 def _sorted(options: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
