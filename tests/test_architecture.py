@@ -77,7 +77,7 @@ def test_help_lists_what_was_added(folder: Path, capsys: pytest.CaptureFixture[s
     imports = [f"--import=mine.{name}" for name in EXAMPLES]
     assert main(["--help", *imports]) == 0
     assert "list the classes of a model file" in capsys.readouterr().out
-    for command, wanted in (("check", "table"), ("predict", "double")):
+    for command, wanted in (("check", "table"), ("predict", "double"), ("bench", "double")):
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help", *imports])
         assert wanted in capsys.readouterr().out

@@ -35,9 +35,9 @@ class ModelChoice(Choice):
     """What is timed
 
     Args:
-        engines: with commas between: auto, torch, compile, onnx, openvino; or the module without an
-            engine: eager, plain (eager without this package's fast path), on a GPU also eager-graph
-            and compile-graph (CUDA graphs).
+        engines: with commas between. Those that run the module without an engine are eager, plain
+            (eager without this package's fast path) and, on a GPU, eager-graph and compile-graph
+            (CUDA graphs).
         precisions: with commas between: auto, fp32, bf16, fp16, int8.
         layouts: of engines eager and plain: nchw, channels_last, or both with a comma between.
         reference: a model that is also run plain, in fp32 and NCHW, as most code runs it; it is

@@ -13,7 +13,7 @@ EXAMPLE = "gtdnet bench gtdnet_resnet50 --engines torch,openvino --precisions fp
 
 def fill(parser: Parser) -> None:
     add_choice(parser, ModelChoice)
-    parser.show_choices(engines=["auto", *ENGINES, *MODULES])
+    parser.list_words(engines=["auto", *ENGINES, *MODULES])
 
 
 def add_choice(parser: Parser, choice: type[Choice]) -> None:

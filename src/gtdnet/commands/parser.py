@@ -59,6 +59,12 @@ class Parser(ArgumentParser):
             if action.dest in choices:
                 action.metavar = f"{{{','.join(choices[action.dest])}}}"
 
+    def list_words(self, **words: Iterable[str]) -> None:
+        """Let help list the words of which some options take several, with commas between."""
+        for action in self._actions:
+            if action.dest in words:
+                action.help = f"{action.help} Of {', '.join(words[action.dest])}."
+
     def parse(self) -> Namespace:
         """The values of all arguments, and in ``given`` the options that were given."""
         args = self.parse_args(self._with_true())
