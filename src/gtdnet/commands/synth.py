@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
-from gtdnet.data.synthetic import EDITIONS, FORMATS, write_dataset
+from gtdnet.data.formats import written_formats
+from gtdnet.data.synthetic import EDITIONS, write_dataset
 from gtdnet.text import progress_counter
 
 EXAMPLE = "gtdnet synth data/synth --train 2000 --validation 400"
@@ -39,7 +40,7 @@ class SynthOptions:
 
 def fill(parser: Parser) -> None:
     parser.add_class_arguments(SynthOptions, None, as_group=False, as_positional=True)
-    parser.show_choices(format=FORMATS, edition=EDITIONS)
+    parser.show_choices(format=written_formats(), edition=EDITIONS)
 
 
 def run(args: Namespace) -> Outcome:

@@ -28,4 +28,5 @@ __all__ = [
 ]
 
 FORMATS = tuple(written_formats())
-"""The formats in which this package writes a dataset; more may be registered."""
+"""The formats in which this package writes a dataset; with those that are registered later:
+:func:`gtdnet.data.formats.written_formats`."""
