@@ -24,7 +24,7 @@ class VideoClassifier(nn.Module):
             then is [N, T*f, 3, H, W] and the backbone [N*T*f, 3, H, W] -> [N*T, C(, h, w)].
 
     Attributes:
-        name, options: how the zoo made this network (empty for one of the user's own); they go
+        name, options: how create_model made this network (empty for one of the user's own); they go
             into the model file.
 
     Raises:

@@ -73,8 +73,8 @@ def save_model(
         state_dict: weights to write in place of the model's own (an average of them, say).
 
     Raises:
-        ValueError: the model is not one of the zoo's, the path does not end in ``.safetensors``, or
-            model and spec disagree.
+        ValueError: the model is not one of create_model's, the path does not end in
+            ``.safetensors``, or model and spec disagree.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
