@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gtdnet.data.formats import VideoRecord
+from gtdnet.device import PRECISIONS
 from gtdnet.evaluate import Evaluation
 from gtdnet.export.agreement import (
     BATCHES,
@@ -43,6 +44,8 @@ def test_compare() -> None:
         (1e-5, 0.75, "fp32", "it gives 2 of 8 clips another best class"),
         (0.4, 0.75, "bf16", None),
         (0.6, 1.0, "bf16", "differ by up to 0.3 of their spread over 8 clips, bf16 allows 0.25"),
+        (0.06, 0.75, "fp16", None),
+        (0.07, 1.0, "fp16", "by up to 0.035 of their spread over 8 clips, fp16 allows 0.03125"),
         (1.8, 0.5, "int8", None),
         (2.2, 1.0, "int8", "int8 allows 1"),
         (math.nan, 1.0, "int8", "differ by up to nan"),
@@ -52,6 +55,10 @@ def test_disagreement(difference: float, top1: float, precision: str, message: s
     reason = Agreement(8, difference, 2.0, top1).disagrees(precision)
     assert (reason is None) == (message is None)
     assert message is None or message in (reason or "")
+
+
+def test_every_precision_has_a_tolerance() -> None:
+    assert set(TOLERANCES) == set(ROUNDING) == set(PRECISIONS)
 
 
 def test_a_model_that_always_answers_the_same_agrees_with_itself() -> None:

@@ -17,21 +17,26 @@ from gtdnet.engines import Check, build_engine
 from gtdnet.models.model_file import ModelFile
 from gtdnet.text import first_line
 
-TOLERANCES: Mapping[str, float] = MappingProxyType({"fp32": 1e-4, "bf16": 0.25, "int8": 1.0})
+TOLERANCES: Mapping[str, float] = MappingProxyType(
+    {"fp32": 1e-4, "fp16": 2**-5, "bf16": 2**-2, "int8": 1.0}
+)
 """Largest difference of any logit, by precision, in units of the logits' spread.
 
 fp32: runtimes add up in other orders, which moves the seventh digit. bf16 keeps 8 binary digits of
-every number, int8 256 steps of every range; a few per cent and some ten per cent of the spread are
-left after tens of layers. A graph that computes something else is off by more than the spread. What
-int8 does to the accuracy is measured by itself (:mod:`gtdnet.export.quantisation`).
+every number, fp16 3 more, int8 256 steps of every range; of bf16 a few per cent and of int8 some
+ten per cent of the spread are left after tens of layers. A graph that computes something else is
+off by more than the spread. What int8 does to the accuracy is measured by itself
+(:mod:`gtdnet.export.quantisation`).
 """
 
-ROUNDING: Mapping[str, float] = MappingProxyType({"fp32": 2**-18, "bf16": 2**-5, "int8": 2**-2})
+ROUNDING: Mapping[str, float] = MappingProxyType(
+    {"fp32": 2**-18, "fp16": 2**-8, "bf16": 2**-5, "int8": 2**-2}
+)
 """Differences up to this share of the largest logit are rounding, and equal, whatever the spread.
 
-64 units in the last place of fp32, 8 of bf16, 64 steps of int8's 256. It counts where the logits
-hardly differ from each other: of a model of one class, whose spread is 0, or one whose logits all
-lie far from 0.
+64 units in the last place of fp32, 8 of fp16 and bf16, 64 steps of int8's 256. It counts where the
+logits hardly differ from each other: of a model of one class, whose spread is 0, or one whose
+logits all lie far from 0.
 """
 
 BATCHES = (1, 3)
