@@ -31,6 +31,9 @@ from gtdnet.evaluate.protocol import (
         (("a", "b", "c"), ("class 0", "class 1"), None),
         (("class 0", "class 1"), ("class 0", "class 1"), None),
         (("class 0", "class 1", "class 2"), ("class 0", "class 1"), None),
+        (("e\u0301te\u0301", "b"), ("\xe9t\xe9", "b"), None),  # NFD and NFC
+        (("\xe9t\xe9", "b"), ("b", "e\u0301te\u0301"), [1, 0]),
+        (("\xe9", "e\u0301"), ("e\u0301", "\xe9"), [1, 0]),  # two classes, of old
     ],
 )
 def test_match_classes(model, data, expected):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,12 +31,13 @@ def match_classes(
 
     Returns None where labels can stay: the names are the same in the same order, or the data has
     none of its own (:func:`has_no_names`) and no more classes than the model. The same names in
-    another order give the index map, data label -> model label.
+    another order give the index map, data label -> model label. Names that Unicode spells in two
+    ways are the same.
 
     Raises:
         ValueError: the names differ.
     """
-    model, data = tuple(model_names), tuple(data_names)
+    model, data = _spelled(model_names), _spelled(data_names)
     if model == data:
         return None
     if has_no_names(data):
@@ -53,6 +55,12 @@ def match_classes(
         f"the data's {len(data)} classes ({of_data}) are not the model's {len(model)} "
         f"({of_model}): {differ}; evaluate on data with the model's classes"
     )
+
+
+def _spelled(names: Sequence[str]) -> tuple[str, ...]:
+    """The names in NFC, unless two of them would then be the same."""
+    spelled = tuple(unicodedata.normalize("NFC", name) for name in names)
+    return spelled if len(set(spelled)) == len(spelled) else tuple(names)
 
 
 def differing_names(two: Mapping[str, Sequence[str]]) -> str:
