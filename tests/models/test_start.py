@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -161,7 +162,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 class Grouped(ResNet):
     """A backbone with an option of its own."""
 
-    options: ClassVar[dict[str, Any]] = {**ResNet.options, "slope": 0.0}
+    options: ClassVar[Mapping[str, Any]] = {**ResNet.options, "slope": 0.0}
 
     def __init__(self, *arguments: Any, slope: float = 0.0, **options: Any) -> None:
         super().__init__(*arguments, **options)
