@@ -514,11 +514,11 @@ def graph_of(
     from onnx import helper
 
     def change(model: Any) -> None:
-        ports = (
+        clips, logits = (
             [helper.make_tensor_value_info(name, *kind) for name, kind in some.items()]
             for some in (inputs, outputs)
         )
-        model.graph.CopyFrom(helper.make_graph(list(nodes), "g", *ports))
+        model.graph.CopyFrom(helper.make_graph(list(nodes), "g", clips, logits))
 
     return change
 

@@ -189,8 +189,10 @@ class OnnxEngine(Engine):
             ) from error
         clips = one_port(file.path, "input", engine._session.get_inputs())
         logits = one_port(file.path, "output", engine._session.get_outputs())
-        found = [f"{port.type} {port.name!r}" for port in (clips, logits)]
-        check_types(file.path, *found, (f"tensor(uint8) {INPUT!r}", f"tensor(float) {OUTPUT!r}"))
+        taken, given = (f"{port.type} {port.name!r}" for port in (clips, logits))
+        check_types(
+            file.path, taken, given, (f"tensor(uint8) {INPUT!r}", f"tensor(float) {OUTPUT!r}")
+        )
         check_graph(file.path, file.spec, _shape(clips.shape), _shape(logits.shape))
         engine._file = file
         return engine

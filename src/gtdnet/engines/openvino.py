@@ -211,8 +211,8 @@ class OpenVinoEngine(Engine):
         graph = _read(Path(file.path))
         clips = one_port(file.path, "input", graph.inputs)
         logits = one_port(file.path, "output", graph.outputs)
-        types = [port.get_element_type().get_type_name() for port in (clips, logits)]
-        check_types(file.path, *types, ("u8", "f32"))
+        taken, given = (port.get_element_type().get_type_name() for port in (clips, logits))
+        check_types(file.path, taken, given, ("u8", "f32"))
         check_graph(file.path, file.spec, _shape(clips), _shape(logits))
         try:
             engine = cls(graph, choice, batched=batched)
