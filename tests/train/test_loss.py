@@ -1,4 +1,4 @@
-"""The loss of a step against its formula: a clip counts weight x cross entropy / clips of a step."""
+"""The loss against its formula: a clip counts weight x cross entropy / clips of a step."""
 
 from __future__ import annotations
 
@@ -134,22 +134,11 @@ def test_accumulated_batches_are_one_big_batch(unequal: Path, tiny: Make, tmp_pa
         "data": str(unequal), "pretrained": str(plain), "freeze": "norms", "dropout": 0.0,
         "label_smoothing": 0.1, "epochs": 1, "warmup_epochs": 0.0,
     }  # fmt: skip
-    weights = {
-        (size, weighted): load_weights(
-            run(
-                tiny(
-                    tmp_path,
-                    name=f"{size}{weighted}",
-                    batch_size=size,
-                    accumulate=5 // size,
-                    class_weights=weighted,
-                    **options,
-                )  # fmt: skip
-            )
-            / "last.ckpt"
-        )
-        for size, weighted in [(1, True), (5, True), (5, False)]
-    }
+    weights: dict[tuple[int, bool], dict[str, Tensor]] = {}
+    for size, weighted in [(1, True), (5, True), (5, False)]:
+        batches = {"batch_size": size, "accumulate": 5 // size, "class_weights": weighted}
+        folder = run(tiny(tmp_path, name=f"{size}{weighted}", **batches, **options))
+        weights[size, weighted] = load_weights(folder / "last.ckpt")
     key = "classifier.weight"
     for name, value in weights[1, True].items():
         torch.testing.assert_close(value, weights[5, True][name], rtol=1e-4, atol=1e-6, msg=name)
@@ -166,21 +155,12 @@ def test_the_last_incomplete_step_weighs_its_clips_as_the_others_do(
         seen.append(torch.zeros(()) if grad is None else grad.clone())
 
     monkeypatch.setattr(TrainingModule, "on_before_optimizer_step", note)
+    options: dict[str, Any] = {
+        "data": str(unequal), "batch_size": 1, "class_weights": True, "dropout": 0.0,
+        "lr": 1e-20, "clip_gradient": 0.0, "epochs": 1,
+    }  # fmt: skip
     for steps in (1, 4):
-        run(
-            tiny(
-                tmp_path,
-                name=f"by{steps}",
-                data=str(unequal),
-                batch_size=1,
-                accumulate=steps,
-                class_weights=True,
-                lr=1e-20,
-                clip_gradient=0.0,
-                epochs=1,
-                dropout=0.0,
-            )  # fmt: skip
-        )
+        run(tiny(tmp_path, name=f"by{steps}", accumulate=steps, **options))
     alone, together = seen[:10], seen[10:]
     assert len(together) == 3  # of 4, 4 and 2 clips
     for i, step in enumerate(together):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -121,6 +122,9 @@ def test_run_directory(whole: Callable[[str], TrainResult], dataset: Path) -> No
     }  # fmt: skip
     rows = metrics(result.folder)
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4"), ("2", "8")]
+    # Of an epoch's last step: after two steps that warm up, a cosine falls over the other six.
+    rates = [0.01 * (1 + math.cos(math.pi * step / 6)) for step in (1, 5)]
+    assert [float(row["lr"]) for row in rows] == pytest.approx(rates, abs=1e-6)
     for row in rows:
         assert 0 <= float(row["val_top1"]) <= float(row["val_top5"]) <= 1
         assert float(row["val_loss"]) > 0

@@ -61,6 +61,7 @@ class RunFiles(Callback):
         self.best: dict[str, float] = {}
         self.rows: list[dict[str, float]] = []
         self.last_saved = time.monotonic()
+        self.lr = 0.0  # of the latest step; the optimizer has the next one's
         self.stop_asked = False
         self._handlers: dict[int, Any] = {}
 
@@ -107,6 +108,11 @@ class RunFiles(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._epoch_started = time.monotonic()
 
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.lr = optimizer.param_groups[0]["lr"]
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -131,7 +137,7 @@ class RunFiles(Callback):
         row = {
             "epoch": epoch + 1,
             "step": trainer.global_step,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": self.lr,
             **metrics,
             "seconds": round(time.monotonic() - self._epoch_started, 1),
         }

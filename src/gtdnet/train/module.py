@@ -123,8 +123,8 @@ class TrainingModule(pl.LightningModule):
         else:
             logits = self.model(clips)
             losses = self._losses(logits, labels)
-        # Over what was asked for, so that a clip counts alike whatever else could be read; Lightning
-        # divides by the batches of a step, and DistributedDataParallel by the processes.
+        # Over what was asked for, so that a clip counts alike whatever else could be read. Lightning
+        # divides by the batches of a step, DistributedDataParallel by the processes.
         loss = losses.sum() / (len(labels) + len(batch.failures))
         hits = (logits.detach().argmax(1) == labels).sum()
         count = torch.full_like(hits, len(labels))
