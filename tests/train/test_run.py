@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -223,7 +224,7 @@ def test_checkpoints_call_things_by_the_names_that_earlier_versions_gave(
 ) -> None:
     """A run that another version stopped is only found by these; Lightning's own names apart."""
     checkpoint = read(whole("ema").folder / "last.ckpt")
-    own = {"spec", "model_options", "train_sums", "failures", "val_failures"}
+    own = {"spec", "model_options", "clips", "train_sums", "failures", "val_failures"}
     assert own <= set(checkpoint)
     # Lightning names a callback's state by its class.
     assert set(checkpoint["callbacks"]) == {"RunFiles", "EMAWeightAveraging"}
@@ -337,6 +338,46 @@ def failures(folder: Path) -> list[tuple[str, str]]:
         rows = list(csv.DictReader(file))
     assert all(row["reason"] for row in rows)
     return [(row["split"], row["path"]) for row in rows]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_resuming_on_other_clips_is_refused(
+    split: str, tiny: Make, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    press_ctrl_c(monkeypatch, 0, 1)
+    folder = train(tiny(tmp_path, data=str(copy)), console=quiet()).folder
+    before = (folder / "last.ckpt").read_bytes()
+    gone = clips(copy, split)[0]
+    kept = gone.rename(tmp_path / gone.name)
+    with pytest.raises(InputError, match=r"clips are no longer those of the run .* restore the"):
+        resume(folder, console=quiet())
+    assert (folder / "last.ckpt").read_bytes() == before
+    if split == "train":  # a run of an earlier version goes on as before
+        content = torch.load(folder / "last.ckpt", weights_only=True)
+        del content["clips"]
+        torch.save(content, folder / "last.ckpt")
+    else:
+        kept.rename(gone)
+        moved = Path(shutil.move(copy, tmp_path / "elsewhere"))
+        replace(TrainConfig.load(folder / "config.yaml"), data=str(moved)).save(
+            folder / "config.yaml"
+        )
+    assert resume(folder, console=quiet()).finished
+
+
+def test_checkpoints_do_not_go_through_the_temporary_folder(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("No space left on device")
+
+    for name in ("TemporaryFile", "NamedTemporaryFile", "mkdtemp", "gettempdir"):
+        monkeypatch.setattr(f"tempfile.{name}", nowhere)
+    make, folder = tempfile.mkstemp, tmp_path / "run"
+    monkeypatch.setattr(
+        "tempfile.mkstemp", lambda *a, **k: make(*a, **k) if k.get("dir") == folder else nowhere()
+    )
+    assert train(tiny(tmp_path, epochs=1), console=quiet()).finished
 
 
 def test_undecodable_clips_are_left_out_and_listed(

@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins import TorchCheckpointIO
 from rich.console import Console
 
 from gtdnet.data.spec import ClipSpec
@@ -176,7 +177,7 @@ class RunFiles(Callback):
         # Every process takes part in collecting the state; only the first one writes.
         if trainer.is_global_zero:
             with atomic_path(self.folder / name) as temporary:
-                trainer.save_checkpoint(temporary)
+                trainer.save_checkpoint(temporary)  # by PlainFiles
         else:
             trainer.save_checkpoint(self.folder / name)
         self.last_saved = time.monotonic()
@@ -198,6 +199,13 @@ class RunFiles(Callback):
         # The progress bar's own console, if it draws one, puts the line above the bar.
         bar = trainer.progress_bar_callback
         say("  ".join(parts), getattr(bar, "_console", None) or self.console)
+
+
+class PlainFiles(TorchCheckpointIO):
+    """Checkpoints straight into their file; Lightning's own way leads through $TMPDIR."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
+        torch.save(checkpoint, path)
 
 
 class ProgressLines(Callback):
@@ -238,11 +246,14 @@ class Checkpoint:
         position: (epoch, batch) that comes next.
         spec: of the model's clips.
         model_options: all arguments that made the model.
+        clips: what :func:`gtdnet.train.data.digest` gave for the run's clips; None of a run that
+            an earlier version began.
     """
 
     position: tuple[int, int]
     spec: ClipSpec
     model_options: dict[str, Any]
+    clips: str | None
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
@@ -251,7 +262,7 @@ class Checkpoint:
             content = torch.load(path, map_location="cpu", weights_only=True)
             epoch, batch = content["callbacks"]["RunFiles"]["position"]
             spec = ClipSpec.from_dict(content["spec"])
-            return cls((epoch, batch), spec, content["model_options"])
+            return cls((epoch, batch), spec, content["model_options"], content.get("clips"))
         except Exception as error:  # torch.load raises many kinds for a damaged file
             raise InputError(f"{path}: cannot be read as a checkpoint of a run") from error
 

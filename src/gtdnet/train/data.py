@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import signal
 from typing import Any
 
@@ -36,6 +38,12 @@ def read_splits(data: str, format: str | None = None) -> tuple[Annotations, Anno
                     f"(0 to {classes - 1}); gtdnet check lists all such clips"
                 )
     return train, validation
+
+
+def digest(*splits: Annotations | None) -> str:
+    """Of the ids and labels of all clips in their order, wherever the dataset lies: SHA-256."""
+    clips = [[[r.id, r.label] for r in split.records] if split else None for split in splits]
+    return hashlib.sha256(json.dumps(clips).encode()).hexdigest()
 
 
 def class_weights(annotations: Annotations) -> Tensor:

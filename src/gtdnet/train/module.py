@@ -37,6 +37,7 @@ class TrainingModule(pl.LightningModule):
         lr: learning rate of a step, scaled.
         seed: of dropout and mixup.
         class_weights: factor on the loss of each class: [K].
+        clips: what :func:`gtdnet.train.data.digest` gives for them; it is part of checkpoints.
 
     Attributes:
         failures: training clips that could not be decoded, by index.
@@ -56,6 +57,7 @@ class TrainingModule(pl.LightningModule):
         *,
         seed: int = 0,
         class_weights: Tensor | None = None,
+        clips: str | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -63,6 +65,7 @@ class TrainingModule(pl.LightningModule):
         self.options = options
         self.lr = lr
         self.seed = seed
+        self.clips = clips
         self.failures: dict[int, Failure] = {}
         self.val_failures: dict[int, Failure] = {}
         self.epoch_metrics: dict[str, float] = {}
@@ -80,6 +83,7 @@ class TrainingModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec.to_dict()
         checkpoint["model_options"] = self.model.options
+        checkpoint["clips"] = self.clips
         checkpoint["train_sums"] = self._over_processes(self._train_sums).tolist()
         self.failures = self._from_processes(self.failures)
         for name in ("failures", "val_failures"):
@@ -123,7 +127,7 @@ class TrainingModule(pl.LightningModule):
         else:
             logits = self.model(clips)
             losses = self._losses(logits, labels)
-        # Over what was asked for, so that a clip counts alike whatever else could be read. Lightning
+        # Over what was asked for: a clip counts alike whatever else could be read. Lightning
         # divides by the batches of a step, DistributedDataParallel by the processes.
         loss = losses.sum() / (len(labels) + len(batch.failures))
         hits = (logits.detach().argmax(1) == labels).sum()

@@ -31,9 +31,16 @@ from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
 from gtdnet.models.start import Start, start_from
 from gtdnet.text import say
-from gtdnet.train.callbacks import Checkpoint, Interrupted, ProgressLines, RunFiles, load_weights
+from gtdnet.train.callbacks import (
+    Checkpoint,
+    Interrupted,
+    PlainFiles,
+    ProgressLines,
+    RunFiles,
+    load_weights,
+)
 from gtdnet.train.config import TrainConfig
-from gtdnet.train.data import ClipLoaders, class_weights, read_splits
+from gtdnet.train.data import ClipLoaders, class_weights, digest, read_splits
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import freeze, scaled_lr
 from gtdnet.workers import default_workers
@@ -126,18 +133,22 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
 
     pl.seed_everything(config.seed, verbose=False)
     checkpoint = Checkpoint.read(folder / "last.ckpt") if resume else None
+    clips_digest = digest(annotations, validation)
     start = None
     if checkpoint is None:
         model, spec, start = build_model(config, spec)
     else:
         model, spec = _rebuild_model(config, spec, checkpoint, annotations)
+        _check_clips(checkpoint, clips_digest, annotations, validation)
     if config.channels_last:
         to_channels_last(model)
     if config.compile:
         model.compile()
     freeze(model, config.freeze)
     weights = class_weights(annotations) if config.class_weights else None
-    module = TrainingModule(model, spec, config, lr, seed=config.seed, class_weights=weights)
+    module = TrainingModule(
+        model, spec, config, lr, seed=config.seed, class_weights=weights, clips=clips_digest
+    )
     augmentation = Augmentation(config.multiscale, config.flip, config.brightness)
     workers = config.num_workers
     loaders = ClipLoaders(
@@ -226,6 +237,7 @@ def _trainer(
         use_distributed_sampler=False,
         log_every_n_steps=10,
         benchmark=device.type == "cuda",
+        plugins=[PlainFiles()],
     )
 
 
@@ -313,6 +325,20 @@ def _rebuild_model(
         config.model, spec.num_classes, spec.num_segments, **checkpoint.model_options
     )
     return model, checkpoint.spec
+
+
+def _check_clips(
+    checkpoint: Checkpoint, clips: str, annotations: Annotations, validation: Annotations | None
+) -> None:
+    """Raise InputError where the dataset's clips are others than when the run began."""
+    if checkpoint.clips in (None, clips):
+        return
+    now = f"{len(annotations.records)} training clips"
+    now += f", {len(validation.records)} validation clips" if validation else ", no validation"
+    raise InputError(
+        f"{annotations.root}: its clips are no longer those of the run (now {now}); restore the "
+        f"dataset as it was, or start a new run"
+    )
 
 
 def _announcement(
