@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 import math
@@ -21,9 +22,11 @@ import pytest
 import torch
 from rich.console import Console
 
+import gtdnet.train.run as run_module
 from gtdnet.data.dataset import Batch
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
+from gtdnet.files import alone_in
 from gtdnet.models.build import create_model, list_models
 from gtdnet.models.methods import METHODS
 from gtdnet.models.model_file import load_model, save_model
@@ -307,6 +310,47 @@ def test_existing_run_is_refused(whole: Callable[[str], TrainResult], tiny: Make
     ):
         train(tiny(folder.parent))
     assert sorted((p.name, p.stat().st_mtime_ns) for p in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["run", None])
+def test_two_runs_at_once(
+    name: str | None, tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins when the first has found its name free; both in the same second."""
+    build, others = run_module.build_model, []
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return cls(2030, 1, 2, 3, 4, 5)
+
+    def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(run_module, "build_model", build)
+        others.append(train(config, console=quiet()).folder)
+        return build(*args)
+
+    monkeypatch.setattr(run_module.datetime, "datetime", Clock)
+    monkeypatch.setattr(run_module, "build_model", meanwhile)
+    config = tiny(tmp_path, name=name, epochs=1)
+    if name:
+        with pytest.raises(InputError, match="run: exists already; choose another --name"):
+            train(config, console=quiet())
+        assert others == [tmp_path / "run"]
+    else:
+        folder = train(config, console=quiet()).folder
+        assert others == [tmp_path / "gtdnet_resnet18-20300102-030405"]
+        assert folder.name == "gtdnet_resnet18-20300102-030405-2"
+        assert TrainConfig.load(folder / "config.yaml").name == folder.name
+    assert metrics(others[0])
+
+
+def test_a_run_is_for_one_process(
+    whole: Callable[[str], TrainResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = whole("plain").folder
+    with alone_in(folder, "go"), pytest.raises(InputError, match="is being written by"):
+        resume(folder, console=quiet())
+    assert resume(folder, console=quiet()).finished
 
 
 def test_resume_refuses_what_is_no_run(tmp_path: Path, tiny: Make) -> None:

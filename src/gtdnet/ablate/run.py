@@ -20,7 +20,7 @@ from gtdnet.data.formats import Annotations
 from gtdnet.device import resolve_device, resolve_precision
 from gtdnet.errors import InputError
 from gtdnet.evaluate.run import evaluate_model
-from gtdnet.files import read_yaml, write_text, write_yaml
+from gtdnet.files import alone_in, is_empty, read_yaml, write_text, write_yaml
 from gtdnet.measure.provenance import command, now, versions
 from gtdnet.models.complexity import measure
 from gtdnet.models.model_file import load_model
@@ -81,10 +81,11 @@ def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, 
     described = _describe(options, grid, first, training, validation)
     console = console or Console(stderr=True)
     ablation = _Ablation(output, grid, configs, described, validation, console)
-    ablation.take_up()
-    say(f"{len(ablation.runs)} runs, {len(configs)} variants; results: {output}", console)
-    ablation.measure_sizes(training.class_names)
-    return {**ablation.run_all(), "output": str(output)}
+    with alone_in(output, "give another --output"):
+        ablation.take_up()
+        say(f"{len(ablation.runs)} runs, {len(configs)} variants; results: {output}", console)
+        ablation.measure_sizes(training.class_names)
+        return {**ablation.run_all(), "output": str(output)}
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class _Run:
 
         if (self.folder / "last.ckpt").is_file():
             return resume(self.folder, console=console).finished
-        if self.folder.is_dir():
+        if self.folder.is_dir() and not is_empty(self.folder):
             # It ended before anything was saved: config.yaml, the first lines for TensorBoard.
             self.check_same()
             shutil.rmtree(self.folder)
@@ -181,7 +182,7 @@ class _Ablation:
         """Read what an earlier call left in the output folder, if it was for these very runs."""
         path = self.output / RESULTS_FILE
         if not path.is_file():
-            if self.output.is_dir() and any(self.output.iterdir()):
+            if not is_empty(self.output):
                 raise InputError(
                     f"{self.output}: holds something else than an ablation; give another --output"
                 )

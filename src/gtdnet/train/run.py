@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import logging
 import os
 import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from gtdnet.data.formats import Annotations
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import resolve_device, resolve_precision, to_channels_last
 from gtdnet.errors import InputError
-from gtdnet.files import write_csv
+from gtdnet.files import alone_in, alone_in_first, is_empty, write_csv
 from gtdnet.measure.provenance import provenance
 from gtdnet.models.build import create_model
 from gtdnet.models.classifier import VideoClassifier
@@ -48,6 +49,7 @@ from gtdnet.workers import default_workers
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _PIXELS = ("mean", "std", "interpolation", "antialias")  # of a ClipSpec
 _RUN_FOLDER = "GTDNET_RUN_FOLDER"  # tells the further processes of one run where it is
+_ANOTHER_NAME = "choose another --name"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     Raises:
         ValueError: anything wrong with config, data or weights; found before training starts.
     """
-    return _train(config, _new_folder(config), resume=False, console=console or _console())
+    if config.name and is_first_process():
+        _check_new(Path(config.output, config.name))
+    return _train(config, None, console or _console())
 
 
 def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
@@ -106,8 +110,9 @@ def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult
             f"{folder}: holds no last.ckpt to continue from; start anew with "
             f"gtdnet train --config {folder / 'config.yaml'} --name NEW"
         )
-    config = TrainConfig.load(folder / "config.yaml")
-    return _train(config, folder, resume=True, console=console or _console())
+    with alone_in(folder, "resume another run") if is_first_process() else nullcontext():
+        config = TrainConfig.load(folder / "config.yaml")
+        return _train(config, folder, console or _console())
 
 
 def is_first_process() -> bool:
@@ -119,7 +124,7 @@ def _console() -> Console:
     return Console(stderr=True, quiet=not is_first_process())
 
 
-def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console) -> TrainResult:
+def _train(config: TrainConfig, resumed: Path | None, console: Console) -> TrainResult:
     device, precision = _resolve(config)
     annotations, validation = read_splits(config.data, config.format)
     spec = config.clip_spec(annotations.class_names)
@@ -132,7 +137,7 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     lr = scaled_lr(config.lr, config.lr_batch, clips * config.accumulate)
 
     pl.seed_everything(config.seed, verbose=False)
-    checkpoint = Checkpoint.read(folder / "last.ckpt") if resume else None
+    checkpoint = Checkpoint.read(resumed / "last.ckpt") if resumed else None
     clips_digest = digest(annotations, validation)
     start = None
     if checkpoint is None:
@@ -158,40 +163,41 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
         num_workers=default_workers(device, config.devices) if workers is None else workers,
         balanced=config.balanced,
     )
-    files = RunFiles(
-        folder,
-        console,
-        validates=validation is not None,
-        save_minutes=config.save_minutes,
-        patience=config.early_stopping,
-    )
+    with nullcontext(resumed) if resumed else _new_folder(config) as folder:
+        files = RunFiles(
+            folder,
+            console,
+            validates=validation is not None,
+            save_minutes=config.save_minutes,
+            patience=config.early_stopping,
+        )
 
-    if is_first_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            replace(config, name=folder.name).save(folder / "config.yaml")
-        size = sum(p.numel() for p in model.parameters()) / 1e6
-        say(f"{config.model}: {size:.2f} M parameters, {device.type}, {precision}", console)
-        for line in _announcement(config, annotations, validation, module, folder, start):
-            say(line, console)
-    if checkpoint is not None:
-        epoch, batch = loaders.start = checkpoint.position
-        where = f"epoch {epoch + 1}, batch {batch + 1}"
-        say("all epochs are done" if epoch >= config.epochs else f"continuing at {where}", console)
-    try:
-        os.environ.setdefault(_RUN_FOLDER, str(folder))
-        with _quiet_lightning():
-            trainer = _trainer(config, files, device, precision)
-            path = folder / "last.ckpt" if resume else None
-            trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
-        finished = True
-    except Interrupted:
-        finished = False
-    except SystemExit as error:  # how Lightning answers a second Ctrl-C
-        raise KeyboardInterrupt from error
-    finally:
-        os.environ.pop(_RUN_FOLDER, None)
-    return _finish(config, module, files, annotations, finished)
+        if is_first_process():
+            if not resumed:
+                replace(config, name=folder.name).save(folder / "config.yaml")
+            size = sum(p.numel() for p in model.parameters()) / 1e6
+            say(f"{config.model}: {size:.2f} M parameters, {device.type}, {precision}", console)
+            for line in _announcement(config, annotations, validation, module, folder, start):
+                say(line, console)
+        if checkpoint is not None:
+            epoch, batch = loaders.start = checkpoint.position
+            where = f"epoch {epoch + 1}, batch {batch + 1}"
+            done = epoch >= config.epochs
+            say("all epochs are done" if done else f"continuing at {where}", console)
+        try:
+            os.environ.setdefault(_RUN_FOLDER, str(folder))
+            with _quiet_lightning():
+                trainer = _trainer(config, files, device, precision)
+                path = folder / "last.ckpt" if resumed else None
+                trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
+            finished = True
+        except Interrupted:
+            finished = False
+        except SystemExit as error:  # how Lightning answers a second Ctrl-C
+            raise KeyboardInterrupt from error
+        finally:
+            os.environ.pop(_RUN_FOLDER, None)
+        return _finish(config, module, files, annotations, finished)
 
 
 def _resolve(config: TrainConfig) -> tuple[torch.device, str]:
@@ -285,16 +291,34 @@ def _finish(
     return result
 
 
-def _new_folder(config: TrainConfig) -> Path:
+@contextmanager
+def _new_folder(config: TrainConfig) -> Iterator[Path]:
+    """The folder of a new run, for this process alone; further ones of the run are told it."""
     if _RUN_FOLDER in os.environ:
-        return Path(os.environ[_RUN_FOLDER])
-    name = config.name or f"{config.model}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    folder = Path(config.output) / name
-    if folder.exists():
+        yield Path(os.environ[_RUN_FOLDER])
+        return
+    if config.name:
+        folder = Path(config.output, config.name)
+        with alone_in(folder, _ANOTHER_NAME):
+            _check_new(folder)  # again, now that nobody else can make it
+            yield folder
+        return
+    began = f"{config.model}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    names = (began if n == 1 else f"{began}-{n}" for n in itertools.count(1))
+    folders = (Path(config.output, name) for name in names)
+    with alone_in_first(folders, _is_taken, _ANOTHER_NAME) as folder:
+        yield folder
+
+
+def _is_taken(folder: Path) -> bool:
+    return folder.exists() and not is_empty(folder)
+
+
+def _check_new(folder: Path) -> None:
+    if _is_taken(folder):
         resumable = (folder / "last.ckpt").is_file()
         remedy = f"continue it with gtdnet train --resume {folder}" if resumable else "delete it"
         raise InputError(f"{folder}: exists already; choose another --name, or {remedy}")
-    return folder
 
 
 def build_model(
