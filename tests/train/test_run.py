@@ -707,8 +707,12 @@ def test_two_processes_write_one_run(tiny: Make, copy: Path, tmp_path: Path) -> 
     load_model(result["model"])
 
 
-def test_ctrl_c_in_a_terminal_reaches_the_decoding_processes_too(
-    tiny: Make, tmp_path: Path
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGTERM] * 2, 143)],
+)
+def test_signals_to_the_group_reach_the_decoding_processes_too(
+    numbers: list[int], code: int, tiny: Make, tmp_path: Path
 ) -> None:
     """They live on until the step is done, and say nothing of their own."""
     tiny(tmp_path, epochs=500, num_workers=2, batch_size=2).save(tmp_path / "config.yaml")
@@ -724,11 +728,40 @@ def test_ctrl_c_in_a_terminal_reaches_the_decoding_processes_too(
         until = time.monotonic() + 60
         while not (tmp_path / "run" / "metrics.csv").exists() and time.monotonic() < until:
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
+        for number in numbers:
+            os.killpg(process.pid, number)
         _, messages = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130, messages
+    assert process.returncode == code, messages
     assert "Traceback" not in messages
     assert messages.count("stopping after this step") == 1
+    assert f"continue with: gtdnet train --resume {tmp_path / 'run'}" in messages
     assert (tmp_path / "run" / "last.ckpt").is_file()
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(process.pid, 0)
+
+
+def test_decoding_processes_end_with_a_killed_run(tiny: Make, tmp_path: Path) -> None:
+    tiny(tmp_path, epochs=500, num_workers=2, batch_size=2).save(tmp_path / "config.yaml")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gtdnet", "train", "--config", str(tmp_path / "config.yaml")],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.csv").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError("decoding processes live on")

@@ -42,6 +42,7 @@ class RunFiles(Callback):
     Attributes:
         position: (epoch, batch) that comes next.
         best: the row of metrics.csv that best.ckpt belongs to.
+        terminated: whether it was SIGTERM that asked to stop.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class RunFiles(Callback):
         self.last_saved = time.monotonic()
         self.lr = 0.0  # of the latest step; the optimizer has the next one's
         self.stop_asked = False
+        self.terminated = False
         self._handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -94,10 +96,15 @@ class RunFiles(Callback):
         self._release_signals()
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        if self.stop_asked:
+        # SIGTERM may come twice: to the process, and to its group.
+        if self.stop_asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self.stop_asked:
+            return
         self.stop_asked = True
-        say("stopping after this step; press Ctrl-C again to stop at once", self.console)
+        self.terminated = number == signal.SIGTERM
+        why = "SIGTERM: " if self.terminated else ""
+        say(f"{why}stopping after this step; press Ctrl-C again to stop at once", self.console)
 
     # Saving.
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from gtdnet.data.dataset import EpochBatches, EvalClips, TrainClips, balanced_weights
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
-from gtdnet.data.sharing import SharedCollate
+from gtdnet.data.loader import ClipLoader
 from gtdnet.errors import InputError
 
 
@@ -85,7 +83,7 @@ class ClipLoaders(pl.LightningDataModule):
         self.balanced = balanced
         self.start: tuple[int, int] = (0, 0)
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> ClipLoader:
         labels = [record.label for record in self.train.records if record.label is not None]
         batches = EpochBatches(
             len(self.train),
@@ -98,11 +96,13 @@ class ClipLoaders(pl.LightningDataModule):
         batches.start_at(*self.start)
         return _ResumableLoader(self.train, batch_sampler=batches, **self._options)
 
-    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+    def val_dataloader(self) -> ClipLoader | list[Any]:
         if self.validation is None:
             return []
         mine = range(self._rank, len(self.validation), self._world_size)
-        return DataLoader(
+        if not mine:  # fewer clips than processes: a batch of none, for Lightning wants one of each
+            return ClipLoader(self.validation, batch_sampler=[[]], **self._options)
+        return ClipLoader(
             self.validation, sampler=mine, batch_size=self.batch_size, **self._options
         )
 
@@ -117,22 +117,13 @@ class ClipLoaders(pl.LightningDataModule):
     @property
     def _options(self) -> dict[str, Any]:
         return {
-            "collate_fn": SharedCollate(),
             "num_workers": self.num_workers,
-            "worker_init_fn": _leave_signals_to_parent,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
         }
 
 
-def _leave_signals_to_parent(worker: int) -> None:
-    # Workers inherit the run's handlers, but Ctrl-C in a terminal reaches every process: they must
-    # live on until the step is done, and still end when the parent terminates them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-class _ResumableLoader(DataLoader[Any]):
+class _ResumableLoader(ClipLoader):
     """Tells Lightning that resuming within an epoch is taken care of (by ``start_at``)."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from gtdnet.data.dataset import Augmentation, EvalClips, TrainClips
 from gtdnet.data.formats import Annotations
+from gtdnet.data.loader import killed_worker
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import resolve_device, resolve_precision, to_channels_last
 from gtdnet.errors import InputError
@@ -64,6 +65,7 @@ class TrainResult:
         best: the row of metrics.csv that the model file belongs to.
         failures: training clips that could not be decoded.
         val_failures: validation clips that could not, in the latest validation.
+        terminated: stopped by SIGTERM.
     """
 
     folder: Path
@@ -72,6 +74,7 @@ class TrainResult:
     best: dict[str, float]
     failures: int
     val_failures: int
+    terminated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -194,7 +197,11 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
         except Interrupted:
             finished = False
         except SystemExit as error:  # how Lightning answers a second Ctrl-C
-            raise KeyboardInterrupt from error
+            raise error.__context__ or KeyboardInterrupt from error
+        except RuntimeError as error:
+            if (killed := killed_worker(error)) is None:
+                raise
+            raise killed from error
         finally:
             os.environ.pop(_RUN_FOLDER, None)
         return _finish(config, module, files, annotations, finished)
@@ -256,7 +263,8 @@ def _finish(
 ) -> TrainResult:
     folder, failed = files.folder, (module.failures, module.val_failures)
     path = folder / "model.safetensors" if files.best else None
-    result = TrainResult(folder, path, finished, files.best, *map(len, failed))
+    counts = map(len, failed)
+    result = TrainResult(folder, path, finished, files.best, *counts, terminated=files.terminated)
     if not is_first_process():
         return result
     if path:
