@@ -253,7 +253,7 @@ def _remove_left(folder: Path, of: tuple[str, str | None] | None = None) -> None
 
 
 def _lock(handle: int | None) -> None:
-    if handle is not None:
+    if fcntl and handle is not None:
         with suppress(OSError):  # no locks on this file system
             fcntl.flock(handle, fcntl.LOCK_EX)
 
