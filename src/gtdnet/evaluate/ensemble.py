@@ -65,7 +65,6 @@ def ensemble(options: EnsembleOptions) -> dict[str, Any]:
     views = _views([member.result["protocol"]["views"] for member in members])
     beside = first.path if first.path.name else first.path.absolute()
     beside = beside.with_name(f"ensemble-{split}-{re.sub('[() ]', '', views)}")
-    folder = output_folder(beside, options.output, options.overwrite, result_file)
     measured, described = [], []
     for part, weight in zip(parts, weights, strict=True):
         protocol, metrics = part.result["protocol"], part.metrics
@@ -91,9 +90,10 @@ def ensemble(options: EnsembleOptions) -> dict[str, Any]:
         },
         "data": first.result["data"],
         "versions": {"gtdnet": versions()["gtdnet"]},
-        "output": str(folder),
     }
-    write_results(folder, joined, result)
+    with output_folder(beside, options.output, options.overwrite, result_file) as folder:
+        result["output"] = str(folder)
+        write_results(folder, joined, result)
     return result
 
 
