@@ -120,3 +120,12 @@ def test_yaml(tmp_path: Path) -> None:
             read_yaml(path)
     with pytest.raises(InputError, match=r"nowhere\.yaml: cannot be read \(No such file"):
         read_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_names_that_are_no_unicode_can_be_written(tmp_path: Path) -> None:
+    """As Python has file names that are not UTF-8; JSON gives them back."""
+    name = os.fsdecode(b"caf\xe9.mp4")
+    write_json(tmp_path / "a.json", {"path": name})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"path": name}
+    write_csv(tmp_path / "a.csv", [("path",), (name,)])
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "path\ncaf\\udce9.mp4\n"

@@ -209,6 +209,10 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
                 f"which gtdnet did not write; evaluate again"
             )
     names, ids = tuple(found["class_names"].tolist()), tuple(found["ids"].tolist())
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError as error:
+        raise _unreadable(path, error) from error
     evaluation = Evaluation(names, ids, scores, labels, failures)
     if (
         str(found["fingerprint"]) != evaluation.fingerprint
