@@ -515,11 +515,11 @@ def graph_of(
     from onnx import helper
 
     def change(model: Any) -> None:
-        ports = (
+        ins, outs = (
             [helper.make_tensor_value_info(name, *kind) for name, kind in some.items()]
             for some in (inputs, outputs)
         )
-        model.graph.CopyFrom(helper.make_graph(list(nodes), "g", *ports))
+        model.graph.CopyFrom(helper.make_graph(list(nodes), "g", ins, outs))
 
     return change
 
