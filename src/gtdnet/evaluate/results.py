@@ -248,8 +248,6 @@ def _check_about(about: Any) -> None:
     for part, name in (*(("protocol", n) for n in ("views", "split", "frames")), ("model", "name")):
         if not isinstance(about.get(part, {}).get(name, ""), str):
             raise TypeError(f"{part}: {name} is no text")
-    if about.get("protocol", {}).get("views", "1x1x1").count("x") < 2:
-        raise ValueError(f"views {about['protocol']['views']!r}")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
