@@ -114,6 +114,10 @@ def _read_members(paths: Sequence[str]) -> list[Results]:
         for part, names in parts.items():
             if part not in member.result or set(names) - set(member.result[part]):
                 raise InputError(f"{member.path}: it has no whole {part!r}; evaluate again")
+        if (views := member.result["protocol"]["views"]).count("x") < 2:
+            raise InputError(
+                f"{member.path}: its views {views!r} are not frames x crops x clips; evaluate again"
+            )
     for member in others:
         for key, what in (("split", "the split"), ("frames", "frames in the order")):
             mine, its = (m.result["protocol"][key] for m in (first, member))

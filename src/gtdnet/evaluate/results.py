@@ -209,6 +209,10 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
                 f"which gtdnet did not write; evaluate again"
             )
     names, ids = tuple(found["class_names"].tolist()), tuple(found["ids"].tolist())
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError as error:
+        raise _unreadable(path, error) from error
     evaluation = Evaluation(names, ids, scores, labels, failures)
     if (
         str(found["fingerprint"]) != evaluation.fingerprint
@@ -244,8 +248,6 @@ def _check_about(about: Any) -> None:
     for part, name in (*(("protocol", n) for n in ("views", "split", "frames")), ("model", "name")):
         if not isinstance(about.get(part, {}).get(name, ""), str):
             raise TypeError(f"{part}: {name} is no text")
-    if about.get("protocol", {}).get("views", "1x1x1").count("x") < 2:
-        raise ValueError(f"views {about['protocol']['views']!r}")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
