@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,13 +69,49 @@ def open_clip(path: str | Path) -> Reader:
     return PictureReader(path) if stat.S_ISDIR(status.st_mode) else VideoReader(path, status)
 
 
+class _Careful:
+    """The reader of a clip; nothing is raised of it but `DecodeError` and `FewerFrames`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        with _blaming(path):
+            self._reader = open_clip(path)
+
+    def count(self) -> int:
+        with _blaming(self._path):
+            return self._reader.count()
+
+    def info(self) -> VideoInfo:
+        with _blaming(self._path):
+            return self._reader.info()
+
+    def frames(
+        self, wanted: np.ndarray | None = None, broken: dict[int, str] | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        with _blaming(self._path):
+            yield from self._reader.frames(wanted, broken)
+
+
+@contextmanager
+def _blaming(path: str | Path) -> Iterator[None]:
+    """Whatever a decoder raises costs the clip and nothing else: it becomes a `DecodeError`."""
+    try:
+        yield
+    except (DecodeError, FewerFrames):
+        raise
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = f"it can't be decoded ({what}); re-encode or replace it"
+        raise DecodeError(path, reason) from error
+
+
 def probe(path: str | Path) -> VideoInfo:
     """Count the frames of a clip and decode its first one; raises `DecodeError`.
 
     ``num_frames`` is the number of packets: the few files with packets that give no picture hold
     less, which `read_frames` finds out.
     """
-    return open_clip(path).info()
+    return _Careful(path).info()
 
 
 def read_frames(path: str | Path, choose: Chooser) -> tuple[torch.Tensor, int]:
@@ -83,7 +120,7 @@ def read_frames(path: str | Path, choose: Chooser) -> tuple[torch.Tensor, int]:
     Returns uint8 [T, 3, H, W] (channels last in memory) and the number of frames that ``choose``
     was given. Raises `DecodeError`; IndexError for indices outside the clip.
     """
-    clip = open_clip(path)
+    clip = _Careful(path)
     num_frames = clip.count()
     while True:
         indices = _chosen(choose, max(1, num_frames))
@@ -98,7 +135,7 @@ def iter_frames(path: str | Path) -> Iterator[np.ndarray]:
 
     A file that breaks off gives the frames before the break, then `DecodeError`.
     """
-    for _, rgb in open_clip(path).frames():
+    for _, rgb in _Careful(path).frames():
         yield rgb
 
 
@@ -107,7 +144,7 @@ def count_frames(path: str | Path) -> int:
 
     For a video file this is the number of packets.
     """
-    return open_clip(path).count()
+    return _Careful(path).count()
 
 
 def scan_frames(path: str | Path, broken: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
@@ -116,7 +153,7 @@ def scan_frames(path: str | Path, broken: dict[int, str]) -> Iterator[tuple[int,
     Single frames that it could not are left out, and ``broken`` gets the reason of each. Raises
     `DecodeError` where decoding breaks off, after the frames before the break.
     """
-    clip = open_clip(path)
+    clip = _Careful(path)
     clip.count()
     return clip.frames(None, broken)
 

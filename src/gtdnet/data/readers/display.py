@@ -16,6 +16,18 @@ _ONE_THREAD: dict[str, Any] = (
 )
 
 
+def _any_type(cls: type[SideDataType], number: int) -> SideDataType:
+    """A kind of side data that PyAV has no name for, as EXIF (31) in PyAV 18."""
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"UNKNOWN_{number}", number
+    return member
+
+
+# PyAV lists the side data of a frame by kind, and would list none if it does not know one of them.
+if "_missing_" not in vars(SideDataType):
+    SideDataType._missing_ = classmethod(_any_type)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 class Display:
     """Decoded frame -> RGB [H, W, 3], its rotation and the shape of its pixels applied.
 

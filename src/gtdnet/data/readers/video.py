@@ -119,7 +119,11 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         # As a file: URL, a name such as "http:a.mp4" isn't taken for a protocol; the whitelist
         # keeps playlists named *.mp4 from opening anything on the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        container = av.open(
+            f"file:{path}",
+            options={"protocol_whitelist": "file"},
+            metadata_errors="replace",  # titles are in any encoding
+        )
     except av.error.FFmpegError as error:
         raise DecodeError(
             path, f"it is not a readable video ({error.strerror}); {_REPLACE}"
