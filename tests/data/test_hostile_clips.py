@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,14 @@ import numpy as np
 import pytest
 
 from gtdnet.data.check import inspect_clip
-from gtdnet.data.decode import VideoReader, count_frames, iter_frames, probe, read_frames
+from gtdnet.data.decode import (
+    VIDEO_SUFFIXES,
+    VideoReader,
+    count_frames,
+    iter_frames,
+    probe,
+    read_frames,
+)
 from gtdnet.errors import DecodeError
 
 
@@ -97,6 +106,12 @@ CONTAINERS = {
     ".wmv": "wmv2",
     ".ogv": "libvpx",
     ".ts": "mpeg2video",
+    ".mts": "libx264",
+    ".mpg": "mpeg1video",
+    ".mpeg": "mpeg2video",
+    ".m4v": "libx264",
+    ".3gp": "mpeg4",
+    ".gif": "gif",
 }
 
 
@@ -104,13 +119,61 @@ CONTAINERS = {
 @pytest.mark.parametrize("suffix", CONTAINERS)
 def test_titles_in_any_encoding(tmp_path: Path, suffix: str, foreign: bytes) -> None:
     codec, title = CONTAINERS[suffix], "#" * len(foreign)
-    try:
-        path = encode(tmp_path / f"a{suffix}", codec, moving(3), title=title)
-    except (av.error.FFmpegError, ValueError) as error:
-        pytest.skip(f"PyAV here writes no {suffix} ({error})")
+    pix_fmt, format = ("rgb8", None) if codec == "gif" else ("yuv420p", None)
+    if suffix in (".mts", ".m4v"):
+        format = {".mts": "mpegts", ".m4v": "mp4"}[suffix]
+    path = tmp_path / f"a{suffix}"
+    encode(path, codec, moving(3), title=title, pix_fmt=pix_fmt, format=format, rate=25)
     path.write_bytes(path.read_bytes().replace(title.encode(), foreign))
     assert len(list(iter_frames(path))) == 3
     assert probe(path).num_frames == 3
+
+
+def test_all_suffixes_have_been_tried() -> None:
+    assert set(CONTAINERS) == VIDEO_SUFFIXES
+
+
+NAMING = {
+    "ffconcat": "ffconcat version 1.0\nfile {video}\n",
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{video}\n#EXT-X-ENDLIST\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT1S" profiles="urn:mpeg:dash:profile:isoff-live:2011"><Period>'
+    '<AdaptationSet mimeType="video/mp4"><Representation id="0"><BaseURL>{video}</BaseURL>'
+    "</Representation></AdaptationSet></Period></MPD>",
+    "subtitles": "1\n00:00:00,000 --> 00:00:09,000\n{video}\n",
+    "ass": "[Script Info]\nScriptType: v4.00+\n[Events]\nDialogue: 0,0:00:00.00,0:00:09.00,{video}",
+    "svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="{video}"/>'
+    "</svg>",
+    "sdp": "v=0\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n{video}",
+    "text": "{video} is a video\n" * 99,
+}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts", ".gif", ".txt"])
+@pytest.mark.parametrize("kind", NAMING)
+def test_a_text_that_names_a_video_is_none(tmp_path: Path, kind: str, suffix: str) -> None:
+    encode(tmp_path / "b.ts", "mpeg2video", moving(3), rate=25)
+    path = tmp_path / f"a{suffix}"
+    path.write_text(NAMING[kind].format(video="b.ts"))
+    with pytest.raises(DecodeError, match="not a readable video"):
+        read_frames(path, lambda n: np.arange(n))
+
+
+def test_a_name_is_no_pattern_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(jpeg(tmp_path / "x.jpg", FOUR))
+    (tmp_path / "%d.jpg").write_text("the pictures")
+    with pytest.raises(DecodeError, match="not a readable video"):
+        read_frames(tmp_path / "%d.jpg", lambda n: np.arange(n))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_pictures_that_are_no_files(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    for number in (1, 3):
+        jpeg(tmp_path / f"{number}.jpg", FOUR)
+    make(tmp_path / "2.jpg")
+    with pytest.raises(DecodeError, match="the picture is no file"):
+        read_frames(tmp_path, lambda n: np.arange(n))
+    assert "no file" in (inspect_clip(str(tmp_path)).error or "")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def _numbered(folder: Path) -> list[str]:
 def _decode(path: Path) -> np.ndarray:
     """RGB [H, W, 3] of a JPEG or PNG file."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a FIFO or /dev/zero would not end
+            raise DecodeError(path, f"the picture is no file; {_EXTRACT}")
         data = path.read_bytes()
     except OSError as error:
         raise DecodeError(path, f"the picture can't be read ({error.strerror})") from None

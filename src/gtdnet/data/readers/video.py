@@ -26,6 +26,13 @@ VIDEO_SUFFIXES = frozenset(
     | {".ts", ".mts", ".ogv", ".gif"}
 )
 
+# FFmpeg's names of the containers that are read: those that hold their pictures themselves. Others
+# name files for it to open (ffconcat, HLS, DASH, image2), or are drawn (text, subtitles, SVG).
+CONTAINERS = (
+    "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv,live_flv,ogg,gif,"  # of VIDEO_SUFFIXES
+    "mxf,nut,dv,rm,ivf,h264,hevc,vvc,m4v,obu,av1,dirac,yuv4mpegpipe,wtv,nsv,swf,apng"
+)
+
 _REPLACE = "re-encode or replace the file"
 
 
@@ -117,25 +124,21 @@ class VideoReader:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its best video stream, set to decode with one thread."""
     try:
-        # As a file: URL, a name such as "http:a.mp4" isn't taken for a protocol; the whitelist
-        # keeps playlists named *.mp4 from opening anything on the network.
+        # As a file: URL, a name such as "http:a.mp4" isn't taken for a protocol.
         container = av.open(
             f"file:{path}",
-            options={"protocol_whitelist": "file"},
+            options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS},
             metadata_errors="replace",  # titles are in any encoding
         )
     except av.error.FFmpegError as error:
-        raise DecodeError(
-            path, f"it is not a readable video ({error.strerror}); {_REPLACE}"
-        ) from None
+        # So says FFmpeg of a container that is not in the list.
+        is_other = isinstance(error, av.error.ArgumentError)
+        why = "no container of those that are read" if is_other else error.strerror
+        raise DecodeError(path, f"it is not a readable video ({why}); {_REPLACE}") from None
     with container:
         stream = container.streams.best("video")
-        # FFmpeg renders plain text as video, and takes the cover of a song for one.
-        if (
-            not isinstance(stream, VideoStream)
-            or container.format.name == "tty"
-            or stream.disposition & Disposition.attached_pic
-        ):
+        # FFmpeg takes the cover of a song for a video.
+        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             raise DecodeError(path, "it holds no video stream; give a video file")
         if getattr(stream, "codec_context", None) is None:
             raise DecodeError(path, f"its video codec is not supported; {_REPLACE}")
