@@ -20,12 +20,14 @@ from gtdnet.data.decode import (
     iter_frames,
     probe,
     read_frames,
+    scan_frames,
 )
 from gtdnet.errors import DecodeError
 
 
 def encode(path: Path, codec: str, frames: list[np.ndarray], **options: Any) -> Path:
     """Encode RGB frames, ten a second."""
+    gone = options.pop("gone", None)  # a packet that is left out
     with av.open(str(path), "w", format=options.pop("format", None)) as container:
         title = options.pop("title", None)
         stream: Any = container.add_stream(codec, rate=options.pop("rate", 10))
@@ -35,17 +37,23 @@ def encode(path: Path, codec: str, frames: list[np.ndarray], **options: Any) -> 
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = options.pop("pix_fmt", "yuv420p")
         stream.codec_context.thread_count = 1
+        stream.codec_context.gop_size = 20
         stream.options = {name: str(value) for name, value in options.items()}
+        packets = []
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
+            packets += stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24"))
+        packets += stream.encode(None)
+        for number, packet in enumerate(packets):
+            if number != gone:
+                container.mux(packet)
     return path
 
 
-def moving(count: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
-    """Noise that slides to the left, so that a lost picture shows in those after it."""
-    noise = np.random.default_rng(0).integers(0, 255, (height, width + 4 * count, 3), np.uint8)
-    return [np.ascontiguousarray(noise[:, 4 * i : 4 * i + width]) for i in range(count)]
+def moving(count: int, height: int = 96, width: int = 128) -> list[np.ndarray]:
+    """Coloured squares that slide to the left, so that a lost picture shows in those after it."""
+    squares = np.random.default_rng(0).integers(0, 255, (height // 8, width // 2, 3), np.uint8)
+    noise = squares.repeat(8, axis=0).repeat(8, axis=1)
+    return [np.ascontiguousarray(noise[:, 3 * i : 3 * i + width]) for i in range(count)]
 
 
 def jpeg(path: Path, picture: np.ndarray) -> bytes:
@@ -197,3 +205,70 @@ def test_whatever_a_decoder_raises_costs_the_clip_alone(
             assert "\n" not in raised.value.reason
             assert inspect_clip(str(path)).error
     assert count_frames(path) == 3
+
+
+LOSSY: dict[str, tuple[str, dict[str, Any]]] = {
+    "h264": ("libx264", {"x264-params": "keyint=20:scenecut=0:bframes=0:ref=1"}),
+    "h264 with B": ("libx264", {"x264-params": "keyint=20:scenecut=0:bframes=2:b-adapt=0"}),
+    "hevc": ("libx265", {"x265-params": "keyint=20:scenecut=0:bframes=0:log-level=0"}),
+    "hevc with B": (
+        "libx265",
+        {"x265-params": "keyint=20:scenecut=0:bframes=2:b-adapt=0:log-level=0"},
+    ),
+    "mpeg2": ("mpeg2video", {"sc_threshold": 10**9}),
+    "mpeg2 with B": ("mpeg2video", {"sc_threshold": 10**9, "bf": 2}),
+}
+
+
+def scanned(path: Path) -> tuple[dict[int, bytes], dict[int, str]]:
+    """The frames that are given, by index, and those that are broken."""
+    broken: dict[int, str] = {}
+    return {index: frame.tobytes() for index, frame in scan_frames(path, broken)}, broken
+
+
+def must_be_damaged_until_the_next_keyframe(path: Path, whole: Path, first: int) -> None:
+    right = set(scanned(whole)[0].values())
+    given, broken = scanned(path)
+    assert len(right) == 60
+    assert all(frame in right for frame in given.values())  # nothing smeared is given
+    assert first - 3 <= min(broken) <= first + 1
+    assert 36 <= max(broken) <= 40  # keyframes lie near 0, 20 and 40
+    assert 10 <= len(broken) <= 19
+    with pytest.raises(DecodeError, match=f"frame {max(broken)} is damaged"):
+        read_frames(path, lambda n: np.array([0, max(broken)]))
+    read_frames(path, lambda n: np.array([0, min(broken) - 1, max(broken) + 1]))
+    assert "is damaged" in (inspect_clip(str(path)).error or "")
+
+
+@pytest.mark.parametrize("lost", ["half", "end", "beginning", "all"])
+@pytest.mark.parametrize("kind", LOSSY)
+def test_what_is_lost_on_the_way_spreads_to_the_next_keyframe(
+    tmp_path: Path, kind: str, lost: str
+) -> None:
+    codec, options = LOSSY[kind]
+    whole = encode(tmp_path / "whole.ts", codec, moving(60), rate=25, **options)
+    data = whole.read_bytes()
+    packets = [data[i : i + 188] for i in range(0, len(data), 188)]
+    pictures: list[list[int]] = []  # the packets of each
+    for number, packet in enumerate(packets):
+        if packet[1] & 31 == 1 and packet[2] == 0:  # the stream's number: 256
+            if packet[1] & 64:
+                pictures.append([])
+            pictures[-1].append(number)
+    of = pictures[25]
+    gone = {"half": of[len(of) // 2 :], "end": of[-1:], "beginning": of[:1], "all": of}[lost]
+    path = tmp_path / "lost.ts"
+    path.write_bytes(b"".join(packet for i, packet in enumerate(packets) if i not in gone))
+    must_be_damaged_until_the_next_keyframe(path, whole, 25)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+@pytest.mark.parametrize("kind", LOSSY)
+def test_a_picture_that_is_gone_damages_those_up_to_the_next_keyframe(
+    tmp_path: Path, kind: str, suffix: str
+) -> None:
+    codec, options = LOSSY[kind]
+    whole = encode(tmp_path / f"whole{suffix}", codec, moving(60), rate=25, **options)
+    # The fourth in every three is one that others refer to.
+    path = encode(tmp_path / f"a{suffix}", codec, moving(60), rate=25, gone=25, **options)
+    must_be_damaged_until_the_next_keyframe(path, whole, 25)

@@ -14,10 +14,10 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from gtdnet.data.readers import FewerFrames, VideoInfo
+from gtdnet.data.readers.damage import Pictures
 from gtdnet.data.readers.display import Display
 from gtdnet.errors import DecodeError
 
@@ -48,6 +48,7 @@ class VideoReader:
             raise DecodeError(path, "there is no permission to read it; change its permissions")
         self._path = path
         self._counted: int | None = None
+        self._is_sure = False  # whether all has been decoded to count it
 
     def count(self) -> int:
         """The number of packets that give a picture.
@@ -91,33 +92,38 @@ class VideoReader:
         last = int(wanted[-1]) if wanted is not None else None
         pending = set(wanted.tolist()) if wanted is not None else None
         show: Display | None = None
-        index = 0
+        seen = 0
         with _opened(self._path) as (container, stream):
             packets = _Packets(self._path, container, stream)
+            pictures = Pictures(packets, stream)
             try:
-                for frame in _decoded(packets, stream):
-                    show = show or Display(frame, stream.sample_aspect_ratio)
+                for index, frame, is_damaged in pictures:
+                    seen = index + 1
+                    if frame is not None:
+                        show = show or Display(frame, stream.sample_aspect_ratio)
                     if pending is None or index in pending:
-                        if not frame.is_corrupt:
+                        if frame is not None and show and not is_damaged:
                             yield index, show(frame)
                         else:
                             reason = f"frame {index} is damaged; {_REPLACE}"
                             if broken is None:
                                 raise DecodeError(self._path, reason)
                             broken[index] = reason
-                    if index == last:
+                    if index == last and (self._is_sure or not pictures.is_short):
                         return
-                    index += 1
             except av.error.FFmpegError as error:
+                if last is not None and seen > last:
+                    return
                 packets.check_whole()
                 of = f" of {self._counted}" if self._counted else ""
-                reason = f"decoding failed after {index}{of} frames ({error.strerror})"
+                reason = f"decoding failed after {seen}{of} frames ({error.strerror})"
                 raise DecodeError(self._path, f"{reason}; {_REPLACE}") from None
             packets.check_whole()
-        if index == 0:
+        if seen == 0:
             raise DecodeError(self._path, f"none of its frames can be decoded; {_REPLACE}")
-        if last is not None:
-            raise FewerFrames(index)
+        if last is not None and (seen <= last or seen != self._counted):
+            self._counted, self._is_sure = seen, True
+            raise FewerFrames(seen)
 
 
 @contextmanager
@@ -173,12 +179,6 @@ class _Packets:
             of = f" of {listed}" if listed else ""
             reason = f"the file is cut off after {whole}{of} frames"
             raise DecodeError(self._path, f"{reason}; download it again, or {_REPLACE}")
-
-
-def _decoded(packets: _Packets, stream: VideoStream) -> Iterator[VideoFrame]:
-    for packet in packets:
-        yield from stream.decode(packet)
-    yield from stream.decode(None)
 
 
 def _stated_size(path: Path, size: int) -> int | None:
