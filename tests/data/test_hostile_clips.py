@@ -272,3 +272,47 @@ def test_a_picture_that_is_gone_damages_those_up_to_the_next_keyframe(
     # The fourth in every three is one that others refer to.
     path = encode(tmp_path / f"a{suffix}", codec, moving(60), rate=25, gone=25, **options)
     must_be_damaged_until_the_next_keyframe(path, whole, 25)
+
+
+@pytest.mark.parametrize("format", ["gray", "gray10le", "gray12le", "gray16le"])
+@pytest.mark.parametrize("is_limited", [True, False])
+def test_grey_of_limited_range(tmp_path: Path, format: str, is_limited: bool) -> None:
+    bits = {"gray": 8, "gray10le": 10, "gray12le": 12, "gray16le": 16}[format]
+    luma = np.repeat([16, 235], 32)[None].repeat(48, axis=0) << (bits - 8)
+    picture = luma.astype(np.uint8 if bits == 8 else np.uint16)
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, format
+        stream.codec_context.color_range = 1 if is_limited else 2
+        frame = av.VideoFrame.from_ndarray(picture, format=format)
+        frame.color_range = 1 if is_limited else 2
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    (shown,) = iter_frames(path)
+    assert shown[0, [0, -1]].tolist() == (
+        [[0] * 3, [255] * 3] if is_limited else [[16] * 3, [235] * 3]
+    )
+
+
+def test_what_cameras_put_behind_a_picture(tmp_path: Path) -> None:
+    data = jpeg(tmp_path / "1.jpg", moving(1)[0])
+    for number, more in enumerate([data, b"\0" * 99, b"\xff\xda notes", b"\xff\xd9\xff\xda"], 2):
+        (tmp_path / f"{number}.jpg").write_bytes(with_exif(data, 1) + more)
+    frames = list(iter_frames(tmp_path))
+    assert len(frames) == 5
+    assert all(np.array_equal(frame, frames[0]) for frame in frames)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.99])
+def test_pictures_that_are_cut_off(tmp_path: Path, share: float) -> None:
+    data = with_exif(jpeg(tmp_path / "1.jpg", moving(1)[0]), 1)
+    (tmp_path / "1.jpg").write_bytes(data[: round(len(data) * share)])
+    with pytest.raises(DecodeError, match="cut off"):
+        list(iter_frames(tmp_path))
+
+
+def test_a_picture_that_lacks_a_part(tmp_path: Path) -> None:
+    data = jpeg(tmp_path / "1.jpg", moving(1)[0])
+    (tmp_path / "1.jpg").write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 400 :])
+    with pytest.raises(DecodeError, match="can't be decoded"):
+        list(iter_frames(tmp_path))
