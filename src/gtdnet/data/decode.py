@@ -37,6 +37,7 @@ __all__ = [
     "Chooser",
     "VideoInfo",
     "count_frames",
+    "frame_times",
     "iter_frames",
     "open_clip",
     "probe",
@@ -80,6 +81,10 @@ class _Careful:
     def count(self) -> int:
         with _blaming(self._path):
             return self._reader.count()
+
+    def times(self) -> np.ndarray | None:
+        with _blaming(self._path):
+            return self._reader.times()
 
     def info(self) -> VideoInfo:
         with _blaming(self._path):
@@ -145,6 +150,14 @@ def count_frames(path: str | Path) -> int:
     For a video file this is the number of packets.
     """
     return _Careful(path).count()
+
+
+def frame_times(path: str | Path) -> np.ndarray | None:
+    """Seconds from the first frame at which each is shown, and the end: float64 [frames + 1].
+
+    None where the clip does not say; raises `DecodeError`. Nothing is decoded.
+    """
+    return _Careful(path).times()
 
 
 def scan_frames(path: str | Path, broken: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:

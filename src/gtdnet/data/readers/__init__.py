@@ -32,6 +32,13 @@ class Reader(Protocol):
         """The number of frames that indices are first chosen from; nothing is decoded."""
         ...
 
+    def times(self) -> np.ndarray | None:
+        """Seconds from the first frame at which each is shown, and the end: [frames + 1].
+
+        None where the clip does not say.
+        """
+        ...
+
     def info(self) -> VideoInfo:
         """Count the frames and decode the first one."""
         ...

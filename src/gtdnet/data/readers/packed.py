@@ -23,6 +23,9 @@ class PackedReader:
     def count(self) -> int:
         return self._clip.entry.packets or self._clip.entry.frames
 
+    def times(self) -> np.ndarray | None:
+        return None
+
     def info(self) -> VideoInfo:
         _, rgb = next(self.frames(np.zeros(1, np.int64)))
         entry, (height, width) = self._clip.entry, rgb.shape[:2]

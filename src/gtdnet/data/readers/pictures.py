@@ -35,6 +35,9 @@ class PictureReader:
     def count(self) -> int:
         return len(self._names)
 
+    def times(self) -> np.ndarray | None:
+        return None
+
     def info(self) -> VideoInfo:
         _, rgb = next(self.frames(np.zeros(1, np.int64)))
         codec = "png" if self._names[0].lower().endswith(".png") else "mjpeg"

@@ -48,6 +48,7 @@ class VideoReader:
             raise DecodeError(path, "there is no permission to read it; change its permissions")
         self._path = path
         self._counted: int | None = None
+        self._times: np.ndarray | None = None
         self._is_sure = False  # whether all has been decoded to count it
 
     def count(self) -> int:
@@ -59,12 +60,15 @@ class VideoReader:
         with _opened(self._path) as (container, stream):
             packets = _Packets(self._path, container, stream)
             is_vp8 = stream.codec_context.codec.name in ("vp8", "libvpx")
-            count = 0
+            count, last, times = 0, None, []
             try:
                 for packet in packets:
                     # Edit lists discard packets; VP8 marks frames that are only referred to.
                     shown = not is_vp8 or memoryview(packet)[0] & 0x10  # pyright: ignore[reportArgumentType]
-                    count += bool(shown and not packet.is_discard)
+                    if shown and not packet.is_discard:
+                        count += 1
+                        times.append(packet.pts)
+                        last = packet.duration
             except av.error.FFmpegError as error:
                 reason = f"reading failed after {count} frames ({error.strerror})"
                 raise DecodeError(self._path, f"{reason}; {_REPLACE}") from None
@@ -72,7 +76,18 @@ class VideoReader:
         if not count:
             raise DecodeError(self._path, f"its video stream holds no frames; {_REPLACE}")
         self._counted = count
+        if stream.time_base and None not in times:
+            shown_at = np.sort(np.array(times, np.float64))
+            step = max([last or 0, *np.diff(shown_at[-2:])])  # how long the last is shown
+            self._times = np.append(shown_at, shown_at[-1] + step) - shown_at[0]
+            self._times *= float(stream.time_base)
         return count
+
+    def times(self) -> np.ndarray | None:
+        """Of the timestamps of the packets."""
+        if self._counted is None:
+            self.count()
+        return self._times
 
     def info(self) -> VideoInfo:
         num_frames = self.count()
