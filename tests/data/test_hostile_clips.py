@@ -11,8 +11,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 
 from gtdnet.data.check import inspect_clip
+from gtdnet.data.dataset import Augmentation, TrainClips, read_views, sample_rng
 from gtdnet.data.decode import (
     VIDEO_SUFFIXES,
     VideoReader,
@@ -21,6 +23,15 @@ from gtdnet.data.decode import (
     probe,
     read_frames,
     scan_frames,
+)
+from gtdnet.data.formats import VideoRecord
+from gtdnet.data.sampling import eval_indices, train_indices
+from gtdnet.data.spec import ClipSpec
+from gtdnet.data.transforms import (
+    eval_views,
+    jitter_brightness_contrast,
+    random_crop,
+    random_multiscale_crop,
 )
 from gtdnet.errors import DecodeError
 
@@ -279,7 +290,7 @@ def test_a_picture_that_is_gone_damages_those_up_to_the_next_keyframe(
 def test_grey_of_limited_range(tmp_path: Path, format: str, is_limited: bool) -> None:
     bits = {"gray": 8, "gray10le": 10, "gray12le": 12, "gray16le": 16}[format]
     luma = np.repeat([16, 235], 32)[None].repeat(48, axis=0) << (bits - 8)
-    picture = luma.astype(np.uint8 if bits == 8 else np.uint16)
+    picture: Any = luma.astype(np.uint8 if bits == 8 else np.uint16)
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("ffv1", rate=10)
@@ -316,3 +327,47 @@ def test_a_picture_that_lacks_a_part(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 400 :])
     with pytest.raises(DecodeError, match="can't be decoded"):
         list(iter_frames(tmp_path))
+
+
+@pytest.mark.parametrize("size", [(96, 128), (150, 90), (37, 61), (240, 427)])
+@pytest.mark.parametrize("multiscale", [True, False])
+def test_frames_reduced_one_by_one_are_those_reduced_together(
+    tmp_path: Path, size: tuple[int, int], multiscale: bool
+) -> None:
+    path = encode(tmp_path / "a.avi", "mjpeg", moving(9, *size), pix_fmt="yuvj420p")
+    spec = ClipSpec(("a", "b"), num_segments=4, short_side=48, crop_size=32)
+    whole, _ = read_frames(path, lambda n: eval_indices(spec, n, 2).reshape(-1))
+    assert torch.equal(read_views(str(path), spec, 2, 3), eval_views(whole, spec, 3))
+    record, augmentation = VideoRecord("a", str(path), 0), Augmentation(multiscale=multiscale)
+    (view,) = TrainClips([record], spec, augmentation, seed=3)[2, 0].views  # pyright: ignore
+    rng = sample_rng(3, 2, 0)
+    chosen = int(rng.integers(2**63))
+    frames, _ = read_frames(path, lambda n: train_indices(spec, n, np.random.default_rng(chosen)))
+    frames = (random_multiscale_crop if multiscale else random_crop)(frames, spec, rng)
+    if rng.random() < augmentation.flip:
+        frames = frames.flip(-1)
+    if augmentation.brightness:
+        frames = jitter_brightness_contrast(frames, augmentation.brightness, rng)
+    assert torch.equal(view, frames)
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".png", ".jpg"])
+def test_a_limit_on_pixels(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if suffix == ".avi":
+        path = encode(tmp_path / "a.avi", "mpeg4", moving(3))
+    else:
+        path, codec = tmp_path, "png" if suffix == ".png" else "mjpeg"
+        pix_fmt = "rgb24" if suffix == ".png" else "yuvj420p"
+        encode(tmp_path / f"1{suffix}", codec, moving(1), format="image2", pix_fmt=pix_fmt)
+    monkeypatch.setenv("GTDNET_MAX_PIXELS", str(96 * 128))
+    assert next(iter_frames(path)).shape == (96, 128, 3)
+    monkeypatch.setenv("GTDNET_MAX_PIXELS", str(96 * 128 - 1))
+    with pytest.raises(DecodeError, match="128x96 have more pixels than the limit of 12287"):
+        next(iter_frames(path))
+
+
+def test_pictures_too_long_to_resize(tmp_path: Path) -> None:
+    pictures = [np.zeros((2, 2000, 3), np.uint8)]
+    encode(tmp_path / "1.png", "png", pictures, format="image2", pix_fmt="rgb24")
+    with pytest.raises(DecodeError, match="longer than 512:1"):
+        next(iter_frames(tmp_path))

@@ -142,7 +142,9 @@ def slowing(path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_time_comes_from_timestamps(by_colour, tmp_path, suffix):
     video = slowing(tmp_path / f"a{suffix}")
-    spans = plan_times(frame_times(video), 2.0, 2.0)
+    times = frame_times(video)
+    assert times is not None
+    spans = plan_times(times, 2.0, 2.0)
     assert [span for span, _ in spans] == [(0, 60), (60, 70), (70, 80), (80, 90)]
     found = list(read_windows(video, by_colour.spec, 2.0, 2.0))
     seconds = [(round(start, 2), round(end)) for start, end, _ in found]

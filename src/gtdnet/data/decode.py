@@ -26,7 +26,7 @@ from gtdnet.data.readers import FewerFrames, Reader, VideoInfo
 from gtdnet.data.readers.packed import PackedReader
 from gtdnet.data.readers.pictures import NUMBERED_IMAGE, PictureReader
 from gtdnet.data.readers.video import VIDEO_SUFFIXES, VideoReader
-from gtdnet.errors import DecodeError
+from gtdnet.errors import DecodeError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,7 @@ __all__ = [
     "NUMBERED_IMAGE",
     "VIDEO_SUFFIXES",
     "Chooser",
+    "Reduce",
     "VideoInfo",
     "count_frames",
     "frame_times",
@@ -50,6 +51,9 @@ Chooser = Callable[[int], np.ndarray]
 
 A pure function: it is called a second time when a file turns out to hold fewer frames than packets.
 """
+
+Reduce = Callable[["torch.Tensor"], "torch.Tensor"]
+"""One frame, uint8 [1, 3, H, W], to a smaller one; all frames of a clip to the same size."""
 
 
 def open_clip(path: str | Path) -> Reader:
@@ -104,6 +108,8 @@ def _blaming(path: str | Path) -> Iterator[None]:
         yield
     except (DecodeError, FewerFrames):
         raise
+    except InputError as error:
+        raise DecodeError(path, str(error)) from error
     except Exception as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         reason = f"it can't be decoded ({what}); re-encode or replace it"
@@ -119,8 +125,12 @@ def probe(path: str | Path) -> VideoInfo:
     return _Careful(path).info()
 
 
-def read_frames(path: str | Path, choose: Chooser) -> tuple[torch.Tensor, int]:
+def read_frames(
+    path: str | Path, choose: Chooser, reduce: Reduce | None = None
+) -> tuple[torch.Tensor, int]:
     """Decode the frames that ``choose(number of frames)`` asks for, in its order.
+
+    ``reduce`` makes each frame smaller as it comes, so that memory holds one of full size.
 
     Returns uint8 [T, 3, H, W] (channels last in memory) and the number of frames that ``choose``
     was given. Raises `DecodeError`; IndexError for indices outside the clip.
@@ -130,7 +140,7 @@ def read_frames(path: str | Path, choose: Chooser) -> tuple[torch.Tensor, int]:
     while True:
         indices = _chosen(choose, max(1, num_frames))
         try:
-            return _gather(clip.frames(np.unique(indices)), indices), num_frames
+            return _gather(clip.frames(np.unique(indices)), indices, reduce), num_frames
         except FewerFrames as fewer:
             num_frames = fewer.num_frames
 
@@ -180,11 +190,16 @@ def _chosen(choose: Chooser, num_frames: int) -> np.ndarray:
     return indices
 
 
-def _gather(frames: Iterator[tuple[int, np.ndarray]], indices: np.ndarray) -> torch.Tensor:
+def _gather(
+    frames: Iterator[tuple[int, np.ndarray]], indices: np.ndarray, reduce: Reduce | None
+) -> torch.Tensor:
     import torch
 
     clip: np.ndarray | None = None
     for index, rgb in frames:
+        if reduce is not None:
+            small = reduce(torch.from_numpy(rgb).permute(2, 0, 1)[None])
+            rgb = small[0].permute(1, 2, 0).numpy()
         if clip is None:
             clip = np.empty((len(indices), *rgb.shape), np.uint8)
         clip[indices == index] = rgb

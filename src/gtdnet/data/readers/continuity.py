@@ -98,7 +98,8 @@ class H264:
         if profile in (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135):
             chroma = bits.exp()
             self._has_planes = chroma == 3 and bool(bits.take(1))
-            bits.exp(), bits.exp()
+            bits.exp()
+            bits.exp()
             bits.take(1)
             if bits.take(1):  # scaling lists
                 for i in range(8 if chroma != 3 else 12):
@@ -110,7 +111,8 @@ class H264:
             bits.exp()
         elif order == 1:
             bits.take(1)
-            bits.exp(), bits.exp()
+            bits.exp()
+            bits.exp()
             for _ in range(min(bits.exp(), 255)):
                 bits.exp()
         bits.exp()

@@ -63,7 +63,7 @@ class Display:
 
 def strict_decoder(codec: str) -> VideoCodecContext:
     """A decoder of single pictures that refuses a damaged one, where FFmpeg shows what it can."""
-    decoder = VideoCodecContext.create(codec, "r")
+    decoder: Any = VideoCodecContext.create(codec, "r")
     decoder.thread_count = 1
     decoder.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
     return decoder

@@ -13,7 +13,7 @@ import av.error
 import numpy as np
 from av.packet import Packet
 
-from gtdnet.data.readers import VideoInfo
+from gtdnet.data.readers import VideoInfo, check_size
 from gtdnet.data.readers.display import Display, strict_decoder
 from gtdnet.errors import DecodeError
 
@@ -103,6 +103,7 @@ def _decode(path: Path) -> np.ndarray:
         raise DecodeError(path, f"it is not a JPEG or PNG picture; {_EXTRACT}")
     if not end:
         raise DecodeError(path, f"the picture is cut off; {_EXTRACT}")
+    check_size(path, *_size(data))
     try:
         # A new decoder each: the PNG one adds the previous picture to the next (FFmpeg 8).
         decoder = strict_decoder(codec)
@@ -129,3 +130,17 @@ def _end_of_jpeg(data: bytes) -> int:
             return place
         place += int.from_bytes(data[place : place + 2], "big")
     return 0
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG or JPEG picture by its header; (0, 0) if it has none."""
+    if data[:4] == b"\x89PNG":
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    place = 2
+    while match := _MARKER.search(data, place):
+        marker, place = match[0][-1], match.end()
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
+            height, width = data[place + 3 : place + 5], data[place + 5 : place + 7]
+            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+        place += int.from_bytes(data[place : place + 2], "big")
+    return 0, 0

@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from gtdnet.data.readers import FewerFrames, VideoInfo
+from gtdnet.data.readers import FewerFrames, VideoInfo, check_size
 from gtdnet.data.readers.damage import Pictures
 from gtdnet.data.readers.display import Display
 from gtdnet.errors import DecodeError
@@ -79,8 +79,8 @@ class VideoReader:
         if stream.time_base and None not in times:
             shown_at = np.sort(np.array(times, np.float64))
             step = max([last or 0, *np.diff(shown_at[-2:])])  # how long the last is shown
-            self._times = np.append(shown_at, shown_at[-1] + step) - shown_at[0]
-            self._times *= float(stream.time_base)
+            ticks = np.append(shown_at, shown_at[-1] + step) - shown_at[0]
+            self._times = ticks * float(stream.time_base)
         return count
 
     def times(self) -> np.ndarray | None:
@@ -115,6 +115,8 @@ class VideoReader:
                 for index, frame, is_damaged in pictures:
                     seen = index + 1
                     if frame is not None:
+                        if show is None:
+                            check_size(self._path, frame.width, frame.height)
                         show = show or Display(frame, stream.sample_aspect_ratio)
                     if pending is None or index in pending:
                         if frame is not None and show and not is_damaged:
@@ -163,6 +165,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise DecodeError(path, "it holds no video stream; give a video file")
         if getattr(stream, "codec_context", None) is None:
             raise DecodeError(path, f"its video codec is not supported; {_REPLACE}")
+        check_size(path, stream.codec_context.width, stream.codec_context.height)
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
         yield container, stream
