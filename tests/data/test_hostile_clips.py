@@ -280,7 +280,7 @@ def test_a_picture_that_is_gone_damages_those_up_to_the_next_keyframe(
 ) -> None:
     codec, options = LOSSY[kind]
     whole = encode(tmp_path / f"whole{suffix}", codec, moving(60), rate=25, **options)
-    # The fourth in every three is one that others refer to.
+    # Others refer to the picture of packet 25.
     path = encode(tmp_path / f"a{suffix}", codec, moving(60), rate=25, gone=25, **options)
     must_be_damaged_until_the_next_keyframe(path, whole, 25)
 
