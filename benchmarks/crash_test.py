@@ -82,6 +82,7 @@ class Subject:
             number += 1
             out = root / f"{self.name}-{number}" / "out"
             words = self.words(out)
+            code = 0
             while killed < kills:
                 name = list(SIGNALS)[killed % len(SIGNALS)]
                 after = rng.uniform(0, duration)

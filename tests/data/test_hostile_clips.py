@@ -131,16 +131,20 @@ CONTAINERS = {
     ".m4v": "libx264",
     ".3gp": "mpeg4",
     ".gif": "gif",
+    ".m2ts": "libx264",
+    ".m2t": "mpeg2video",
+    ".asf": "wmv2",
+    ".3g2": "mpeg4",
+    ".f4v": "libx264",
 }
+FORMATS = {".mts": "mpegts", ".m2ts": "mpegts", ".m2t": "mpegts", ".m4v": "mp4", ".f4v": "mp4"}
 
 
 @pytest.mark.parametrize("foreign", ["café né".encode("latin-1"), "视频标题".encode("gbk")])
 @pytest.mark.parametrize("suffix", CONTAINERS)
 def test_titles_in_any_encoding(tmp_path: Path, suffix: str, foreign: bytes) -> None:
     codec, title = CONTAINERS[suffix], "#" * len(foreign)
-    pix_fmt, format = ("rgb8", None) if codec == "gif" else ("yuv420p", None)
-    if suffix in (".mts", ".m4v"):
-        format = {".mts": "mpegts", ".m4v": "mp4"}[suffix]
+    pix_fmt, format = "rgb8" if codec == "gif" else "yuv420p", FORMATS.get(suffix)
     path = tmp_path / f"a{suffix}"
     encode(path, codec, moving(3), title=title, pix_fmt=pix_fmt, format=format, rate=25)
     path.write_bytes(path.read_bytes().replace(title.encode(), foreign))
