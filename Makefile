@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test crash-test lint clean
 
 help:
 	@echo "make demo     set up, then the whole road on built-in data: gtdnet demo"
 	@echo "make test     set up, then the tests"
+	@echo "make crash-test  kill the commands at random moments; nothing may be lost or left behind"
 	@echo "make lint     set up, then ruff, pyright, and whether docs/results.md is what was measured"
 	@echo "make install  set up alone: a virtual environment in $(VENV)"
 	@echo "make clean    remove the virtual environment and caches"
@@ -28,6 +29,9 @@ demo: install
 # One thread per test process: small tensors gain nothing from more.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+crash-test: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/crash_test.py
 
 lint: install
 	$(BIN)/ruff check .

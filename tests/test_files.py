@@ -5,12 +5,28 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from gtdnet.errors import InputError
-from gtdnet.files import atomic_path, read_yaml, write_csv, write_json, write_text, write_yaml
+from gtdnet.files import (
+    Occupied,
+    alone_in,
+    alone_in_first,
+    atomic_folder,
+    atomic_path,
+    is_empty,
+    read_yaml,
+    write_csv,
+    write_json,
+    write_text,
+    write_yaml,
+)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -120,3 +136,91 @@ def test_yaml(tmp_path: Path) -> None:
             read_yaml(path)
     with pytest.raises(InputError, match=r"nowhere\.yaml: cannot be read \(No such file"):
         read_yaml(tmp_path / "nowhere.yaml")
+
+
+# ------------------------------------------------------------------------ killed, and side by side
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX locks")
+
+
+@contextmanager
+def other_process(program: str, *words: object) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that has said "ready" and now waits; killed at the end."""
+    lines = f"import os, sys, time\nfrom gtdnet.files import *\n{program}"
+    command = [sys.executable, "-c", lines, *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+WAIT = "print('ready', flush=True); time.sleep(60)"
+
+
+@posix
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    (tmp_path / ".a-notes.txt").touch()
+    program = f"with atomic_path(sys.argv[1]) as part: part.write_text('half'); {WAIT}"
+    with other_process(program, tmp_path / "a.txt") as process:
+        write_text(tmp_path / "a.txt", "new")  # a living one's stays
+        assert len(names_in(tmp_path)) == 3
+        process.kill()
+        process.wait()
+        write_text(tmp_path / "b.txt", "another file's")
+        assert len(names_in(tmp_path)) == 4
+        write_text(tmp_path / "a.txt", "newer")
+    assert names_in(tmp_path) == [".a-notes.txt", "a.txt", "b.txt"]
+    assert (tmp_path / "a.txt").read_text() == "newer"
+
+
+@posix
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_next_folder_removes_what_a_killed_one_left(tmp_path: Path, exists: bool) -> None:
+    final = tmp_path / "out"
+    if exists:
+        final.mkdir()
+    program = f"with atomic_folder(sys.argv[1]) as part: (part / 'a').touch(); {WAIT}"
+    with other_process(program, final) as process:
+        process.kill()
+        process.wait()
+        with atomic_folder(final) as temporary:
+            (temporary / "b").touch()
+    assert names_in(tmp_path) == ["out"]
+    assert names_in(final) == ["b"]
+
+
+@posix
+def test_a_folder_is_for_one_process(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "a"
+    fork = "pid = os.fork()\n  if pid: print('ready', flush=True)\n  time.sleep(60)"
+    program = f"with alone_in(Path(sys.argv[1]), 'x'):\n  {fork}"
+    with other_process(program, folder) as process:
+        message = rf"a: another gtdnet is at work in it \(process {process.pid}\); wait .* or go"
+        with pytest.raises(Occupied, match=message), alone_in(folder, "go"):
+            pass
+        numbered = (tmp_path / "runs" / name for name in "abc")
+        with alone_in_first(numbered, lambda path: path.name == "b", "go") as free:
+            assert free.name == "c"
+        process.kill()  # its child lives on
+        process.wait()
+        (folder / ".config-abcdefgh.tmp.yaml").touch()
+        assert is_empty(folder)
+        with alone_in(folder, "go"):
+            assert names_in(folder) == [".lock"]
+            with pytest.raises(Occupied, match="by this process already; go"):
+                alone_in(folder, "go").__enter__()
+    assert names_in(tmp_path / "runs") == ["a"]
+    assert names_in(folder) == []  # it was there before
+
+
+def test_a_new_folder_goes_again_where_nothing_came_into_it(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), alone_in(tmp_path / "a", "go"):
+        raise RuntimeError
+    with alone_in(tmp_path / "b", "go"):
+        (tmp_path / "b" / "x").touch()
+    assert names_in(tmp_path) == ["b"]
+    with pytest.raises(InputError, match="cannot be made"), alone_in(tmp_path / "b" / "x", "go"):
+        pass

@@ -196,10 +196,10 @@ KEYS = ["ids", "scores", "labels", "class_names", "fingerprint", "about"]
 @example(changes={"about": np.array('{"failures": [["e", "1", 2, 3]]}')})
 @example(changes={"about": np.array("[" * 100_000)})
 def test_score_files(scores_path: Path, changes: dict[str, Any]) -> None:
-    check_score_file(scores_path, changes)
+    read_changed(scores_path, changes)
 
 
-def check_score_file(scores_path: Path, changes: dict[str, Any]) -> None:
+def read_changed(scores_path: Path, changes: dict[str, Any]) -> None:
     with np.load(scores_path) as file:
         held = {**{key: file[key] for key in file.files}, **changes}
     path = scores_path.with_name("spoilt.npz")
@@ -223,7 +223,7 @@ def _joined(path: Path, other: Path) -> dict[str, Any]:
 def test_what_score_files_say_of_themselves(scores_path: Path, data: Any) -> None:
     good = {**RESULT, "failures": [["e", 1, "e.mp4", "cut off"]]}
     about = json.dumps(data.draw(spoilt(good)))
-    check_score_file(scores_path, {"about": np.array(about)})
+    read_changed(scores_path, {"about": np.array(about)})
 
 
 @pytest.mark.parametrize("cut", [0, 10, 200, -30])

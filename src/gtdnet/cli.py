@@ -9,10 +9,18 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from gtdnet import __version__
-from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, complain, show
+from gtdnet.commands import (
+    EXIT_BAD_INPUT,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    complain,
+    show,
+)
 from gtdnet.commands.plugins import import_given, import_installed
 from gtdnet.errors import InputError
-from gtdnet.workers import keep_freed_memory
+from gtdnet.workers import Terminated, keep_freed_memory, sigterm_raises
 
 # What each does, in one line. "bench data" is gtdnet.commands.bench_data.
 COMMANDS = {
@@ -47,7 +55,8 @@ def register_command(name: str, title: str, module: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted
+    with Ctrl-C, 143 with SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     who, debug = "gtdnet", "--debug" in words
     try:
@@ -60,14 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return EXIT_DONE
         name = _command(words)
         who = f"gtdnet {name}"
-        return _run(name, words[len(name.split()) :])
+        with sigterm_raises():
+            return _run(name, words[len(name.split()) :])
     except BrokenPipeError:
         # The reader of our output went away: what is still buffered must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except (KeyboardInterrupt, InterruptedError) as error:
         complain(who, str(error) or "interrupted")
-        return EXIT_INTERRUPTED
+        return EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
     except Exception as error:
         if debug:
             raise
@@ -120,4 +130,4 @@ Video action recognition with the Global Temporal Difference Network.
 
 Every command: --json prints one JSON object on stdout; --debug shows where an error arose;
 --import MODULE imports a Python module of yours first.
-Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 terminated (SIGTERM)."""

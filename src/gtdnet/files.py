@@ -1,4 +1,9 @@
-"""Files: written so that a half-written one never stands under its final name; read; hashed."""
+"""Files: written so that a half-written one never stands under its final name; read; hashed.
+
+While a file or folder is being written it has a temporary name (``.NAME-XXXXXXXX.tmp``) beside its
+final one, and its process locks it. So the next one to write there finds out what a killed process
+left, and removes it.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,27 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from gtdnet.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK_FILE = ".lock"
+_TEMPORARY = ".tmp"
+_LEFT = re.compile(r"\.(.+)-[a-z0-9_]{8}\.tmp(\.[^.]+)?")  # name and suffix of the final one
 
 
 @contextmanager
@@ -40,15 +55,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             f"{final}: cannot be written, for {blocking} is a file, not a folder; choose another "
             f"place"
         ) from error
-    handle, name = tempfile.mkstemp(prefix=f".{final.stem}-", suffix=final.suffix, dir=final.parent)
-    os.close(handle)
-    temporary = Path(name)
+    _remove_left(final.parent, (final.stem, final.suffix or None))
+    temporary, lock = _temporary_file(final)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp's files are private to the user
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
+        _unlock(lock)
 
 
 @contextmanager
@@ -62,15 +77,19 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         ValueError: ``path`` is a file, or a folder that holds files, or it cannot be made.
     """
     final = Path(path).resolve()
-    check_free(Path(path))
     is_there = final.is_dir()
-    temporary = (final if is_there else final.parent) / f".{final.name}-{secrets.token_hex(4)}"
+    place = final if is_there else final.parent
+    _remove_left(place, (final.name, None))
+    check_free(Path(path))
+    temporary = place / f".{final.name}-{secrets.token_hex(4)}{_TEMPORARY}"
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be made ({error.strerror}); choose another folder"
         ) from error
+    lock = os.open(temporary, os.O_RDONLY) if fcntl else None
+    _lock(lock)
     try:
         yield temporary
         check_free(final, temporary)
@@ -81,6 +100,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             temporary.replace(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        _unlock(lock)
 
 
 def check_free(folder: Path, *ours: Path) -> None:
@@ -115,6 +135,161 @@ def walk(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
                 raise InputError(
                     f"{link}: links to {target}, a folder that it lies in; remove the link"
                 )
+
+
+# ------------------------------------------------------------------------- folders for one process
+
+
+class Occupied(InputError):
+    """Another process is at work in a folder."""
+
+
+_held: set[Path] = set()  # folders that this process has
+
+
+@contextmanager
+def alone_in(folder: Path, remedy: str) -> Iterator[None]:
+    """Have a folder for this process alone; it is made, and goes again if nothing came into it.
+
+    The system takes the lock back when the process ends, even if it is killed; its children do not
+    keep it. Where the file system has no locks, nobody is kept out.
+
+    Raises:
+        Occupied: somebody else has it; ``remedy`` says what may be done but waiting.
+        InputError: it cannot be made or written to.
+    """
+    is_new, key = not folder.exists(), folder.resolve()
+    # A second look from here at the lock's file would end the lock when it was closed.
+    if key in _held:
+        raise Occupied(f"{folder}: is being written by this process already; {remedy}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _own_lock(folder, remedy)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made or written to ({error.strerror}); choose another folder"
+        ) from error
+    _held.add(key)
+    try:
+        _remove_left(folder)
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / LOCK_FILE).unlink()
+        lock.close()
+        _held.discard(key)
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+@contextmanager
+def alone_in_first(
+    folders: Iterable[Path], is_taken: Callable[[Path], object], remedy: str
+) -> Iterator[Path]:
+    """Have the first folder alone that is not taken and that nobody is at work in.
+
+    Raises:
+        Occupied: somebody is at work in all that are not taken.
+    """
+    occupied = Occupied(f"no folder is free; {remedy}")
+    for folder in folders:
+        if is_taken(folder):
+            continue
+        held = alone_in(folder, remedy)
+        try:
+            held.__enter__()
+        except Occupied as error:
+            occupied = error
+            continue
+        try:
+            if is_taken(folder):  # by one that has just ended
+                continue
+            yield folder
+            return
+        finally:
+            held.__exit__(None, None, None)
+    raise occupied
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing, or only what a killed process left of its first files."""
+    return folder.is_dir() and all(
+        path.name == LOCK_FILE or _LEFT.fullmatch(path.name) for path in folder.iterdir()
+    )
+
+
+def _own_lock(folder: Path, remedy: str) -> IO[str]:
+    while True:
+        file = (folder / LOCK_FILE).open("a+")
+        try:
+            if fcntl:
+                # Of the process, not of the open file: workers that are forked do not keep it.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:  # either, POSIX says
+            file.seek(0)
+            process = file.read(20).strip()
+            file.close()
+            raise Occupied(
+                f"{folder}: another gtdnet is at work in it"
+                + (f" (process {process})" if process.isdecimal() else "")
+                + f"; wait until that has ended, or {remedy}"
+            ) from error
+        except OSError:  # no locks on this file system
+            pass
+        if os.fstat(file.fileno()).st_nlink:
+            file.truncate(0)
+            print(os.getpid(), file=file, flush=True)
+            return file
+        file.close()  # its holder has removed it and ended
+
+
+# ------------------------------------------------------------------------------- temporary names
+
+
+def _temporary_file(final: Path) -> tuple[Path, int | None]:
+    """A new file with a temporary name beside its final one, and its lock."""
+    suffix = f"{_TEMPORARY}{final.suffix}"
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{final.stem}-", suffix=suffix, dir=final.parent)
+        if fcntl is None:
+            os.close(handle)
+            return Path(name), None
+        _lock(handle)
+        if os.fstat(handle).st_nlink:  # else taken for a killed process's before it was locked
+            return Path(name), handle
+        os.close(handle)
+
+
+def _remove_left(folder: Path, of: tuple[str, str | None] | None = None) -> None:
+    """Remove what killed processes left in a folder: of one name and suffix, or all."""
+    if fcntl is None or not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        named = [(entry, _LEFT.fullmatch(entry.name)) for entry in entries]
+    left = [Path(e.path) for e, match in named if match and of in (None, match.groups())]
+    for path in left:
+        with suppress(OSError):  # of another user, just removed, no locks on this file system
+            lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            finally:
+                os.close(lock)
+
+
+def _lock(handle: int | None) -> None:
+    if fcntl and handle is not None:
+        with suppress(OSError):  # no locks on this file system
+            fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _unlock(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
+
+
+# ------------------------------------------------------------------------------------ all at once
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,9 +11,11 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
+from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def map_in_processes(
     """What a function of a module gives for each job, in the order of the jobs.
 
     With one worker it is called here. More are started afresh, for forking a process that runs
-    PyTorch's threads may hang; each has one thread, leaves Ctrl-C to this process and ends with
+    PyTorch's threads may hang; each has one thread, leaves signals to this process and ends with
     it. They are a few jobs ahead of what is taken; closing the iterator lets the jobs at hand be
     finished and ends them.
     """
@@ -63,20 +65,71 @@ def map_in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def start_worker() -> None:
-    """Leave Ctrl-C to the parent; end when it is killed; compute in one thread."""
+def start_worker(number: int = 0) -> None:
+    """Leave Ctrl-C and SIGTERM to the parent, end with it, and compute in one thread.
+
+    Both signals reach a whole group of processes, from a terminal or a scheduler, and the parent
+    may need its workers to end well. SIGTERM from the parent itself does end a worker.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"  # for a PyTorch that is imported later
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    if hasattr(signal, "sigwaitinfo"):  # says who sent it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, args=(parent.pid,), daemon=True).start()
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
-    def end_with_parent() -> None:
-        if parent:
-            multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def _end_when_told(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM come afterwards: while workers start, which first have our handlers."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asked this process to end."""
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated`, so that what is open is closed as after Ctrl-C."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated("terminated")
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not in the main thread: the caller handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # ---------------------------------------------------------------------------------------- memory

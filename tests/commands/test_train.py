@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -76,6 +78,33 @@ def test_a_stopped_run_says_so_with_its_exit_code(
     monkeypatch.setattr("gtdnet.train.run.train", lambda config: stopped)
     assert main(["train", "--json"]) == 130
     assert json.loads(capsys.readouterr().out)["finished"] is False
+
+
+def test_a_terminated_run_says_so_with_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stopped = TrainResult(tmp_path, None, False, {}, 0, 0, terminated=True)
+    monkeypatch.setattr("gtdnet.train.run.train", lambda config: stopped)
+    assert main(["train", "--json"]) == 143
+
+
+def test_sigterm_ends_any_command_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cleaned, before = [], signal.getsignal(signal.SIGTERM)
+
+    def work(config: TrainConfig) -> TrainResult:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("unreachable")
+        finally:
+            cleaned.append(True)
+
+    monkeypatch.setattr("gtdnet.train.run.train", work)
+    assert main(["train"]) == 143
+    assert cleaned
+    assert capsys.readouterr().err == "gtdnet train: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(

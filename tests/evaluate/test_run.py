@@ -226,6 +226,48 @@ def test_the_same_twice(model_path, make_data, tmp_path):
     assert {**first, "output": ""} == {**second, "output": ""}
 
 
+@pytest.mark.parametrize("explicit", [False, True])
+def test_two_evaluations_at_once(model_path, make_data, tmp_path, monkeypatch, explicit):
+    data = make_data(tmp_path / "data", COLOURED)
+    given = {"output": str(tmp_path / "out")} if explicit else {}
+    original, others = module.evaluate_orders, []
+
+    def meanwhile(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(module, "evaluate_orders", original)
+        try:
+            others.append(evaluate(options(model_path, data, **given))["output"])
+        except InputError as error:
+            others.append(str(error))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, "evaluate_orders", meanwhile)
+    mine = evaluate(options(model_path, data, **given))["output"]
+    if explicit:
+        assert others[0].endswith("written by this process already; give another --output")
+    else:
+        assert others == [mine + "-2"]
+    assert (Path(mine) / "metrics.json").is_file()
+    assert not (Path(mine) / ".lock").exists()
+
+
+def test_a_kill_among_the_results_costs_nothing(model_path, make_data, tmp_path, monkeypatch):
+    data = make_data(tmp_path / "data", COLOURED)
+    arguments = options(model_path, data)
+
+    def killed(folder: Path, *_: Any) -> None:
+        (folder / "scores.npz").write_bytes(b"whole, but not all that there will be")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_results", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(arguments)
+    folder = Path(evaluate(arguments)["output"])
+    assert not folder.name.endswith("-2")
+    assert not (folder / module.PARTIAL_FILE).exists()
+    assert saved(str(folder))["scores"].shape == (6, 3)
+
+
 def test_nothing_is_overwritten_silently(model_path, make_data, tmp_path):
     data = make_data(tmp_path / "data", {**COLOURED, "red": ["broken", "red"]})
     out = tmp_path / "out"

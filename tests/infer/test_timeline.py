@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtdnet.data.decode import VideoInfo, iter_frames
+from gtdnet.data.decode import VideoInfo, frame_times, iter_frames
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.infer import timeline
-from gtdnet.infer.timeline import plan_windows, read_windows
+from gtdnet.infer.timeline import plan_times, plan_windows, read_windows
 
 COLOURS = ["red"] * 9 + ["green"] * 8 + ["blue"] * 6  # 2.3 s
 
@@ -89,6 +91,7 @@ def test_windows_with_several_frames_of_each_segment(by_colour, write_video, tmp
 def test_fewer_frames_than_packets(by_colour, write_video, tmp_path, monkeypatch):
     video = write_video(tmp_path / "a.mp4", COLOURS)
     expected = list(read_windows(video, by_colour.spec, 1.0, 1.0))
+    monkeypatch.setattr(timeline, "frame_times", lambda path: None)
     lie = VideoInfo(len(COLOURS) + 9, 32, 48, 10.0, None, "mpeg4")
     monkeypatch.setattr(timeline, "probe", lambda path: lie)
     found = list(read_windows(video, by_colour.spec, 1.0, 1.0))
@@ -109,9 +112,68 @@ def test_only_chosen_frames_are_kept(by_colour, write_video, tmp_path, monkeypat
 
 def test_frame_rate(by_colour, tmp_path, monkeypatch, write_video):
     video = write_video(tmp_path / "a.mp4", ["red"] * 20)
+    monkeypatch.setattr(timeline, "frame_times", lambda path: None)
     unknown = VideoInfo(20, 32, 48, None, None, "mpeg4")
     monkeypatch.setattr(timeline, "probe", lambda path: unknown)
     with pytest.raises(DecodeError, match="--fps"):
         next(read_windows(video, by_colour.spec, 1.0, 1.0))
     found = list(read_windows(video, by_colour.spec, 1.0, 1.0, fps=5))
     assert [w[:2] for w in found] == [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+
+def slowing(path):
+    """60 frames in 2 s, then 30 in 6 s; frame i is an even grey of i."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        stream.time_base = Fraction(1, 30)
+        stream.codec_context.time_base = Fraction(1, 30)
+        times = [*range(60), *range(60, 240, 6)]
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((32, 48, 3), 2 * index, np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = time, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_time_comes_from_timestamps(by_colour, tmp_path, suffix):
+    video = slowing(tmp_path / f"a{suffix}")
+    times = frame_times(video)
+    assert times is not None
+    spans = plan_times(times, 2.0, 2.0)
+    assert [span for span, _ in spans] == [(0, 60), (60, 70), (70, 80), (80, 90)]
+    found = list(read_windows(video, by_colour.spec, 2.0, 2.0))
+    seconds = [(round(start, 2), round(end)) for start, end, _ in found]
+    assert seconds == [(0, 2), (2, 4), (4, 6), (6, 8)]
+    for (start, stop), (_, _, views) in zip([span for span, _ in spans], found, strict=True):
+        grey = views.float().mean(dim=(0, 2, 3, 4)) / 2
+        assert start - 2 <= grey.min() and grey.max() <= stop + 1
+
+
+def test_a_window_in_which_no_frame_begins():
+    times = np.array([0, 1, 2, 9, 10.0])
+    assert plan_times(times, 2, 2) == [
+        ((0, 2), (0, 2)),
+        ((2, 3), (2, 4)),
+        ((2, 3), (4, 6)),
+        ((2, 3), (6, 8)),
+        ((3, 4), (8, 10)),
+    ]
+
+
+@given(st.lists(st.floats(0.001, 9), min_size=1, max_size=40), st.floats(0.1, 9), st.floats(0.1, 9))
+def test_plan_of_any_times(steps, window, stride):
+    times = np.concatenate([[0], np.cumsum(steps)])
+    planned = plan_times(times, window, stride)
+    assert planned[0][0][0] == 0
+    assert all(0 <= a < b <= len(steps) for (a, b), _ in planned)
+
+
+def test_timestamps_that_never_end(by_colour, tmp_path, monkeypatch):
+    monkeypatch.setattr(timeline, "frame_times", lambda path: np.array([0, 1e12, 1e12 + 1]))
+    with pytest.raises(DecodeError, match="span 1000000000001 seconds"):
+        next(read_windows(tmp_path, by_colour.spec, 1.0, 1.0))

@@ -287,6 +287,56 @@ def test_what_is_looked_on_or_changed_on_an_instance_gets_the_plain_form() -> No
     assert fast_forward(conv, conv.temporal, x) is not None
 
 
+def test_hooks_on_parameters_run_once() -> None:
+    found = []
+    for fast in (True, False):
+        conv = make_conv("shift and gtd", 2)
+        x = torch.linspace(-1, 1, 2 * 16 * 4, dtype=torch.float64).view(2, 16, 2, 2)
+        calls: list[Tensor] = []
+
+        def double(grad: Tensor, calls: list[Tensor] = calls) -> Tensor:
+            calls.append(grad)
+            return 2 * grad
+
+        for parameter in conv.parameters():
+            parameter.register_hook(double)
+        with fast_path(fast):
+            conv(x.requires_grad_()).square().sum().backward()
+        assert len(calls) == len(list(conv.parameters()))
+        found.append([parameter.grad for parameter in conv.parameters()])
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain)
+
+
+def test_checkpointing_computes_once_more_and_no_oftener() -> None:
+    convs = nn.Sequential(*(make_conv("shift and gtd", 2, channels=6) for _ in range(3)))
+    calls: list[int] = []
+
+    def network(x: Tensor) -> Tensor:
+        calls.append(1)
+        return convs(x)
+
+    x = frames(1, 2, channels=6).requires_grad_()
+    torch.utils.checkpoint.checkpoint(network, x, use_reentrant=False).sum().backward()
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("aggregation", ["avg", "mta", "lstm", "bilstm"])
+def test_every_aggregation_gets_its_gradients(aggregation: str) -> None:
+    found = []
+    for fast in (True, False):
+        torch.manual_seed(0)
+        network = nn.Sequential(Block(16, 1, 1, False)).double()
+        insert_temporal(network, lambda c: GlobalTemporalDifference(c, 3, 4, aggregation))
+        conv = temporal_convs(network)[0][1]
+        x = torch.linspace(-1, 1, 6 * 16 * 4, dtype=torch.float64).view(6, 16, 2, 2)
+        with fast_path(fast):
+            conv(x.requires_grad_()).square().sum().backward()
+        found.append([x.grad, *(parameter.grad for parameter in conv.parameters())])
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain)
+
+
 def test_a_second_backward_pass_over_a_kept_graph() -> None:
     conv = make_conv("shift and gtd", 2)
     x = frames(1, 2).requires_grad_()

@@ -53,6 +53,13 @@ def test_two_processes_share_the_clips() -> None:
     assert {epoch for epoch, _ in seen} == {0}
 
 
+def test_more_processes_than_validation_clips() -> None:
+    """Those without one get a batch of none: all go through the validation together."""
+    shares = [list(loaders(rank, 6).val_dataloader()) for rank in (5,)]
+    assert [[len(batch.labels) for batch in share] for share in shares] == [[0]]
+    assert shares[0][0].failures == []
+
+
 def test_training_begins_where_it_is_told() -> None:
     made = loaders(0, 1)
     made.start = (3, 2)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,9 +22,11 @@ import pytest
 import torch
 from rich.console import Console
 
+import gtdnet.train.run as run_module
 from gtdnet.data.dataset import Batch
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
+from gtdnet.files import alone_in
 from gtdnet.models.build import create_model, list_models
 from gtdnet.models.methods import METHODS
 from gtdnet.models.model_file import load_model, save_model
@@ -121,6 +126,9 @@ def test_run_directory(whole: Callable[[str], TrainResult], dataset: Path) -> No
     }  # fmt: skip
     rows = metrics(result.folder)
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4"), ("2", "8")]
+    # Of an epoch's last step: after two steps that warm up, a cosine falls over the other six.
+    rates = [0.01 * (1 + math.cos(math.pi * step / 6)) for step in (1, 5)]
+    assert [float(row["lr"]) for row in rows] == pytest.approx(rates, abs=1e-6)
     for row in rows:
         assert 0 <= float(row["val_top1"]) <= float(row["val_top5"]) <= 1
         assert float(row["val_loss"]) > 0
@@ -219,7 +227,7 @@ def test_checkpoints_call_things_by_the_names_that_earlier_versions_gave(
 ) -> None:
     """A run that another version stopped is only found by these; Lightning's own names apart."""
     checkpoint = read(whole("ema").folder / "last.ckpt")
-    own = {"spec", "model_options", "train_sums", "failures", "val_failures"}
+    own = {"spec", "model_options", "clips", "train_sums", "failures", "val_failures"}
     assert own <= set(checkpoint)
     # Lightning names a callback's state by its class.
     assert set(checkpoint["callbacks"]) == {"RunFiles", "EMAWeightAveraging"}
@@ -304,6 +312,47 @@ def test_existing_run_is_refused(whole: Callable[[str], TrainResult], tiny: Make
     assert sorted((p.name, p.stat().st_mtime_ns) for p in folder.iterdir()) == before
 
 
+@pytest.mark.parametrize("name", ["run", None])
+def test_two_runs_at_once(
+    name: str | None, tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins when the first has found its name free; both in the same second."""
+    build, others = run_module.build_model, []
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return cls(2030, 1, 2, 3, 4, 5)
+
+    def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(run_module, "build_model", build)
+        others.append(train(config, console=quiet()).folder)
+        return build(*args)
+
+    monkeypatch.setattr(run_module.datetime, "datetime", Clock)
+    monkeypatch.setattr(run_module, "build_model", meanwhile)
+    config = tiny(tmp_path, name=name, epochs=1)
+    if name:
+        with pytest.raises(InputError, match="run: exists already; choose another --name"):
+            train(config, console=quiet())
+        assert others == [tmp_path / "run"]
+    else:
+        folder = train(config, console=quiet()).folder
+        assert others == [tmp_path / "gtdnet_resnet18-20300102-030405"]
+        assert folder.name == "gtdnet_resnet18-20300102-030405-2"
+        assert TrainConfig.load(folder / "config.yaml").name == folder.name
+    assert metrics(others[0])
+
+
+def test_a_run_is_for_one_process(
+    whole: Callable[[str], TrainResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = whole("plain").folder
+    with alone_in(folder, "go"), pytest.raises(InputError, match="is being written by"):
+        resume(folder, console=quiet())
+    assert resume(folder, console=quiet()).finished
+
+
 def test_resume_refuses_what_is_no_run(tmp_path: Path, tiny: Make) -> None:
     with pytest.raises(InputError, match=r"is not a run directory \(it holds no config.yaml\)"):
         resume(tmp_path)
@@ -333,6 +382,46 @@ def failures(folder: Path) -> list[tuple[str, str]]:
         rows = list(csv.DictReader(file))
     assert all(row["reason"] for row in rows)
     return [(row["split"], row["path"]) for row in rows]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_resuming_on_other_clips_is_refused(
+    split: str, tiny: Make, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    press_ctrl_c(monkeypatch, 0, 1)
+    folder = train(tiny(tmp_path, data=str(copy)), console=quiet()).folder
+    before = (folder / "last.ckpt").read_bytes()
+    gone = clips(copy, split)[0]
+    kept = gone.rename(tmp_path / gone.name)
+    with pytest.raises(InputError, match=r"clips are no longer those of the run .* restore the"):
+        resume(folder, console=quiet())
+    assert (folder / "last.ckpt").read_bytes() == before
+    if split == "train":  # a run of an earlier version goes on as before
+        content = torch.load(folder / "last.ckpt", weights_only=True)
+        del content["clips"]
+        torch.save(content, folder / "last.ckpt")
+    else:
+        kept.rename(gone)
+        moved = Path(shutil.move(copy, tmp_path / "elsewhere"))
+        replace(TrainConfig.load(folder / "config.yaml"), data=str(moved)).save(
+            folder / "config.yaml"
+        )
+    assert resume(folder, console=quiet()).finished
+
+
+def test_checkpoints_do_not_go_through_the_temporary_folder(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("No space left on device")
+
+    for name in ("TemporaryFile", "NamedTemporaryFile", "mkdtemp", "gettempdir"):
+        monkeypatch.setattr(f"tempfile.{name}", nowhere)
+    make, folder = tempfile.mkstemp, tmp_path / "run"
+    monkeypatch.setattr(
+        "tempfile.mkstemp", lambda *a, **k: make(*a, **k) if k.get("dir") == folder else nowhere()
+    )
+    assert train(tiny(tmp_path, epochs=1), console=quiet()).finished
 
 
 def test_undecodable_clips_are_left_out_and_listed(
@@ -618,8 +707,12 @@ def test_two_processes_write_one_run(tiny: Make, copy: Path, tmp_path: Path) -> 
     load_model(result["model"])
 
 
-def test_ctrl_c_in_a_terminal_reaches_the_decoding_processes_too(
-    tiny: Make, tmp_path: Path
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGTERM] * 2, 143)],
+)
+def test_signals_to_the_group_reach_the_decoding_processes_too(
+    numbers: list[int], code: int, tiny: Make, tmp_path: Path
 ) -> None:
     """They live on until the step is done, and say nothing of their own."""
     tiny(tmp_path, epochs=500, num_workers=2, batch_size=2).save(tmp_path / "config.yaml")
@@ -635,11 +728,40 @@ def test_ctrl_c_in_a_terminal_reaches_the_decoding_processes_too(
         until = time.monotonic() + 60
         while not (tmp_path / "run" / "metrics.csv").exists() and time.monotonic() < until:
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
+        for number in numbers:
+            os.killpg(process.pid, number)
         _, messages = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130, messages
+    assert process.returncode == code, messages
     assert "Traceback" not in messages
     assert messages.count("stopping after this step") == 1
+    assert f"continue with: gtdnet train --resume {tmp_path / 'run'}" in messages
     assert (tmp_path / "run" / "last.ckpt").is_file()
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(process.pid, 0)
+
+
+def test_decoding_processes_end_with_a_killed_run(tiny: Make, tmp_path: Path) -> None:
+    tiny(tmp_path, epochs=500, num_workers=2, batch_size=2).save(tmp_path / "config.yaml")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gtdnet", "train", "--config", str(tmp_path / "config.yaml")],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.csv").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError("decoding processes live on")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -20,13 +20,16 @@ from gtdnet.data.formats import Annotations
 from gtdnet.device import resolve_device, resolve_precision
 from gtdnet.errors import InputError
 from gtdnet.evaluate.run import evaluate_model
-from gtdnet.files import read_yaml, write_text, write_yaml
+from gtdnet.files import alone_in, is_empty, read_yaml, write_text, write_yaml
 from gtdnet.measure.provenance import command, now, versions
 from gtdnet.models.complexity import measure
 from gtdnet.models.model_file import load_model
 from gtdnet.text import say
 from gtdnet.train.config import TrainConfig
-from gtdnet.workers import num_cores
+from gtdnet.workers import Terminated, num_cores
+
+if TYPE_CHECKING:
+    from gtdnet.train.run import TrainResult
 
 RESULTS_FILE, TABLE_FILE = "ablation.yaml", "ablation.md"
 
@@ -65,6 +68,7 @@ def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, 
         ValueError: anything wrong with the grid, a variant or the data, found before training
             starts; or an output folder that holds something else.
         InterruptedError: training was stopped with Ctrl-C; the same call goes on.
+        Terminated: the same with SIGTERM.
     """
     from gtdnet.train.data import read_splits  # here and below: with it comes Lightning
 
@@ -81,10 +85,11 @@ def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, 
     described = _describe(options, grid, first, training, validation)
     console = console or Console(stderr=True)
     ablation = _Ablation(output, grid, configs, described, validation, console)
-    ablation.take_up()
-    say(f"{len(ablation.runs)} runs, {len(configs)} variants; results: {output}", console)
-    ablation.measure_sizes(training.class_names)
-    return {**ablation.run_all(), "output": str(output)}
+    with alone_in(output, "give another --output"):
+        ablation.take_up()
+        say(f"{len(ablation.runs)} runs, {len(configs)} variants; results: {output}", console)
+        ablation.measure_sizes(training.class_names)
+        return {**ablation.run_all(), "output": str(output)}
 
 
 @dataclass(frozen=True)
@@ -100,17 +105,17 @@ class _Run:
     def folder(self) -> Path:
         return Path(self.config.output, str(self.config.name))
 
-    def train(self, console: Console) -> bool:
-        """Train it, or go on with it; False if the user stopped it."""
+    def train(self, console: Console) -> TrainResult:
+        """Train it, or go on with it, until it is done or stopped."""
         from gtdnet.train.run import resume, train
 
         if (self.folder / "last.ckpt").is_file():
-            return resume(self.folder, console=console).finished
-        if self.folder.is_dir():
+            return resume(self.folder, console=console)
+        if self.folder.is_dir() and not is_empty(self.folder):
             # It ended before anything was saved: config.yaml, the first lines for TensorBoard.
             self.check_same()
             shutil.rmtree(self.folder)
-        return train(self.config, console=console).finished
+        return train(self.config, console=console)
 
     def check_same(self) -> None:
         """Raise InputError unless the folder is that of a run with the same options."""
@@ -181,7 +186,7 @@ class _Ablation:
         """Read what an earlier call left in the output folder, if it was for these very runs."""
         path = self.output / RESULTS_FILE
         if not path.is_file():
-            if self.output.is_dir() and any(self.output.iterdir()):
+            if not is_empty(self.output):
                 raise InputError(
                     f"{self.output}: holds something else than an ablation; give another --output"
                 )
@@ -263,8 +268,10 @@ class _Ablation:
         record = {"variant": run.variant, "seed": run.config.seed, "folder": run.folder.name}
         self._write()  # so that the folder is known as an ablation's from its first run on
         try:
-            if not run.train(self.console):
-                raise InterruptedError(f"stopped in {title}; the same command goes on from there")
+            result = run.train(self.console)
+            if not result.finished:
+                stopped = Terminated if result.terminated else InterruptedError
+                raise stopped(f"stopped in {title}; the same command goes on from there")
             frames = {order: run.top1(order, self.validation) for order in self.grid.evaluate}
             record |= {"status": "finished", **run.metrics(), "frames": frames}
         except InterruptedError:

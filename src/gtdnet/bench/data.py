@@ -29,7 +29,7 @@ from gtdnet.bench.options import TimingOptions, words
 from gtdnet.bench.result import envelope, save
 from gtdnet.data import dataset
 from gtdnet.data.dataset import Augmentation, Batch, EvalClips, Failure, Sample, TrainClips, collate
-from gtdnet.data.decode import Chooser
+from gtdnet.data.decode import Chooser, Reduce
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
 from gtdnet.errors import InputError, check_at_least
 from gtdnet.infer.recognizer import check_views
@@ -347,17 +347,25 @@ class _Stopwatch:
         """Within it, the reading of frames in :mod:`gtdnet.data.dataset` makes its laps here."""
         read_frames = dataset.read_frames
 
-        def watched(path: str | Path, choose: Chooser) -> tuple[torch.Tensor, int]:
+        def watched(path: str | Path, choose: Chooser, reduce: Reduce) -> tuple[torch.Tensor, int]:
             def choose_and_lap(num_frames: int) -> NDArray[np.int64]:
                 self.lap("open")
                 indices = choose(num_frames)
                 self.lap("sample")
                 return indices
 
+            def reduce_and_lap(frame: torch.Tensor) -> torch.Tensor:
+                self.lap("decode")
+                size = f"{frame.shape[-1]}x{frame.shape[-2]}"
+                small = reduce(frame)
+                self.lap("transform")
+                self.read = 0, size
+                return small
+
             self.lap("transform")  # drawing of random numbers, for what comes later
-            frames, num_frames = read_frames(path, choose_and_lap)
+            frames, num_frames = read_frames(path, choose_and_lap, reduce_and_lap)
             self.lap("decode")
-            self.read = num_frames, f"{frames.shape[-1]}x{frames.shape[-2]}"
+            self.read = num_frames, self.read[1]
             return frames, num_frames
 
         dataset.read_frames = watched

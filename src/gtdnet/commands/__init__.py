@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from gtdnet.text import one_line, printable
 
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
 # Exit code; JSON object (None: another process prints it); what people read: text, a rich table.
 Outcome: TypeAlias = tuple[int, dict[str, Any] | None, Any]

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from gtdnet.commands import EXIT_DONE, EXIT_INTERRUPTED, Outcome
+from gtdnet.commands import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS
 from gtdnet.errors import InputError
@@ -48,7 +48,8 @@ def run(args: Namespace) -> Outcome:
         result = resume(args.resume)
     else:
         result = train(options(TrainConfig, args))
-    code = EXIT_DONE if result.finished else EXIT_INTERRUPTED
+    stopped = EXIT_TERMINATED if result.terminated else EXIT_INTERRUPTED
+    code = EXIT_DONE if result.finished else stopped
     if not is_first_process():
         return code, None, ""
     score = result.best.get("val_top1")

@@ -27,6 +27,7 @@ from gtdnet.data.transforms import (
     jitter_brightness_contrast,
     random_crop,
     random_multiscale_crop,
+    resize_short_side,
 )
 from gtdnet.errors import DecodeError
 
@@ -121,15 +122,22 @@ class TrainClips(Dataset[Sample | Failure]):
         record, spec, augment = self.records[index], self.spec, self.augmentation
         rng = sample_rng(self.seed, epoch, index)
         chosen = int(rng.integers(2**63))  # reading may ask twice for indices; same answer then
+        crop = random_multiscale_crop if augment.multiscale else random_crop
+        drawn = rng.bit_generator.state
+
+        def reduce(frame: Tensor) -> Tensor:
+            rng.bit_generator.state = drawn  # the same window of each frame
+            return crop(frame, spec, rng)
+
         try:
             frames, _ = read_frames(
-                record.path, lambda n: train_indices(spec, n, np.random.default_rng(chosen))
+                record.path,
+                lambda n: train_indices(spec, n, np.random.default_rng(chosen)),
+                reduce,
             )
         except DecodeError as error:
             return Failure(index, error.path, error.reason)
         label = -1 if record.label is None else record.label
-        crop = random_multiscale_crop if augment.multiscale else random_crop
-        frames = crop(frames, spec, rng)
         mirrored = label if label < 0 else self._flip_labels[label]
         if rng.random() < augment.flip and mirrored is not None:
             frames, label = horizontal_flip(frames), mirrored
@@ -170,7 +178,11 @@ def read_views(path: str, spec: ClipSpec, num_clips: int = 1, num_crops: int = 1
 
     DecodeError if it cannot be read.
     """
-    frames, _ = read_frames(path, lambda n: eval_indices(spec, n, num_clips).reshape(-1))
+    frames, _ = read_frames(
+        path,
+        lambda n: eval_indices(spec, n, num_clips).reshape(-1),
+        lambda frame: resize_short_side(frame, spec),
+    )
     return eval_views(frames, spec, num_crops)
 
 

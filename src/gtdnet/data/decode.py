@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from gtdnet.data.readers import FewerFrames, Reader, VideoInfo
 from gtdnet.data.readers.packed import PackedReader
 from gtdnet.data.readers.pictures import NUMBERED_IMAGE, PictureReader
 from gtdnet.data.readers.video import VIDEO_SUFFIXES, VideoReader
-from gtdnet.errors import DecodeError
+from gtdnet.errors import DecodeError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +35,10 @@ __all__ = [
     "NUMBERED_IMAGE",
     "VIDEO_SUFFIXES",
     "Chooser",
+    "Reduce",
     "VideoInfo",
     "count_frames",
+    "frame_times",
     "iter_frames",
     "open_clip",
     "probe",
@@ -48,6 +51,9 @@ Chooser = Callable[[int], np.ndarray]
 
 A pure function: it is called a second time when a file turns out to hold fewer frames than packets.
 """
+
+Reduce = Callable[["torch.Tensor"], "torch.Tensor"]
+"""One frame, uint8 [1, 3, H, W], to a smaller one; all frames of a clip to the same size."""
 
 
 def open_clip(path: str | Path) -> Reader:
@@ -68,27 +74,73 @@ def open_clip(path: str | Path) -> Reader:
     return PictureReader(path) if stat.S_ISDIR(status.st_mode) else VideoReader(path, status)
 
 
+class _Careful:
+    """The reader of a clip; nothing is raised of it but `DecodeError` and `FewerFrames`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        with _blaming(path):
+            self._reader = open_clip(path)
+
+    def count(self) -> int:
+        with _blaming(self._path):
+            return self._reader.count()
+
+    def times(self) -> np.ndarray | None:
+        with _blaming(self._path):
+            return self._reader.times()
+
+    def info(self) -> VideoInfo:
+        with _blaming(self._path):
+            return self._reader.info()
+
+    def frames(
+        self, wanted: np.ndarray | None = None, broken: dict[int, str] | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        with _blaming(self._path):
+            yield from self._reader.frames(wanted, broken)
+
+
+@contextmanager
+def _blaming(path: str | Path) -> Iterator[None]:
+    """Whatever a decoder raises costs the clip and nothing else: it becomes a `DecodeError`."""
+    try:
+        yield
+    except (DecodeError, FewerFrames):
+        raise
+    except InputError as error:
+        raise DecodeError(path, str(error)) from error
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = f"it can't be decoded ({what}); re-encode or replace it"
+        raise DecodeError(path, reason) from error
+
+
 def probe(path: str | Path) -> VideoInfo:
     """Count the frames of a clip and decode its first one; raises `DecodeError`.
 
     ``num_frames`` is the number of packets: the few files with packets that give no picture hold
     less, which `read_frames` finds out.
     """
-    return open_clip(path).info()
+    return _Careful(path).info()
 
 
-def read_frames(path: str | Path, choose: Chooser) -> tuple[torch.Tensor, int]:
+def read_frames(
+    path: str | Path, choose: Chooser, reduce: Reduce | None = None
+) -> tuple[torch.Tensor, int]:
     """Decode the frames that ``choose(number of frames)`` asks for, in its order.
+
+    ``reduce`` makes each frame smaller as it comes, so that memory holds one of full size.
 
     Returns uint8 [T, 3, H, W] (channels last in memory) and the number of frames that ``choose``
     was given. Raises `DecodeError`; IndexError for indices outside the clip.
     """
-    clip = open_clip(path)
+    clip = _Careful(path)
     num_frames = clip.count()
     while True:
         indices = _chosen(choose, max(1, num_frames))
         try:
-            return _gather(clip.frames(np.unique(indices)), indices), num_frames
+            return _gather(clip.frames(np.unique(indices)), indices, reduce), num_frames
         except FewerFrames as fewer:
             num_frames = fewer.num_frames
 
@@ -98,7 +150,7 @@ def iter_frames(path: str | Path) -> Iterator[np.ndarray]:
 
     A file that breaks off gives the frames before the break, then `DecodeError`.
     """
-    for _, rgb in open_clip(path).frames():
+    for _, rgb in _Careful(path).frames():
         yield rgb
 
 
@@ -107,7 +159,15 @@ def count_frames(path: str | Path) -> int:
 
     For a video file this is the number of packets.
     """
-    return open_clip(path).count()
+    return _Careful(path).count()
+
+
+def frame_times(path: str | Path) -> np.ndarray | None:
+    """Seconds from the first frame at which each is shown, and the end: float64 [frames + 1].
+
+    None where the clip does not say; raises `DecodeError`. Nothing is decoded.
+    """
+    return _Careful(path).times()
 
 
 def scan_frames(path: str | Path, broken: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
@@ -116,7 +176,7 @@ def scan_frames(path: str | Path, broken: dict[int, str]) -> Iterator[tuple[int,
     Single frames that it could not are left out, and ``broken`` gets the reason of each. Raises
     `DecodeError` where decoding breaks off, after the frames before the break.
     """
-    clip = open_clip(path)
+    clip = _Careful(path)
     clip.count()
     return clip.frames(None, broken)
 
@@ -130,11 +190,16 @@ def _chosen(choose: Chooser, num_frames: int) -> np.ndarray:
     return indices
 
 
-def _gather(frames: Iterator[tuple[int, np.ndarray]], indices: np.ndarray) -> torch.Tensor:
+def _gather(
+    frames: Iterator[tuple[int, np.ndarray]], indices: np.ndarray, reduce: Reduce | None
+) -> torch.Tensor:
     import torch
 
     clip: np.ndarray | None = None
     for index, rgb in frames:
+        if reduce is not None:
+            small = reduce(torch.from_numpy(rgb).permute(2, 0, 1)[None])
+            rgb = small[0].permute(1, 2, 0).numpy()
         if clip is None:
             clip = np.empty((len(indices), *rgb.shape), np.uint8)
         clip[indices == index] = rgb

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from gtdnet.data.dataset import Batch, Failure, Sample, collate
+from gtdnet.errors import InputError
 
 _MOST = 8  # memories that a worker keeps: some batches ahead, some in use
 _tokens = itertools.count()
@@ -59,9 +60,7 @@ class SharedCollate:
             return collate(samples)
         is_new = number == len(self._own) or len(self._own[number]) <= size
         if is_new:
-            self._own[number : number + 1] = [
-                torch.empty(size + 1, dtype=torch.uint8).share_memory_()
-            ]
+            self._own[number : number + 1] = [_new_memory(size + 1, len(samples))]
         memory = self._own[number]
         memory[-1] = 1
         batch = collate(samples, memory[:-1])
@@ -75,6 +74,36 @@ class SharedCollate:
             self._known = {key: own for key, own in self._known.items() if key[0] in alive}
             self._known[process, number] = handle.numpy()
         return self._known[process, number]
+
+
+class SharedMemoryFull(InputError):
+    """The system's shared memory is full, as containers' of 64 MB soon are."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(from_worker(type(self), message))
+
+
+def from_worker(kind: type[Exception], message: str) -> str:
+    """What an error of a worker said there.
+
+    PyTorch makes the error anew, with the worker's whole traceback for a message; this is its end.
+    """
+    return message.rpartition(f"{kind.__name__}: ")[2].strip()
+
+
+def _new_memory(size: int, clips: int) -> Tensor:
+    try:
+        return torch.empty(size, dtype=torch.uint8).share_memory_()
+    except (RuntimeError, OSError) as error:
+        if "No space left" not in str(error) and "Cannot allocate memory" not in str(error):
+            raise
+        info = get_worker_info()
+        raise SharedMemoryFull(
+            f"/dev/shm is full: a batch of {clips} clips takes {size / 1e6:.1f} MB there, and each "
+            f"of {info.num_workers if info else 1} decoding processes has about three under way; "
+            f"give it more room (docker run --shm-size 8g), lower --batch_size or --num_workers, "
+            f"or decode without other processes (--num_workers 0)"
+        ) from error
 
 
 def _collate_of(token: int) -> SharedCollate:

@@ -84,7 +84,7 @@ def parse_header(path: Path, engine: str, text: str | None) -> ExportedFile:
         header = json.loads(text)
         if header["format_version"] != FORMAT_VERSION:
             raise InputError(
-                f"has format {header['format_version']}, this version of gtdnet reads "
+                f"has format {header['format_version']!r}, this version of gtdnet reads "
                 f"{FORMAT_VERSION}; update gtdnet"
             )
         spec = ClipSpec.from_dict(header["spec"])
@@ -93,7 +93,7 @@ def parse_header(path: Path, engine: str, text: str | None) -> ExportedFile:
             raise InputError("the header contradicts itself; the file was changed by hand")
         provenance, metrics = dict(header["provenance"]), dict(header["metrics"])
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {' '.join(str(error).splitlines())}") from error
     except HEADER_ERRORS as error:
         raise InputError(
             f"{path}: the {METADATA_KEY} header cannot be read ({first_line(error)})"

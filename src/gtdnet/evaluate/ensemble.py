@@ -65,7 +65,6 @@ def ensemble(options: EnsembleOptions) -> dict[str, Any]:
     views = _views([member.result["protocol"]["views"] for member in members])
     beside = first.path if first.path.name else first.path.absolute()
     beside = beside.with_name(f"ensemble-{split}-{re.sub('[() ]', '', views)}")
-    folder = output_folder(beside, options.output, options.overwrite, result_file)
     measured, described = [], []
     for part, weight in zip(parts, weights, strict=True):
         protocol, metrics = part.result["protocol"], part.metrics
@@ -91,9 +90,10 @@ def ensemble(options: EnsembleOptions) -> dict[str, Any]:
         },
         "data": first.result["data"],
         "versions": {"gtdnet": versions()["gtdnet"]},
-        "output": str(folder),
     }
-    write_results(folder, joined, result)
+    with output_folder(beside, options.output, options.overwrite, result_file) as folder:
+        result["output"] = str(folder)
+        write_results(folder, joined, result)
     return result
 
 
@@ -114,6 +114,10 @@ def _read_members(paths: Sequence[str]) -> list[Results]:
         for part, names in parts.items():
             if part not in member.result or set(names) - set(member.result[part]):
                 raise InputError(f"{member.path}: it has no whole {part!r}; evaluate again")
+        if (views := member.result["protocol"]["views"]).count("x") < 2:
+            raise InputError(
+                f"{member.path}: its views {views!r} are not frames x crops x clips; evaluate again"
+            )
     for member in others:
         for key, what in (("split", "the split"), ("frames", "frames in the order")):
             mine, its = (m.result["protocol"][key] for m in (first, member))

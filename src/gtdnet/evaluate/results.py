@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from gtdnet.data.spec import class_fingerprint
 from gtdnet.errors import InputError
 from gtdnet.evaluate.metrics import confusion_matrix, mean_class_accuracy, top_k_accuracy
 from gtdnet.evaluate.statistics import bootstrap_interval, wilson_interval
-from gtdnet.files import atomic_path, write_csv, write_json
+from gtdnet.files import alone_in_first, atomic_path, write_csv, write_json
 
 RESULT_FILES = (
     "metrics.json", "per_class.csv", "confusion.csv", "scores.npz", "failures.csv",
@@ -209,6 +209,10 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
                 f"which gtdnet did not write; evaluate again"
             )
     names, ids = tuple(found["class_names"].tolist()), tuple(found["ids"].tolist())
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError as error:
+        raise _unreadable(path, error) from error
     evaluation = Evaluation(names, ids, scores, labels, failures)
     if (
         str(found["fingerprint"]) != evaluation.fingerprint
@@ -244,8 +248,6 @@ def _check_about(about: Any) -> None:
     for part, name in (*(("protocol", n) for n in ("views", "split", "frames")), ("model", "name")):
         if not isinstance(about.get(part, {}).get(name, ""), str):
             raise TypeError(f"{part}: {name} is no text")
-    if about.get("protocol", {}).get("views", "1x1x1").count("x") < 2:
-        raise ValueError(f"views {about['protocol']['views']!r}")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
@@ -253,38 +255,39 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: cannot be read ({reason}); evaluate again")
 
 
+@contextmanager
 def output_folder(
     base: Path, output: str | None, overwrite: bool, taken: Callable[[Path], str | None]
-) -> Path:
-    """A folder without results, or with those that may be replaced; it is there afterwards.
+) -> Iterator[Path]:
+    """Have a folder alone that is without results, or with those that may be replaced.
 
-    Without an output it is ``base``, with -2, -3, ... behind it if that is taken; ``taken`` names a
-    file of another evaluation's in a folder, or None.
+    Args:
+        base: where to put them if no output is given; with -2, -3, ... if it is taken, or if
+            somebody is at work in it.
+        output: where the user wants them.
+        overwrite: whether what is there may be replaced.
+        taken: names a file of another evaluation's in a folder, or None.
 
     Raises:
         ValueError: the output is taken, or cannot be made or written to.
     """
+    numbered = (base.with_name(f"{base.name}-{n}") for n in itertools.count(2))
     if output is not None:
-        folder = Path(output)
-        if not overwrite and (there := taken(folder)):
+        folders: Iterable[Path] = [Path(output)]
+    else:
+        folders = [base] if overwrite else itertools.chain([base], numbered)
+
+    def is_taken(folder: Path) -> bool:
+        there = None if overwrite else taken(folder)
+        if there and output is not None:
             raise InputError(
                 f"{folder} holds {there} of another evaluation; give another --output, or replace "
                 f"it with --overwrite"
             )
-    elif overwrite:
-        folder = base
-    else:
-        numbered = (base.with_name(f"{base.name}-{n}") for n in itertools.count(2))
-        folder = next(f for f in itertools.chain([base], numbered) if not taken(f))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the output folder {folder} cannot be made ({error.strerror}); give another --output"
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"the output folder {folder} cannot be written to; give another --output")
-    return folder
+        return there is not None
+
+    with alone_in_first(folders, is_taken, "give another --output") as folder:
+        yield folder
 
 
 def result_file(folder: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -153,29 +154,30 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             "records": hashlib.sha256(records.encode()).hexdigest(),
         }
     )
-    folder = _output_folder(options, spec.num_segments, key)
-    partial = PartialScores(folder / PARTIAL_FILE, key)
-    evaluations = evaluate_orders(
-        model_file,
-        annotations,
-        orders,
-        clips=options.clips,
-        crops=options.crops,
-        average=options.average,
-        batch_size=options.batch_size,
-        num_workers=options.num_workers,
-        device=str(choice.device),
-        engine=choice.name,
-        precision=choice.precision,
-        seed=options.seed,
-        partial=partial,
-    )
-    evaluation = evaluations[options.frames]
-    result = {**evaluation.to_dict(), **described, "output": str(folder)}
-    diagnosis = {**diagnose(evaluations), "seed": options.seed} if options.diagnose else None
-    _say_failures(evaluation.failures, len(evaluation.ids))
-    write_results(folder, evaluation, result, diagnosis)
-    partial.remove()
+    with _output_folder(options, spec.num_segments, key) as folder:
+        partial = PartialScores(folder / PARTIAL_FILE, key)
+        evaluations = evaluate_orders(
+            model_file,
+            annotations,
+            orders,
+            clips=options.clips,
+            crops=options.crops,
+            average=options.average,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            device=str(choice.device),
+            engine=choice.name,
+            precision=choice.precision,
+            seed=options.seed,
+            partial=partial,
+        )
+        evaluation = evaluations[options.frames]
+        result = {**evaluation.to_dict(), **described, "output": str(folder)}
+        diagnosis = {**diagnose(evaluations), "seed": options.seed} if options.diagnose else None
+        _say_failures(evaluation.failures, len(evaluation.ids))
+        partial.save()  # what a kill among the results' files leaves is then known as ours
+        write_results(folder, evaluation, result, diagnosis)
+        partial.remove()
     return result if diagnosis is None else {**result, "diagnosis": diagnosis}
 
 
@@ -313,8 +315,10 @@ def evaluate_orders(
     }
 
 
-def _output_folder(options: EvaluateOptions, num_segments: int, key: str) -> Path:
-    """A folder without results, or with those that may be replaced; it is there afterwards."""
+def _output_folder(
+    options: EvaluateOptions, num_segments: int, key: str
+) -> AbstractContextManager[Path]:
+    """A folder to have alone, without results or with those that may be replaced."""
     suffix = "" if options.frames == "in-order" else f"-{options.frames}"
     views = f"{num_segments}x{options.crops}x{options.clips}"
     beside = Path(options.model).parent
@@ -324,14 +328,16 @@ def _output_folder(options: EvaluateOptions, num_segments: int, key: str) -> Pat
         beside / f"eval-{options.split}-{views}{suffix}",
         options.output,
         options.overwrite,
-        lambda folder: result_file(folder) or _other_partial(folder, key),
+        lambda folder: _of_another(folder, key),
     )
 
 
-def _other_partial(folder: Path, key: str) -> str | None:
-    """The scores of another evaluation that was stopped in this folder."""
+def _of_another(folder: Path, key: str) -> str | None:
+    """A file of another evaluation that is in the folder, done or stopped."""
     path = folder / PARTIAL_FILE
-    return PARTIAL_FILE if path.exists() and not PartialScores(path, key).batches else None
+    if path.exists():
+        return None if PartialScores(path, key).batches else PARTIAL_FILE
+    return result_file(folder)
 
 
 def _say_classes(model_names: Sequence[str], data_names: Sequence[str]) -> str:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from gtdnet.data.dataset import EvalClips, Failure
 from gtdnet.data.formats import VideoRecord
-from gtdnet.data.sharing import SharedCollate
+from gtdnet.data.loader import ClipLoader
 from gtdnet.errors import check_at_least, check_not_negative
 from gtdnet.infer.recognizer import Recognizer, check_views
 from gtdnet.workers import default_workers
@@ -64,10 +62,9 @@ def score_batches(
     starts = range(0, len(records), size)[first_batch:]
     if num_workers is None:
         num_workers = default_workers(recognizer.device)
-    loader: DataLoader[Any] = DataLoader(
+    loader = ClipLoader(
         EvalClips(records, recognizer.spec, clips, crops),
         batch_sampler=[list(range(i, min(i + size, len(records)))) for i in starts],
-        collate_fn=SharedCollate(),
         num_workers=min(num_workers, len(starts)),
         pin_memory=recognizer.device.type == "cuda",
     )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtdnet.data.decode import iter_frames, probe
+from gtdnet.data.decode import frame_times, iter_frames, probe
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import eval_views, resize_short_side
@@ -22,6 +22,11 @@ from gtdnet.errors import DecodeError, check_positive
 
 Span = tuple[int, int]
 """First frame, and the one after the last."""
+Seconds = tuple[float, float]
+"""Start and end."""
+
+_ROUNDING = 0.0015  # seconds: Matroska and FLV give whole milliseconds
+_MAX_WINDOWS = 1_000_000
 
 
 def plan_windows(num_frames: int, fps: float, window: float, stride: float) -> list[Span]:
@@ -66,43 +71,77 @@ def read_windows(
     crops: int = 1,
     fps: float | None = None,
 ) -> Iterator[tuple[float, float, Tensor]]:
-    """Each window of :func:`plan_windows`: start, end (seconds), views [V, T*f, 3, crop, crop].
+    """Each window of :func:`plan_times`: start, end (seconds), views [V, T*f, 3, crop, crop].
 
-    The frame rate is the mean one that the video states, else ``fps``; frames are taken to be
-    evenly spaced.
+    Time comes from the frames' timestamps. Where there are none, as in folders of pictures, frames
+    are taken to be evenly spaced, at the rate that the clip states, else ``fps``.
 
     Raises:
-        DecodeError: the video cannot be read, its frame rate is unknown, or it breaks off; the
-            windows before the break have been given by then.
+        DecodeError: the video cannot be read, neither timestamps nor a rate are known, or it breaks
+            off; the windows before the break have been given by then.
     """
-    info = probe(path)
-    rate = info.fps or (info.num_frames / info.duration if info.duration else fps)
-    if not rate:
-        raise DecodeError(path, "its frame rate is unknown; give it with --fps")
-    num_frames, done = info.num_frames, 0
+    times, done = frame_times(path), 0
+    if times is None:
+        info = probe(path)
+        rate = info.fps or (info.num_frames / info.duration if info.duration else fps)
+        if not rate:
+            raise DecodeError(path, "its frame rate is unknown; give it with --fps")
+        times = np.arange(info.num_frames + 1) / rate
+    if times[-1] > _MAX_WINDOWS * stride:
+        reason = f"its timestamps span {times[-1]:.0f} seconds; give a larger --stride"
+        raise DecodeError(path, reason)
     while True:
-        spans = plan_windows(num_frames, rate, window, stride)[done:]
+        planned = plan_times(times, window, stride)[done:]
         pending = deque(
-            (span, span[0] + eval_indices(spec, span[1] - span[0], clips).reshape(-1))
-            for span in spans
+            (span, seconds, span[0] + eval_indices(spec, span[1] - span[0], clips).reshape(-1))
+            for span, seconds in planned
         )
         if not pending:
             return
-        wanted = set(np.concatenate([indices for _, indices in pending]).tolist())
+        wanted = set(np.concatenate([indices for _, _, indices in pending]).tolist())
         kept: dict[int, Tensor] = {}
         index = -1
         for index, rgb in enumerate(iter_frames(path)):
             if index in wanted:
                 frame = torch.from_numpy(rgb).permute(2, 0, 1)[None]
                 kept[index] = resize_short_side(frame, spec)
-            while pending and index >= pending[0][1].max():
-                (start, stop), indices = pending.popleft()
+            while pending and index >= pending[0][2].max():
+                _, (start, end), indices = pending.popleft()
                 frames = torch.cat([kept[i] for i in indices.tolist()])
-                yield start / rate, stop / rate, eval_views(frames, spec, crops)
+                yield start, end, eval_views(frames, spec, crops)
                 done += 1
                 first = pending[0][0][0] if pending else index + 1
                 kept = {i: frame for i, frame in kept.items() if i >= first}
             if not pending:
                 return
-        num_frames = index + 1
         # The file holds fewer frames than packets; that changes the end of the plan alone.
+        times = times[: index + 2]
+
+
+def plan_times(times: np.ndarray, window: float, stride: float) -> list[tuple[Span, Seconds]]:
+    """The windows of frames that are shown at ``times``, whose last is the end: [frames + 1].
+
+    Evenly spaced ones make the windows of :func:`plan_windows`. Of others a window has the frames
+    that begin in it; one in which none begins has the frame that is shown in it.
+    """
+    num_frames, end = len(times) - 1, float(times[-1])
+    even = np.arange(num_frames + 1) * (end / num_frames)
+    if end > 0 and np.abs(times - even).max() <= _ROUNDING:
+        rate = num_frames / end
+        rate = round(rate) if abs(rate - round(rate)) < 1e-3 * rate else rate
+        spans = plan_windows(num_frames, rate, window, stride)
+        return [(span, (span[0] / rate, span[1] / rate)) for span in spans]
+    planned: list[tuple[Span, Seconds]] = []
+
+    def add(start: float, stop: float) -> None:
+        a, b = np.searchsorted(times[:-1], [start - _ROUNDING, stop - _ROUNDING]).tolist()
+        planned.append(((a, b) if b > a else (max(0, a - 1), max(1, a)), (start, stop)))
+
+    while len(planned) * stride + window <= end + _ROUNDING:
+        add(len(planned) * stride, len(planned) * stride + window)
+    start = len(planned) * stride
+    covered = planned[-1][1][1] if planned else 0.0
+    if not planned or (covered < end - _ROUNDING and 2 * (end - start) >= window):
+        add(start, end + 2 * _ROUNDING)
+        planned[-1] = (planned[-1][0], (start, end))
+    return planned

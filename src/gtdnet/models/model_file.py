@@ -152,7 +152,7 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
                 f"file's spec says {spec.frames_per_segment}; the file was changed by hand"
             )
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {' '.join(str(error).splitlines())}") from error
     except HEADER_ERRORS as error:
         raise InputError(
             f"{path}: the model file's header is incomplete or makes no sense "
@@ -229,7 +229,7 @@ def _read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     if version != FORMAT_VERSION:
         raise InputError(
-            f"{path}: has model file format {version}, this version of gtdnet reads "
+            f"{path}: has model file format {version!r}, this version of gtdnet reads "
             f"{FORMAT_VERSION}; update gtdnet"
         )
     return header, tensors

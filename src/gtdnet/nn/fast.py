@@ -21,6 +21,7 @@ The results are those of the plain form up to rounding (tests/nn/test_fast.py), 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -59,7 +60,8 @@ class FusedPart(NamedTuple):
         num_segments: T.
         fold: so many channels of frame t come from t+1, the next as many from t-1.
         gate: a module whose ``gate_of_pooled`` makes s_t, [N*T, C], of the pooled vectors u_t,
-            [N*T, C]; all channels are then multiplied by 1 + s_t. None: they are not.
+            [N*T, C], with parameters of its own alone; all channels are then multiplied by 1 + s_t.
+            None: they are not.
     """
 
     num_segments: int
@@ -201,24 +203,22 @@ def _one_pass(
 
 
 class _Fused(torch.autograd.Function):
-    """conv(gain * shift(x)), which keeps x, the gain and the gate's own small graph.
+    """conv(gain * shift(x)), which keeps x and vectors alone for its backward pass.
 
-    The gate's parameters are inputs, so that all gradients leave by one node: whatever part of
-    them is asked for, none depends on another node having run.
+    The gate's parameters are inputs, so that all gradients leave by one node: whichever of them
+    are asked for, none depends on another node having run. The gate is made anew in the backward
+    pass, on leaves of its own: hooks on its parameters run once, and no graph is kept.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, conv: nn.Conv2d, part: FusedPart, *learned: Tensor
     ) -> Tensor:
-        gain = None
+        u = gain = None
         if part.gate is not None:
             u = _shifted_pool(x, part)
-            with torch.enable_grad():
-                u.requires_grad_(x.requires_grad)
-                ctx.pooled, ctx.gain = u, _gain(part, u, x)
-            gain = ctx.gain.detach()
-        ctx.save_for_backward(x, weight)
+            gain = _gain(part, u, x)
+        ctx.save_for_backward(x, weight, u, gain)
         ctx.conv, ctx.part, ctx.learned = conv, part, learned
         moved = shift_scaled(x, gain, part.num_segments, part.fold)
         return conv._conv_forward(moved, weight, None)
@@ -228,11 +228,13 @@ class _Fused(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+        x, weight, u, gain = ctx.saved_tensors
         conv, part, learned = ctx.conv, ctx.part, ctx.learned
         needs_x, needs_weight = ctx.needs_input_grad[:2]
-        needs_gain = part.gate is not None and ctx.gain.requires_grad
-        gain = None if part.gate is None else ctx.gain.detach()
+        gate = None
+        if gain is not None and (needs_x or any(ctx.needs_input_grad[4:])):
+            gate = _Gate(part, x, u.detach().requires_grad_(needs_x), learned)
+        needs_gain = gate is not None and gate.gain.requires_grad
         moved = shift_scaled(x, gain, part.num_segments, part.fold)
 
         def convolution(wants_input: bool, wants_weight: bool) -> Any:
@@ -255,9 +257,8 @@ class _Fused(torch.autograd.Function):
             grad_gain = (grad_moved * moved).sum(dim=(2, 3)) if needs_gain else None
         grad_u: Tensor | None = None
         grads_learned: list[Tensor | None] = [None] * len(learned)
-        if grad_gain is not None:
-            grad_gain = grad_gain / gain  # every gain is above 1
-            grad_u, *grads_learned = _gradients(ctx.gain, [ctx.pooled, *learned], grad_gain)
+        if gate is not None and grad_gain is not None:
+            grad_u, *grads_learned = gate.gradients(grad_gain / gain)  # every gain is above 1
         grad_x = None
         if needs_x:
             plus = None
@@ -267,12 +268,23 @@ class _Fused(torch.autograd.Function):
         return grad_x, grad_weight, None, None, *grads_learned
 
 
-def _gradients(y: Tensor, inputs: Sequence[Tensor], grad_y: Tensor) -> list[Tensor | None]:
-    """Of those inputs that learn; None for the others, and where y does not depend on one."""
-    wanted = [tensor for tensor in inputs if tensor.requires_grad]
-    found = torch.autograd.grad(y, wanted, grad_y, retain_graph=True, allow_unused=True)
-    gradients = iter(found)
-    return [next(gradients) if tensor.requires_grad else None for tensor in inputs]
+class _Gate:
+    """The gain once more, with a graph that ends in leaves of its own."""
+
+    def __init__(self, part: FusedPart, x: Tensor, u: Tensor, learned: Sequence[Tensor]) -> None:
+        parameters = [nn.Parameter(p.detach(), p.requires_grad) for p in learned]
+        own = {id(p): leaf for p, leaf in zip(learned, parameters, strict=True)}
+        kept = {id(buffer): buffer for buffer in part.gate.buffers()}  # type: ignore[union-attr]
+        self._leaves = [u, *parameters]
+        with torch.enable_grad():
+            gate = copy.deepcopy(part.gate, own | kept)  # the modules alone: no weight is copied
+            self.gain = _gain(part._replace(gate=gate), u, x)
+
+    def gradients(self, grad_gain: Tensor) -> list[Tensor | None]:
+        """Of u and each parameter; None where none is wanted, or the gain does not depend on it."""
+        wanted = [leaf for leaf in self._leaves if leaf.requires_grad]
+        gradients = iter(torch.autograd.grad(self.gain, wanted, grad_gain, allow_unused=True))
+        return [next(gradients) if leaf.requires_grad else None for leaf in self._leaves]
 
 
 def _is_smaller_by_frames(conv: nn.Conv2d, x: Tensor) -> bool:

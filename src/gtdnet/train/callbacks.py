@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins import TorchCheckpointIO
 from rich.console import Console
 
 from gtdnet.data.spec import ClipSpec
@@ -41,6 +42,7 @@ class RunFiles(Callback):
     Attributes:
         position: (epoch, batch) that comes next.
         best: the row of metrics.csv that best.ckpt belongs to.
+        terminated: whether it was SIGTERM that asked to stop.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class RunFiles(Callback):
         self.best: dict[str, float] = {}
         self.rows: list[dict[str, float]] = []
         self.last_saved = time.monotonic()
+        self.lr = 0.0  # of the latest step; the optimizer has the next one's
         self.stop_asked = False
+        self.terminated = False
         self._handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,10 +96,15 @@ class RunFiles(Callback):
         self._release_signals()
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        if self.stop_asked:
+        # SIGTERM may come twice: to the process, and to its group.
+        if self.stop_asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self.stop_asked:
+            return
         self.stop_asked = True
-        say("stopping after this step; press Ctrl-C again to stop at once", self.console)
+        self.terminated = number == signal.SIGTERM
+        why = "SIGTERM: " if self.terminated else ""
+        say(f"{why}stopping after this step; press Ctrl-C again to stop at once", self.console)
 
     # Saving.
 
@@ -106,6 +115,11 @@ class RunFiles(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._epoch_started = time.monotonic()
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.lr = optimizer.param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -131,7 +145,7 @@ class RunFiles(Callback):
         row = {
             "epoch": epoch + 1,
             "step": trainer.global_step,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": self.lr,
             **metrics,
             "seconds": round(time.monotonic() - self._epoch_started, 1),
         }
@@ -170,7 +184,7 @@ class RunFiles(Callback):
         # Every process takes part in collecting the state; only the first one writes.
         if trainer.is_global_zero:
             with atomic_path(self.folder / name) as temporary:
-                trainer.save_checkpoint(temporary)
+                trainer.save_checkpoint(temporary)  # by PlainFiles
         else:
             trainer.save_checkpoint(self.folder / name)
         self.last_saved = time.monotonic()
@@ -192,6 +206,13 @@ class RunFiles(Callback):
         # The progress bar's own console, if it draws one, puts the line above the bar.
         bar = trainer.progress_bar_callback
         say("  ".join(parts), getattr(bar, "_console", None) or self.console)
+
+
+class PlainFiles(TorchCheckpointIO):
+    """Checkpoints straight into their file; Lightning's own way leads through $TMPDIR."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
+        torch.save(checkpoint, path)
 
 
 class ProgressLines(Callback):
@@ -231,6 +252,7 @@ class Checkpoint:
     position: tuple[int, int]  # (epoch, batch) that comes next
     spec: ClipSpec  # of the model's clips
     model_options: dict[str, Any]  # all arguments that made the model
+    clips: str | None  # gtdnet.train.data.digest of them; None of a run of an earlier version
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
@@ -239,7 +261,7 @@ class Checkpoint:
             content = torch.load(path, map_location="cpu", weights_only=True)
             epoch, batch = content["callbacks"]["RunFiles"]["position"]
             spec = ClipSpec.from_dict(content["spec"])
-            return cls((epoch, batch), spec, content["model_options"])
+            return cls((epoch, batch), spec, content["model_options"], content.get("clips"))
         except Exception as error:  # torch.load raises many kinds for a damaged file
             raise InputError(f"{path}: cannot be read as a checkpoint of a run") from error
 

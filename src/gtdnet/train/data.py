@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import signal
+import hashlib
+import json
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from gtdnet.data.dataset import EpochBatches, EvalClips, TrainClips, balanced_weights
 from gtdnet.data.findings import odd_classes, shared_clips
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
-from gtdnet.data.sharing import SharedCollate
+from gtdnet.data.loader import ClipLoader
 from gtdnet.errors import InputError
 
 
@@ -43,6 +43,12 @@ def remarks(train: Annotations, validation: Annotations | None) -> list[str]:
     """What is odd about the clips, each in a sentence."""
     read = {part.split: part for part in (train, validation) if part is not None}
     return [found.sentence() for found in (*odd_classes(read), *shared_clips(read))]
+
+
+def digest(*splits: Annotations | None) -> str:
+    """Of the ids and labels of all clips in their order, wherever the dataset lies: SHA-256."""
+    clips = [[[r.id, r.label] for r in split.records] if split else None for split in splits]
+    return hashlib.sha256(json.dumps(clips).encode()).hexdigest()
 
 
 def class_weights(annotations: Annotations) -> Tensor:
@@ -77,7 +83,7 @@ class ClipLoaders(pl.LightningDataModule):
         self.balanced = balanced
         self.start: tuple[int, int] = (0, 0)  # (epoch, batch): resumes in the middle of an epoch
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> ClipLoader:
         labels = [record.label for record in self.train.records if record.label is not None]
         batches = EpochBatches(
             len(self.train),
@@ -90,11 +96,13 @@ class ClipLoaders(pl.LightningDataModule):
         batches.start_at(*self.start)
         return _ResumableLoader(self.train, batch_sampler=batches, **self._options)
 
-    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+    def val_dataloader(self) -> ClipLoader | list[Any]:
         if self.validation is None:
             return []
         mine = range(self._rank, len(self.validation), self._world_size)
-        return DataLoader(
+        if not mine:  # fewer clips than processes: a batch of none, for Lightning wants one of each
+            return ClipLoader(self.validation, batch_sampler=[[]], **self._options)
+        return ClipLoader(
             self.validation, sampler=mine, batch_size=self.batch_size, **self._options
         )
 
@@ -109,22 +117,13 @@ class ClipLoaders(pl.LightningDataModule):
     @property
     def _options(self) -> dict[str, Any]:
         return {
-            "collate_fn": SharedCollate(),
             "num_workers": self.num_workers,
-            "worker_init_fn": _leave_signals_to_parent,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
         }
 
 
-def _leave_signals_to_parent(worker: int) -> None:
-    # Workers inherit the run's handlers, but Ctrl-C in a terminal reaches every process: they must
-    # live on until the step is done, and still end when the parent terminates them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-class _ResumableLoader(DataLoader[Any]):
+class _ResumableLoader(ClipLoader):
     """Tells Lightning that resuming within an epoch is taken care of (by ``start_at``)."""
 
     def state_dict(self) -> dict[str, Any]:

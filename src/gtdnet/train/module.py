@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,8 +26,13 @@ from gtdnet.train.optim import build_optimizer, lr_factor
 class TrainingModule(pl.LightningModule):
     """Cross entropy over clips, with what :class:`OptimOptions` say of it.
 
+    A clip counts its class's weight times its cross entropy (of a smoothed or mixed target, where
+    that is asked for), divided by the clips of a step, whatever lies beside it: those that cannot
+    be read, or that a last, incomplete step does not have, count 0.
+
     ``lr`` is that of a step, scaled; ``seed`` that of dropout and mixup; ``class_weights`` [K] are
-    factors on the loss of each class. In checkpoints the network's weights stand under "model.".
+    factors on the loss of each class. In checkpoints the network's weights stand under "model.",
+    and ``clips``, what :func:`gtdnet.train.data.digest` gave for them.
 
     Attributes:
         failures: training clips that could not be decoded, by index.
@@ -46,6 +52,7 @@ class TrainingModule(pl.LightningModule):
         *,
         seed: int = 0,
         class_weights: Tensor | None = None,
+        clips: str | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -53,6 +60,7 @@ class TrainingModule(pl.LightningModule):
         self.options = options
         self.lr = lr
         self.seed = seed
+        self.clips = clips
         self.failures: dict[int, Failure] = {}
         self.val_failures: dict[int, Failure] = {}
         self.epoch_metrics: dict[str, float] = {}
@@ -70,6 +78,7 @@ class TrainingModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec.to_dict()
         checkpoint["model_options"] = self.model.options
+        checkpoint["clips"] = self.clips
         checkpoint["train_sums"] = self._over_processes(self._train_sums).tolist()
         self.failures = self._from_processes(self.failures)
         for name in ("failures", "val_failures"):
@@ -97,30 +106,55 @@ class TrainingModule(pl.LightningModule):
         for failure in batch.failures:
             self.failures[failure.index] = failure
         if not len(batch.labels):
-            if self.trainer.world_size == 1:
+            if self.trainer.world_size == 1 and not self._has_gradients(batch_idx):
                 return None
-            # The other processes wait for gradients from this one.
+            # The other processes wait for gradients from this one, or the step's other batches for
+            # the step, which Lightning leaves out in fp16 if its last batch gives no loss.
             return torch.stack([p.sum() for p in self.model.parameters()]).sum() * 0
         clips, labels = normalise(batch.views[:, 0], self.spec), batch.labels
-        smoothing, mixup = self.options.label_smoothing, self.options.mixup
-        loss_of = partial(F.cross_entropy, weight=self.class_weights, label_smoothing=smoothing)
-        if mixup:
+        if self.options.mixup:
             # Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
             rng = self._step_rng(batch_idx, self.global_rank + 1)
-            share = float(rng.beta(mixup, mixup))
+            share = float(rng.beta(self.options.mixup, self.options.mixup))
             other = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
             logits = self.model(clips.lerp(clips[other], 1 - share))
-            loss = share * loss_of(logits, labels) + (1 - share) * loss_of(logits, labels[other])
+            losses = self._losses(logits, labels, labels[other], share)
         else:
             logits = self.model(clips)
-            loss = loss_of(logits, labels)
+            losses = self._losses(logits, labels)
+        # Over what was asked for: a clip counts alike whatever else could be read. Lightning
+        # divides by the batches of a step, DistributedDataParallel by the processes.
+        loss = losses.sum() / (len(labels) + len(batch.failures))
         hits = (logits.detach().argmax(1) == labels).sum()
-        count = len(labels)
-        self._train_sums += torch.stack(
-            [loss.detach().double() * count, hits.double(), torch.full_like(hits, count).double()]
-        )
+        count = torch.full_like(hits, len(labels))
+        sums = [losses.detach().double().sum(), hits.double(), count.double()]
+        self._train_sums += torch.stack(sums)
         self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
         return loss
+
+    def _losses(
+        self, logits: Tensor, labels: Tensor, others: Tensor | None = None, share: float = 1.0
+    ) -> Tensor:
+        """Of each clip: its cross entropy times the weight of its class. [N, K], [N] -> [N]
+
+        With ``others``, ``share`` of a clip is of its own class and the rest of the other one: its
+        target and its weight are mixed alike.
+        """
+        smoothing, weights = self.options.label_smoothing, self.class_weights
+
+        def mixed(of: Callable[[Tensor], Tensor]) -> Tensor:
+            return of(labels) if others is None else share * of(labels) + (1 - share) * of(others)
+
+        losses = mixed(
+            partial(F.cross_entropy, logits, label_smoothing=smoothing, reduction="none")
+        )
+        return losses if weights is None else losses * mixed(lambda labels: weights[labels])
+
+    def _has_gradients(self, batch_idx: int) -> bool:
+        """Whether earlier batches of the same step left gradients."""
+        if batch_idx % self.options.accumulate == 0:
+            return False
+        return any(p.grad is not None for p in self.model.parameters())
 
     def sum_up_training(self) -> None:
         """Put the epoch's loss and top-1 on the training clips into ``epoch_metrics``.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import platform
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,27 @@ from rich.console import Console
 
 from gtdnet.data.dataset import Augmentation, EvalClips, TrainClips
 from gtdnet.data.formats import Annotations
+from gtdnet.data.loader import killed_worker
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import resolve_device, resolve_precision, to_channels_last
 from gtdnet.errors import InputError
-from gtdnet.files import write_csv
+from gtdnet.files import alone_in, alone_in_first, is_empty, write_csv
 from gtdnet.measure.provenance import provenance
 from gtdnet.models.build import create_model
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
 from gtdnet.models.start import Start, start_from
 from gtdnet.text import only_errors, say
-from gtdnet.train.callbacks import Checkpoint, Interrupted, ProgressLines, RunFiles, load_weights
+from gtdnet.train.callbacks import (
+    Checkpoint,
+    Interrupted,
+    PlainFiles,
+    ProgressLines,
+    RunFiles,
+    load_weights,
+)
 from gtdnet.train.config import TrainConfig
-from gtdnet.train.data import ClipLoaders, class_weights, read_splits, remarks
+from gtdnet.train.data import ClipLoaders, class_weights, digest, read_splits, remarks
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import freeze, scaled_lr
 from gtdnet.workers import default_workers
@@ -41,6 +51,7 @@ _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mix
 _LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities")
 _PIXELS = ("mean", "std", "interpolation", "antialias")  # of a ClipSpec
 _RUN_FOLDER = "GTDNET_RUN_FOLDER"  # tells the further processes of one run where it is
+_ANOTHER_NAME = "choose another --name"
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,7 @@ class TrainResult:
         best: the row of metrics.csv that the model file belongs to.
         failures: training clips that could not be decoded.
         val_failures: validation clips that could not, in the latest validation.
+        terminated: stopped by SIGTERM.
     """
 
     folder: Path
@@ -63,6 +75,7 @@ class TrainResult:
     best: dict[str, float]
     failures: int
     val_failures: int
+    terminated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -78,7 +91,9 @@ class TrainResult:
 
 def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
     """Train a new run; InputError for anything wrong with it, found before training starts."""
-    return _train(config, _new_folder(config), resume=False, console=console or _console())
+    if config.name and is_first_process():
+        _check_new(Path(config.output, config.name))
+    return _train(config, None, console or _console())
 
 
 def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
@@ -91,8 +106,9 @@ def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult
             f"{folder}: holds no last.ckpt to continue from; start anew with "
             f"gtdnet train --config {folder / 'config.yaml'} --name NEW"
         )
-    config = TrainConfig.load(folder / "config.yaml")
-    return _train(config, folder, resume=True, console=console or _console())
+    with alone_in(folder, "resume another run") if is_first_process() else nullcontext():
+        config = TrainConfig.load(folder / "config.yaml")
+        return _train(config, folder, console or _console())
 
 
 def is_first_process() -> bool:
@@ -104,7 +120,7 @@ def _console() -> Console:
     return Console(stderr=True, quiet=not is_first_process())
 
 
-def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console) -> TrainResult:
+def _train(config: TrainConfig, resumed: Path | None, console: Console) -> TrainResult:
     device, precision = _resolve(config)
     annotations, validation = read_splits(config.data, config.format)
     for sentence in remarks(annotations, validation):
@@ -119,19 +135,23 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
     lr = scaled_lr(config.lr, config.lr_batch, clips * config.accumulate)
 
     pl.seed_everything(config.seed, verbose=False)
-    checkpoint = Checkpoint.read(folder / "last.ckpt") if resume else None
+    checkpoint = Checkpoint.read(resumed / "last.ckpt") if resumed else None
+    clips_digest = digest(annotations, validation)
     start = None
     if checkpoint is None:
         model, spec, start = build_model(config, spec)
     else:
         model, spec = _rebuild_model(config, spec, checkpoint, annotations)
+        _check_clips(checkpoint, clips_digest, annotations, validation)
     if config.channels_last:
         to_channels_last(model)
     if config.compile:
         model.compile()
     freeze(model, config.freeze)
     weights = class_weights(annotations) if config.class_weights else None
-    module = TrainingModule(model, spec, config, lr, seed=config.seed, class_weights=weights)
+    module = TrainingModule(
+        model, spec, config, lr, seed=config.seed, class_weights=weights, clips=clips_digest
+    )
     augmentation = Augmentation(config.multiscale, config.flip, config.brightness)
     workers = config.num_workers
     loaders = ClipLoaders(
@@ -141,41 +161,46 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, console: Console)
         num_workers=default_workers(device, config.devices) if workers is None else workers,
         balanced=config.balanced,
     )
-    files = RunFiles(
-        folder,
-        console,
-        validates=validation is not None,
-        save_minutes=config.save_minutes,
-        patience=config.early_stopping,
-    )
+    with nullcontext(resumed) if resumed else _new_folder(config) as folder:
+        files = RunFiles(
+            folder,
+            console,
+            validates=validation is not None,
+            save_minutes=config.save_minutes,
+            patience=config.early_stopping,
+        )
 
-    if is_first_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            replace(config, name=folder.name).save(folder / "config.yaml")
-        size = sum(p.numel() for p in model.parameters()) / 1e6
-        say(f"{config.model}: {size:.2f} M parameters, {device.type}, {precision}", console)
-        for line in _announcement(config, annotations, validation, module, folder, start):
-            say(line, console)
-    if checkpoint is not None:
-        epoch, batch = loaders.start = checkpoint.position
-        where = f"epoch {epoch + 1}, batch {batch + 1}"
-        say("all epochs are done" if epoch >= config.epochs else f"continuing at {where}", console)
-    try:
-        os.environ.setdefault(_RUN_FOLDER, str(folder))
-        with only_errors(*_LIGHTNING_LOGGERS), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            trainer = _trainer(config, files, device, precision)
-            path = folder / "last.ckpt" if resume else None
-            trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
-        finished = True
-    except Interrupted:
-        finished = False
-    except SystemExit as error:  # how Lightning answers a second Ctrl-C
-        raise KeyboardInterrupt from error
-    finally:
-        os.environ.pop(_RUN_FOLDER, None)
-    return _finish(config, module, files, annotations, finished)
+        if is_first_process():
+            if not resumed:
+                replace(config, name=folder.name).save(folder / "config.yaml")
+            size = sum(p.numel() for p in model.parameters()) / 1e6
+            say(f"{config.model}: {size:.2f} M parameters, {device.type}, {precision}", console)
+            for line in _announcement(config, annotations, validation, module, folder, start):
+                say(line, console)
+        if checkpoint is not None:
+            epoch, batch = loaders.start = checkpoint.position
+            where = f"epoch {epoch + 1}, batch {batch + 1}"
+            done = epoch >= config.epochs
+            say("all epochs are done" if done else f"continuing at {where}", console)
+        try:
+            os.environ.setdefault(_RUN_FOLDER, str(folder))
+            with only_errors(*_LIGHTNING_LOGGERS), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module="lightning.*")
+                trainer = _trainer(config, files, device, precision)
+                path = folder / "last.ckpt" if resumed else None
+                trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
+            finished = True
+        except Interrupted:
+            finished = False
+        except SystemExit as error:  # how Lightning answers a second Ctrl-C
+            raise error.__context__ or KeyboardInterrupt from error
+        except RuntimeError as error:
+            if (killed := killed_worker(error)) is None:
+                raise
+            raise killed from error
+        finally:
+            os.environ.pop(_RUN_FOLDER, None)
+        return _finish(config, module, files, annotations, finished)
 
 
 def _resolve(config: TrainConfig) -> tuple[torch.device, str]:
@@ -221,6 +246,7 @@ def _trainer(
         use_distributed_sampler=False,
         log_every_n_steps=10,
         benchmark=device.type == "cuda",
+        plugins=[PlainFiles()],
     )
 
 
@@ -233,7 +259,8 @@ def _finish(
 ) -> TrainResult:
     folder, failed = files.folder, (module.failures, module.val_failures)
     path = folder / "model.safetensors" if files.best else None
-    result = TrainResult(folder, path, finished, files.best, *map(len, failed))
+    counts = map(len, failed)
+    result = TrainResult(folder, path, finished, files.best, *counts, terminated=files.terminated)
     if not is_first_process():
         return result
     if path:
@@ -268,16 +295,34 @@ def _finish(
     return result
 
 
-def _new_folder(config: TrainConfig) -> Path:
+@contextmanager
+def _new_folder(config: TrainConfig) -> Iterator[Path]:
+    """The folder of a new run, for this process alone; further ones of the run are told it."""
     if _RUN_FOLDER in os.environ:
-        return Path(os.environ[_RUN_FOLDER])
-    name = config.name or f"{config.model}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    folder = Path(config.output) / name
-    if folder.exists():
+        yield Path(os.environ[_RUN_FOLDER])
+        return
+    if config.name:
+        folder = Path(config.output, config.name)
+        with alone_in(folder, _ANOTHER_NAME):
+            _check_new(folder)  # again, now that nobody else can make it
+            yield folder
+        return
+    began = f"{config.model}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    names = (began if n == 1 else f"{began}-{n}" for n in itertools.count(1))
+    folders = (Path(config.output, name) for name in names)
+    with alone_in_first(folders, _is_taken, _ANOTHER_NAME) as folder:
+        yield folder
+
+
+def _is_taken(folder: Path) -> bool:
+    return folder.exists() and not is_empty(folder)
+
+
+def _check_new(folder: Path) -> None:
+    if _is_taken(folder):
         resumable = (folder / "last.ckpt").is_file()
         remedy = f"continue it with gtdnet train --resume {folder}" if resumable else "delete it"
         raise InputError(f"{folder}: exists already; choose another --name, or {remedy}")
-    return folder
 
 
 def build_model(
@@ -308,6 +353,20 @@ def _rebuild_model(
         config.model, spec.num_classes, spec.num_segments, **checkpoint.model_options
     )
     return model, checkpoint.spec
+
+
+def _check_clips(
+    checkpoint: Checkpoint, clips: str, annotations: Annotations, validation: Annotations | None
+) -> None:
+    """Raise InputError where the dataset's clips are others than when the run began."""
+    if checkpoint.clips in (None, clips):
+        return
+    now = f"{len(annotations.records)} training clips"
+    now += f", {len(validation.records)} validation clips" if validation else ", no validation"
+    raise InputError(
+        f"{annotations.root}: its clips are no longer those of the run (now {now}); restore the "
+        f"dataset as it was, or start a new run"
+    )
 
 
 def _announcement(

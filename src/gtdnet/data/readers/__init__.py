@@ -6,11 +6,17 @@ in one place, :func:`gtdnet.data.decode.open_clip`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
+from gtdnet.errors import DecodeError, InputError
+
+MAX_PIXELS = "GTDNET_MAX_PIXELS"
+"""The environment variable that sets how many pixels a picture may have; default: 2^26."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,13 @@ class Reader(Protocol):
 
     def count(self) -> int:
         """The number of frames that indices are first chosen from; nothing is decoded."""
+        ...
+
+    def times(self) -> np.ndarray | None:
+        """Seconds from the first frame at which each is shown, and the end: [frames + 1].
+
+        None where the clip does not say.
+        """
         ...
 
     def info(self) -> VideoInfo:
@@ -54,3 +67,19 @@ class FewerFrames(Exception):
     def __init__(self, num_frames: int) -> None:
         super().__init__(num_frames)
         self.num_frames = num_frames
+
+
+def check_size(path: object, width: int, height: int) -> None:
+    """Raise `DecodeError` for pictures of so many pixels, or so long, that they eat the memory."""
+    text = os.environ.get(MAX_PIXELS, "").strip() or str(1 << 26)
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 16):
+        raise InputError(f"{MAX_PIXELS} must be a number of pixels, got {text[:40]!r}")
+    if width * height > int(text):
+        reason = (
+            f"its pictures of {width}x{height} have more pixels than the limit of {text}; scale "
+            f"them down, or set {MAX_PIXELS}"
+        )
+        raise DecodeError(path, reason)
+    if max(width, height) > 512 * min(width, height) > 0:
+        reason = f"its pictures of {width}x{height} are longer than 512:1; cut them"
+        raise DecodeError(path, reason)

@@ -7,13 +7,30 @@ from typing import Any
 
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
 # swscale starts one thread per core since PyAV 16, which makes small frames twice as slow.
 _ONE_THREAD: dict[str, Any] = (
     {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
 )
+
+
+# Luma of limited range, 16 to 235, to 0 to 255.
+_FULL_RANGE = ((np.arange(256) - 16) * (255 / 219)).round().clip(0, 255).astype(np.uint8)
+
+
+def _any_type(cls: type[SideDataType], number: int) -> SideDataType:
+    """A kind of side data that PyAV has no name for, as EXIF (31) in PyAV 18."""
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"UNKNOWN_{number}", number
+    return member
+
+
+# PyAV lists the side data of a frame by kind, and would list none if it does not know one of them.
+if "_missing_" not in vars(SideDataType):
+    SideDataType._missing_ = classmethod(_any_type)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Display:
@@ -32,6 +49,8 @@ class Display:
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         rgb = self._reformatter.reformat(frame, format="rgb24", **_ONE_THREAD).to_ndarray()
+        if frame.format.name.startswith("gray") and frame.color_range == ColorRange.MPEG:
+            rgb = _FULL_RANGE[rgb]  # swscale takes every grey for one of full range
         if rgb.shape[:2] != self._size:
             from gtdnet.data.transforms import resize_picture
 
@@ -40,6 +59,14 @@ class Display:
         if transpose:
             rgb = rgb.transpose(1, 0, 2)
         return np.ascontiguousarray(rgb[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+
+
+def strict_decoder(codec: str) -> VideoCodecContext:
+    """A decoder of single pictures that refuses a damaged one, where FFmpeg shows what it can."""
+    decoder: Any = VideoCodecContext.create(codec, "r")
+    decoder.thread_count = 1
+    decoder.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+    return decoder
 
 
 def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:

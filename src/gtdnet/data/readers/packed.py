@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import av.error
 import numpy as np
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 
 from gtdnet.data.pack.shards import PackedClip
 from gtdnet.data.readers import FewerFrames, VideoInfo
-from gtdnet.data.readers.display import Display
+from gtdnet.data.readers.display import Display, strict_decoder
 from gtdnet.errors import DecodeError
 
 
@@ -23,6 +22,9 @@ class PackedReader:
 
     def count(self) -> int:
         return self._clip.entry.packets or self._clip.entry.frames
+
+    def times(self) -> np.ndarray | None:
+        return None
 
     def info(self) -> VideoInfo:
         _, rgb = next(self.frames(np.zeros(1, np.int64)))
@@ -41,8 +43,7 @@ class PackedReader:
         if broken is not None:
             broken.update(entry.broken or {})
             indices = [index for index in indices if index not in broken]
-        decoder = VideoCodecContext.create("mjpeg", "r")
-        decoder.thread_count = 1
+        decoder = strict_decoder("mjpeg")
         show: Display | None = None
         shape: tuple[int, int] | None = None
         for index, data in self._clip.read(indices):

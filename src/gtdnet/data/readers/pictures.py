@@ -5,19 +5,22 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import av.error
 import numpy as np
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 
-from gtdnet.data.readers import VideoInfo
-from gtdnet.data.readers.display import Display
+from gtdnet.data.readers import VideoInfo, check_size
+from gtdnet.data.readers.display import Display, strict_decoder
 from gtdnet.errors import DecodeError
 
 NUMBERED_IMAGE = re.compile(r"(.*?)(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
+
+# A JPEG marker; after 0xFF, 0 stands for a byte of the picture, D0 to D7 restart its coding.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 _EXTRACT = "extract the frames again"
 
@@ -31,6 +34,9 @@ class PictureReader:
 
     def count(self) -> int:
         return len(self._names)
+
+    def times(self) -> np.ndarray | None:
+        return None
 
     def info(self) -> VideoInfo:
         _, rgb = next(self.frames(np.zeros(1, np.int64)))
@@ -83,26 +89,58 @@ def _numbered(folder: Path) -> list[str]:
 def _decode(path: Path) -> np.ndarray:
     """RGB [H, W, 3] of a JPEG or PNG file."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a FIFO or /dev/zero would not end
+            raise DecodeError(path, f"the picture is no file; {_EXTRACT}")
         data = path.read_bytes()
     except OSError as error:
         raise DecodeError(path, f"the picture can't be read ({error.strerror})") from None
     # FFmpeg fills the missing part of a cut-off picture with grey, without an error.
     if data[:2] == b"\xff\xd8":
-        codec, whole = "mjpeg", data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+        codec, end = "mjpeg", _end_of_jpeg(data)
     elif data[:4] == b"\x89PNG":
-        codec, whole = "png", b"IEND" in data[-64:]
+        codec, end = "png", len(data) if b"IEND" in data[-64:] else 0
     else:
         raise DecodeError(path, f"it is not a JPEG or PNG picture; {_EXTRACT}")
-    if not whole:
+    if not end:
         raise DecodeError(path, f"the picture is cut off; {_EXTRACT}")
+    check_size(path, *_size(data))
     try:
         # A new decoder each: the PNG one adds the previous picture to the next (FFmpeg 8).
-        decoder = VideoCodecContext.create(codec, "r")
-        decoder.thread_count = 1
-        frames = decoder.decode(Packet(data))
+        decoder = strict_decoder(codec)
+        frames = decoder.decode(Packet(data[:end] if end < len(data) else data))
     except av.error.FFmpegError as error:
         reason = f"the picture can't be decoded ({error.strerror}); {_EXTRACT}"
         raise DecodeError(path, reason) from None
     if len(frames) != 1:
         raise DecodeError(path, f"the picture can't be decoded; {_EXTRACT}")
     return Display(frames[0])(frames[0])
+
+
+def _end_of_jpeg(data: bytes) -> int:
+    """Where the first picture of a file ends, 0 if it is cut off: ITU-T T.81, annex B.
+
+    Cameras put more pictures, films or notes behind it.
+    """
+    if data.endswith(b"\xff\xd9"):
+        return len(data)
+    place = 2
+    while match := _MARKER.search(data, place):
+        marker, place = match[0][-1], match.end()
+        if marker == 0xD9:
+            return place
+        place += int.from_bytes(data[place : place + 2], "big")
+    return 0
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG or JPEG picture by its header; (0, 0) if it has none."""
+    if data[:4] == b"\x89PNG":
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    place = 2
+    while match := _MARKER.search(data, place):
+        marker, place = match[0][-1], match.end()
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
+            height, width = data[place + 3 : place + 5], data[place + 5 : place + 7]
+            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+        place += int.from_bytes(data[place : place + 2], "big")
+    return 0, 0

@@ -14,16 +14,23 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from gtdnet.data.readers import FewerFrames, VideoInfo
+from gtdnet.data.readers import FewerFrames, VideoInfo, check_size
+from gtdnet.data.readers.damage import Pictures
 from gtdnet.data.readers.display import Display
 from gtdnet.errors import DecodeError
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
     | {".ts", ".mts", ".m2ts", ".m2t", ".ogv", ".gif", ".asf", ".3g2", ".f4v"}
+)
+
+# FFmpeg's names of the containers that are read: those that hold their pictures themselves. Others
+# name files for it to open (ffconcat, HLS, DASH, image2), or are drawn (text, subtitles, SVG).
+CONTAINERS = (
+    "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv,live_flv,ogg,gif,"  # of VIDEO_SUFFIXES
+    "mxf,nut,dv,rm,ivf,h264,hevc,vvc,m4v,obu,av1,dirac,yuv4mpegpipe,wtv,nsv,swf,apng"
 )
 
 _REPLACE = "re-encode or replace the file"
@@ -41,6 +48,8 @@ class VideoReader:
             raise DecodeError(path, "there is no permission to read it; change its permissions")
         self._path = path
         self._counted: int | None = None
+        self._times: np.ndarray | None = None
+        self._is_sure = False  # whether all has been decoded to count it
 
     def count(self) -> int:
         """The number of packets that give a picture.
@@ -51,12 +60,15 @@ class VideoReader:
         with _opened(self._path) as (container, stream):
             packets = _Packets(self._path, container, stream)
             is_vp8 = stream.codec_context.codec.name in ("vp8", "libvpx")
-            count = 0
+            count, last, times = 0, None, []
             try:
                 for packet in packets:
                     # Edit lists discard packets; VP8 marks frames that are only referred to.
                     shown = not is_vp8 or memoryview(packet)[0] & 0x10  # pyright: ignore[reportArgumentType]
-                    count += bool(shown and not packet.is_discard)
+                    if shown and not packet.is_discard:
+                        count += 1
+                        times.append(packet.pts)
+                        last = packet.duration
             except av.error.FFmpegError as error:
                 reason = f"reading failed after {count} frames ({error.strerror})"
                 raise DecodeError(self._path, f"{reason}; {_REPLACE}") from None
@@ -64,7 +76,18 @@ class VideoReader:
         if not count:
             raise DecodeError(self._path, f"its video stream holds no frames; {_REPLACE}")
         self._counted = count
+        if stream.time_base and None not in times:
+            shown_at = np.sort(np.array(times, np.float64))
+            step = max([last or 0, *np.diff(shown_at[-2:])])  # how long the last is shown
+            ticks = np.append(shown_at, shown_at[-1] + step) - shown_at[0]
+            self._times = ticks * float(stream.time_base)
         return count
+
+    def times(self) -> np.ndarray | None:
+        """Of the timestamps of the packets."""
+        if self._counted is None:
+            self.count()
+        return self._times
 
     def info(self) -> VideoInfo:
         num_frames = self.count()
@@ -84,57 +107,65 @@ class VideoReader:
         last = int(wanted[-1]) if wanted is not None else None
         pending = set(wanted.tolist()) if wanted is not None else None
         show: Display | None = None
-        index = 0
+        seen = 0
         with _opened(self._path) as (container, stream):
             packets = _Packets(self._path, container, stream)
+            pictures = Pictures(packets, stream)
             try:
-                for frame in _decoded(packets, stream):
-                    show = show or Display(frame, stream.sample_aspect_ratio)
+                for index, frame, is_damaged in pictures:
+                    seen = index + 1
+                    if frame is not None:
+                        if show is None:
+                            check_size(self._path, frame.width, frame.height)
+                        show = show or Display(frame, stream.sample_aspect_ratio)
                     if pending is None or index in pending:
-                        if not frame.is_corrupt:
+                        if frame is not None and show and not is_damaged:
                             yield index, show(frame)
                         else:
                             reason = f"frame {index} is damaged; {_REPLACE}"
                             if broken is None:
                                 raise DecodeError(self._path, reason)
                             broken[index] = reason
-                    if index == last:
+                    if index == last and (self._is_sure or not pictures.is_short):
                         return
-                    index += 1
             except av.error.FFmpegError as error:
+                if last is not None and seen > last:
+                    return
                 packets.check_whole()
                 of = f" of {self._counted}" if self._counted else ""
-                reason = f"decoding failed after {index}{of} frames ({error.strerror})"
+                reason = f"decoding failed after {seen}{of} frames ({error.strerror})"
                 raise DecodeError(self._path, f"{reason}; {_REPLACE}") from None
             packets.check_whole()
-        if index == 0:
+        if seen == 0:
             raise DecodeError(self._path, f"none of its frames can be decoded; {_REPLACE}")
-        if last is not None:
-            raise FewerFrames(index)
+        if last is not None and (seen <= last or seen != self._counted):
+            self._counted, self._is_sure = seen, True
+            raise FewerFrames(seen)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its best video stream, set to decode with one thread."""
     try:
-        # As a file: URL, a name such as "http:a.mp4" isn't taken for a protocol; the whitelist
-        # keeps playlists named *.mp4 from opening anything on the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        # As a file: URL, a name such as "http:a.mp4" isn't taken for a protocol.
+        container = av.open(
+            f"file:{path}",
+            options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS},
+            metadata_errors="replace",  # titles are in any encoding
+        )
     except av.error.FFmpegError as error:
-        raise DecodeError(
-            path, f"it is not a readable video ({error.strerror}); {_REPLACE}"
-        ) from None
+        # So says FFmpeg of a container that is not in the list.
+        is_other = isinstance(error, av.error.ArgumentError)
+        why = "no container of those that are read" if is_other else error.strerror
+        raise DecodeError(path, f"it is not a readable video ({why}); {_REPLACE}") from None
     with container:
         stream = container.streams.best("video")
-        # FFmpeg renders plain text as video, and takes the cover of a song for one.
-        if (
-            not isinstance(stream, VideoStream)
-            or container.format.name == "tty"
-            or stream.disposition & Disposition.attached_pic
-        ):
+        # FFmpeg takes the cover of a song for a video.
+        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             raise DecodeError(path, "it holds no video stream; give a video file")
         if getattr(stream, "codec_context", None) is None:
             raise DecodeError(path, f"its video codec is not supported; {_REPLACE}")
+        check_size(path, stream.codec_context.width, stream.codec_context.height)
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
         yield container, stream
@@ -166,12 +197,6 @@ class _Packets:
             of = f" of {listed}" if listed else ""
             reason = f"the file is cut off after {whole}{of} frames"
             raise DecodeError(self._path, f"{reason}; download it again, or {_REPLACE}")
-
-
-def _decoded(packets: _Packets, stream: VideoStream) -> Iterator[VideoFrame]:
-    for packet in packets:
-        yield from stream.decode(packet)
-    yield from stream.decode(None)
 
 
 def _stated_size(path: Path, size: int) -> int | None:
