@@ -206,18 +206,23 @@ class _Fused(torch.autograd.Function):
     """conv(gain * shift(x)), which keeps x and vectors alone for its backward pass.
 
     The gate's parameters are inputs, so that all gradients leave by one node: whichever of them
-    are asked for, none depends on another node having run. The gate is made anew in the backward
-    pass, on leaves of its own: hooks on its parameters run once, and no graph is kept.
+    are asked for, none depends on another node having run. The gate's graph ends in leaves of its
+    own, so that hooks on its parameters run once. Where saved tensors are watched (checkpointing,
+    offloading) there is none to watch: the gate is made anew in the backward pass.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, conv: nn.Conv2d, part: FusedPart, *learned: Tensor
     ) -> Tensor:
-        u = gain = None
+        u = gain = ctx.gate = None
         if part.gate is not None:
             u = _shifted_pool(x, part)
-            gain = _gain(part, u, x)
+            if _saved_tensors_are_watched():
+                gain = _gain(part, u, x)
+            else:
+                ctx.gate = _Gate(part, x, u, learned)
+                gain = ctx.gate.gain.detach()
         ctx.save_for_backward(x, weight, u, gain)
         ctx.conv, ctx.part, ctx.learned = conv, part, learned
         moved = shift_scaled(x, gain, part.num_segments, part.fold)
@@ -231,9 +236,9 @@ class _Fused(torch.autograd.Function):
         x, weight, u, gain = ctx.saved_tensors
         conv, part, learned = ctx.conv, ctx.part, ctx.learned
         needs_x, needs_weight = ctx.needs_input_grad[:2]
-        gate = None
-        if gain is not None and (needs_x or any(ctx.needs_input_grad[4:])):
-            gate = _Gate(part, x, u.detach().requires_grad_(needs_x), learned)
+        gate, ctx.gate = ctx.gate, None  # its graph serves once
+        if gate is None and gain is not None:
+            gate = _Gate(part, x, u, learned)
         needs_gain = gate is not None and gate.gain.requires_grad
         moved = shift_scaled(x, gain, part.num_segments, part.fold)
 
@@ -268,13 +273,19 @@ class _Fused(torch.autograd.Function):
         return grad_x, grad_weight, None, None, *grads_learned
 
 
+def _saved_tensors_are_watched() -> bool:
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return top is None or top(True) is not None
+
+
 class _Gate:
-    """The gain once more, with a graph that ends in leaves of its own."""
+    """The gain with a graph that ends in leaves of its own."""
 
     def __init__(self, part: FusedPart, x: Tensor, u: Tensor, learned: Sequence[Tensor]) -> None:
         parameters = [nn.Parameter(p.detach(), p.requires_grad) for p in learned]
         own = {id(p): leaf for p, leaf in zip(learned, parameters, strict=True)}
         kept = {id(buffer): buffer for buffer in part.gate.buffers()}  # type: ignore[union-attr]
+        u = u.detach().requires_grad_(x.requires_grad)
         self._leaves = [u, *parameters]
         with torch.enable_grad():
             gate = copy.deepcopy(part.gate, own | kept)  # the modules alone: no weight is copied
