@@ -274,7 +274,8 @@ class _Fused(torch.autograd.Function):
 
 
 def _saved_tensors_are_watched() -> bool:
-    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    autograd = getattr(torch._C, "_autograd", None)
+    top = getattr(autograd, "_top_saved_tensors_default_hooks", None)
     return top is None or top(True) is not None
 
 
