@@ -38,9 +38,9 @@ def test_bars_draw_nothing_where_there_is_no_terminal(capsys: pytest.CaptureFixt
 
 
 def test_only_errors_are_logged_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
-    library = logging.getLogger("some.library")
-    with caplog.at_level(logging.INFO, "some.library"):
-        with pytest.raises(KeyError), only_errors("some.library", "another"):
+    library = logging.getLogger("chatty")
+    with caplog.at_level(logging.INFO, "chatty"):
+        with pytest.raises(KeyError), only_errors("chatty", "another"):
             library.warning("a hint")
             library.error("a failure")
             raise KeyError
