@@ -109,9 +109,7 @@ def names(module: str) -> Callable[[str], Any]:
         old = module.removeprefix("gtdnet.")
         place = NAMES.get(old, {}).get(name)
         if place is None:
-            now = RENAMED.get(f"{old}.{name}")
-            if now:  # an ImportError, for "from module import name" hides what others say
-                raise ImportError(f"{module}.{name} is now {now}", name=module)
+            _refuse_renamed(module, name)
             raise AttributeError(f"{module} has no {name!r}")
         warnings.warn(
             f"{module}.{name} has moved to gtdnet.{place}", DeprecationWarning, stacklevel=2
@@ -119,6 +117,12 @@ def names(module: str) -> Callable[[str], Any]:
         return getattr(import_module(f"gtdnet.{place}"), name)
 
     return find
+
+
+def _refuse_renamed(module: str, name: str) -> None:
+    """Say what a name is now, by ImportError: "from module import name" hides what others say."""
+    if now := RENAMED.get(f"{module.removeprefix('gtdnet.')}.{name}"):
+        raise ImportError(f"{module}.{name} is now {now}", name=module)
 
 
 class _Finder(MetaPathFinder):
@@ -147,8 +151,7 @@ class _Loader(Loader):
             for place in places:
                 if hasattr(found := import_module(place), attribute):
                     return getattr(found, attribute)
-            if now := RENAMED.get(f"{name.removeprefix('gtdnet.')}.{attribute}"):
-                raise ImportError(f"{name}.{attribute} is now {now}", name=name)
+            _refuse_renamed(name, attribute)
             raise AttributeError(
                 f"{name} has moved to {' and '.join(places)}, where there is no {attribute!r}"
             )
