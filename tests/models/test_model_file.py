@@ -257,13 +257,14 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_folder(model_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is a folder.*did you mean .*model.safetensors\?"):
-        load_model(model_path.parent)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        InputError, match=r"empty: is a folder, not a model file \(\*.safetensors\)$"
-    ):
-        load_model(tmp_path / "empty")
+    assert load_model(model_path.parent).path == str(model_path.parent / "model.safetensors")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"run: the folder holds no model.safetensors; give"):
+        load_model(folder)
+    (folder / "last.ckpt").touch()
+    with pytest.raises(InputError, match=r"run: the run has not ended.*train --resume .*run$"):
+        load_model(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])

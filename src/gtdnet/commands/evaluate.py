@@ -8,12 +8,14 @@ from gtdnet.evaluate import EvaluateOptions, evaluate
 from gtdnet.evaluate.diagnose import describe
 from gtdnet.evaluate.protocol import summary
 
-EXAMPLE = "gtdnet evaluate runs/first/model.safetensors --data data/ssv2 --clips 2 --crops 3"
+EXAMPLE = "gtdnet evaluate runs/first --data data/ssv2 --clips 2 --crops 3"
 
 
 def fill(parser: Parser) -> None:
     parser.add_argument(
-        "model", help="model file (*.safetensors), exported one (*.onnx, *.xml), or hf://user/name"
+        "model",
+        help="run folder, model file (*.safetensors), exported one (*.onnx, *.xml) or its folder, "
+        "or hf://user/name",
     )
     parser.add_class_arguments(EvaluateOptions, None, as_group=False, skip={"model"})
     parser.show_choices(format=FORMATS, engine=[*ENGINES, "auto"])

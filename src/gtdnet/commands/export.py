@@ -6,7 +6,7 @@ from gtdnet.data.formats import FORMATS
 from gtdnet.export import ExportFailed, ExportOptions, export
 from gtdnet.export.run import summary
 
-EXAMPLE = "gtdnet export runs/first/model.safetensors exported --precision bf16"
+EXAMPLE = "gtdnet export runs/first exported --precision bf16"
 
 
 def fill(parser: Parser) -> None:

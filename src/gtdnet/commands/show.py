@@ -5,7 +5,7 @@ from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.infer.render import percent
 from gtdnet.show.run import ShowOptions, show
 
-EXAMPLE = "gtdnet show runs/first/model.safetensors clip.mp4 --output clip.html"
+EXAMPLE = "gtdnet show runs/first clip.mp4 --output clip.html"
 
 
 def fill(parser: Parser) -> None:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import PRECISIONS, resolve_device, resolve_precision
-from gtdnet.engines.base import ENGINES, Choice, Engine, Source
+from gtdnet.engines.base import ENGINES, Choice, Engine, Source, missing
 from gtdnet.engines.header import ExportedFile
 from gtdnet.errors import InputError, check_choice
-from gtdnet.models.model_file import ModelFile, load_model
+from gtdnet.models.model_file import MODEL_NAME, ModelFile, load_model
 from gtdnet.text import say
 from gtdnet.weights.hub import find_file
 
@@ -94,8 +94,29 @@ def unavailable(engine: str, device: torch.device) -> str | None:
 # ---------------------------------------------------------------------------------- of a file
 
 
+def find_model(source: str | Path) -> str:
+    """The file that a model is read from, by what names it.
+
+    A file and hf://user/name stand for themselves; a run folder for its model.safetensors; a folder
+    that gtdnet export wrote for the file of the fastest engine that is installed here. A folder
+    with neither is what :func:`open_model` complains of.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return str(source)
+    if not (folder / MODEL_NAME).exists():
+        kinds = [kind for kind in ENGINES.values() if kind.opens_files()]
+        kinds.sort(key=lambda k: (missing(*k.packages) is not None, "cpu" not in k.auto_on))
+        for kind in kinds:
+            exported = sorted(p for p in folder.iterdir() if p.suffix.lower() == kind.suffixes[0])
+            if len(exported) == 1:
+                return str(exported[0])
+    return str(folder / MODEL_NAME)
+
+
 def is_exported(path: str | Path) -> bool:
-    """Whether it is the name of an exported file."""
+    """Whether it is the name of an exported file, or of a folder with one."""
+    path = find_model(path)
     kind = _of_file(path)
     return kind is not None and Path(path).suffix.lower() == kind.suffixes[0]
 
@@ -104,12 +125,13 @@ def open_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     """Read a model file (``*.safetensors``), or an exported one (``*.onnx``, ``*.xml``).
 
     Args:
-        path: the file, or hf://user/name[@revision][/file].
+        path: the file, the folder of a run or an export, or hf://user/name[@revision][/file].
         num_segments: frames per clip; an exported model has the number it was exported with.
 
     Raises:
         ValueError: no such file, not one of gtdnet's, or a package that reads it is missing.
     """
+    path = find_model(path)
     kind = _of_file(path)
     if kind is None:
         return load_model(path, num_segments=num_segments)

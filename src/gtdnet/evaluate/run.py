@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
-from gtdnet.engines import Choice, ExportedFile, choose_for, open_model
+from gtdnet.engines import Choice, ExportedFile, choose_for, find_model, open_model
 from gtdnet.errors import InputError
 from gtdnet.evaluate.diagnose import diagnose
 from gtdnet.evaluate.partial import PartialScores
@@ -49,7 +49,8 @@ class EvaluateOptions:
     """Evaluate a model file on one split of a dataset
 
     Args:
-        model: the model file (*.safetensors), an exported one (*.onnx, *.xml), or hf://user/name.
+        model: a run folder, a model file (*.safetensors), an exported one (*.onnx, *.xml) or its
+            folder, or hf://user/name.
         data: dataset folder, list file or manifest of gtdnet check.
         format: how the dataset is laid out; default: recognised.
         split: train, validation or test.
@@ -111,6 +112,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         ValueError: bad options, a model or dataset that cannot be read, classes that do not match,
             no clip that can be decoded, or results that would be overwritten.
     """
+    options = replace(options, model=find_model(options.model))
     model_file, choice = _open(options)
     spec = model_file.spec
     annotations = read_annotations(options.data, options.split, options.format)

@@ -18,7 +18,7 @@ class ExportOptions:
     """Export a model file to ONNX, OpenVINO and torch.export
 
     Args:
-        model: the model file (*.safetensors), or hf://user/name.
+        model: a run folder, a model file (*.safetensors), or hf://user/name.
         output: folder to write; new or empty.
         formats: onnx, openvino and torch, those that are wanted with commas between; default: all
             whose packages are installed.

@@ -31,6 +31,8 @@ from gtdnet.weights.read import read_safetensors
 # Stays when a field comes that only some files need: older versions refuse just those files.
 FORMAT_VERSION = 1
 METADATA_KEY = "gtdnet"
+MODEL_NAME = "model.safetensors"
+"""Of the best model in a run folder."""
 
 # What anything but the expected numbers, texts and lists in a header leads to: it may come from a
 # stranger, and its values go deep into constructors.
@@ -119,7 +121,7 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     """Read a portable model file.
 
     Args:
-        path: the file, or hf://user/name[@revision][/file] for one on the hub.
+        path: the file, a run folder, or hf://user/name[@revision][/file] for one on the hub.
         num_segments: run the model at another number of frames than it was trained with: weights
             over the time axis are fitted to it (:func:`resize_segments`).
 
@@ -127,6 +129,7 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
         ValueError: no such file, not a model file, or one this version cannot read.
     """
     path = find_file(path)
+    path = path / MODEL_NAME if path.is_dir() else path
     header, tensors = _read_model_file(path)
     try:
         arguments, options = header["model"], {**header["model"]["options"]}
@@ -209,11 +212,17 @@ def _check_size(
 
 def _read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.exists():
+        if path.name == MODEL_NAME and (path.parent / "last.ckpt").is_file():
+            raise InputError(
+                f"{path.parent}: the run has not ended, so it holds no {MODEL_NAME} yet; end it "
+                f"with gtdnet train --resume {path.parent}"
+            )
+        if path.name == MODEL_NAME and path.parent.is_dir():
+            raise InputError(
+                f"{path.parent}: the folder holds no {MODEL_NAME}; give a run folder that does, or "
+                f"a model file"
+            )
         raise InputError(f"{path}: no such model file; train one with gtdnet train, or gtdnet demo")
-    if path.is_dir():
-        inner = path / "model.safetensors"
-        hint = f"; did you mean {inner}?" if inner.is_file() else ""
-        raise InputError(f"{path}: is a folder, not a model file (*.safetensors){hint}")
     metadata, tensors = read_safetensors(path)
     if METADATA_KEY not in metadata:
         raise InputError(

@@ -34,7 +34,7 @@ class ShowOptions:
     """Show how a model sees one clip: differences, global difference scores, activation maps
 
     Args:
-        model: the model file (*.safetensors), or hf://user/name.
+        model: a run folder, a model file (*.safetensors), or hf://user/name.
         video: a video file or a folder of numbered pictures.
         class_name: name or number of the class that the activation maps are about; default: the
             predicted one.
