@@ -289,6 +289,51 @@ def _unlock(handle: int | None) -> None:
         os.close(handle)
 
 
+@contextmanager
+def appended(
+    path: str | Path, overwrite: bool = False
+) -> Iterator[tuple[bytes, bytes, Callable[[bytes], None]]]:
+    """The lines of a file, what of a last one a killed process left, and what adds lines.
+
+    The file is made if it is not there, and nothing of it changes before lines are added: then the
+    unfinished one goes, or with ``overwrite`` all.
+
+    Raises:
+        ValueError: it cannot be written to, or another process is writing it.
+    """
+    file = Path(path)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = file.open("a+b", buffering=0)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written to ({error.strerror}); choose another file"
+        ) from error
+    with handle:
+        try:
+            if fcntl:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{path}: another gtdnet is writing it; wait until that has ended, or choose "
+                f"another file"
+            ) from error
+        except OSError:  # no locks on this file system
+            pass
+        handle.seek(0)
+        content = b"" if overwrite else handle.read()
+        size = content.rfind(b"\n") + 1
+
+        def add(lines: bytes) -> None:
+            nonlocal size
+            handle.truncate(size)
+            while lines:
+                written = handle.write(lines) or 0
+                size, lines = size + written, lines[written:]
+
+        yield content[:size], content[size:], add
+
+
 # ------------------------------------------------------------------------------------ all at once
 
 

@@ -1,17 +1,23 @@
 """gtdnet predict: name the action in video files."""
 
+from typing import Any
+
 from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, Outcome, complain
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.engines.open import ENGINES
+from gtdnet.infer.answers import Report
 from gtdnet.infer.predict import PredictOptions, predict
 from gtdnet.infer.render import render_table, to_csv
+from gtdnet.text import counted
 
-EXAMPLE = "gtdnet predict runs/first/model.safetensors clip.mp4 more/*.webm"
+EXAMPLE = "gtdnet predict runs/first clip.mp4 more/*.webm"
 
 
 def fill(parser: Parser) -> None:
     parser.add_argument(
-        "model", help="model file (*.safetensors), exported one (*.onnx, *.xml), or hf://user/name"
+        "model",
+        help="run folder, model file (*.safetensors), exported one (*.onnx, *.xml) or its folder, "
+        "or hf://user/name",
     )
     parser.add_argument(
         "videos", nargs="+", help="video files, folders, folders of frames, or globs in quotes"
@@ -23,9 +29,19 @@ def fill(parser: Parser) -> None:
 
 def run(args: Namespace) -> Outcome:
     report = predict(options(PredictOptions, args))
-    only = report.videos[0]
-    if len(report.videos) == 1 and not (only.scores or only.windows):
+    only = report.videos[0] if len(report.videos) == 1 and not report.num_before else None
+    if only and not (only.scores or only.windows):
         complain("gtdnet predict", f"{only.path}: {only.reason}")
         return EXIT_BAD_INPUT, report.to_json(), ""
-    text = to_csv(report).rstrip() if args.csv else render_table(report)
-    return EXIT_FAILED if report.num_failed else EXIT_DONE, report.to_json(), text
+    return EXIT_FAILED if report.num_failed else EXIT_DONE, report.to_json(), _text(report, args)
+
+
+def _text(report: Report, args: Namespace) -> Any:
+    """What people read: the answers, unless a file has them; then how many there are."""
+    if args.csv:
+        return to_csv(report).rstrip()
+    if not args.output:
+        return render_table(report)
+    number = len(report.videos) + report.num_before
+    failed = f", of which {report.num_failed} failed" if report.num_failed else ""
+    return "\n".join([f"{counted(number, 'video')}{failed}", *report.files])

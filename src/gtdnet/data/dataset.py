@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from gtdnet.data.decode import read_frames
+from gtdnet.data.decode import Clip, read_frames
 from gtdnet.data.formats import VideoRecord
 from gtdnet.data.sampling import eval_indices, train_indices
 from gtdnet.data.spec import ClipSpec
@@ -173,7 +173,7 @@ class EvalClips(Dataset[Sample | Failure]):
         return Sample(views, -1 if record.label is None else record.label, index)
 
 
-def read_views(path: str, spec: ClipSpec, num_clips: int = 1, num_crops: int = 1) -> Tensor:
+def read_views(path: Clip, spec: ClipSpec, num_clips: int = 1, num_crops: int = 1) -> Tensor:
     """All test views of one video: uint8 [V, T*f, 3, crop, crop], clips outermost.
 
     DecodeError if it cannot be read.

@@ -1,4 +1,4 @@
-"""Exact frames of a clip: a video file, a folder of numbered pictures, or a packed clip.
+"""Exact frames of a clip: a video file, a folder of numbered pictures, a packed clip, an array.
 
 A clip is sampled by index, so an index must mean the same frame on every machine and every run.
 Headers lie about the number of frames, and seeking lands on other frames than asked for in some
@@ -23,6 +23,7 @@ import numpy as np
 from gtdnet.data.pack.index import find_clips
 from gtdnet.data.pack.shards import packed_clip
 from gtdnet.data.readers import FewerFrames, Reader, VideoInfo
+from gtdnet.data.readers.arrays import ArrayReader
 from gtdnet.data.readers.packed import PackedReader
 from gtdnet.data.readers.pictures import NUMBERED_IMAGE, PictureReader
 from gtdnet.data.readers.video import VIDEO_SUFFIXES, VideoReader
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 __all__ = [
     "NUMBERED_IMAGE",
     "VIDEO_SUFFIXES",
+    "ArrayReader",
     "Chooser",
+    "Clip",
+    "ClipReader",
+    "FewerFrames",
     "Reduce",
     "VideoInfo",
     "count_frames",
@@ -45,6 +50,9 @@ __all__ = [
     "read_frames",
     "scan_frames",
 ]
+
+Clip = str | Path | ArrayReader
+"""What is read: a path, or frames that are in memory."""
 
 Chooser = Callable[[int], np.ndarray]
 """Number of frames -> int64 indices [T], in any order, repeats allowed.
@@ -74,30 +82,34 @@ def open_clip(path: str | Path) -> Reader:
     return PictureReader(path) if stat.S_ISDIR(status.st_mode) else VideoReader(path, status)
 
 
-class _Careful:
-    """The reader of a clip; nothing is raised of it but `DecodeError` and `FewerFrames`."""
+class ClipReader:
+    """Reads a clip as :class:`gtdnet.data.readers.Reader` says.
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = path
-        with _blaming(path):
-            self._reader = open_clip(path)
+    Nothing is raised of it but `DecodeError` and `FewerFrames`. Asking for the times, or counting,
+    comes first.
+    """
+
+    def __init__(self, clip: Clip) -> None:
+        self.path = clip.path if isinstance(clip, ArrayReader) else clip
+        with _blaming(self.path):
+            self._reader = clip if isinstance(clip, ArrayReader) else open_clip(clip)
 
     def count(self) -> int:
-        with _blaming(self._path):
+        with _blaming(self.path):
             return self._reader.count()
 
     def times(self) -> np.ndarray | None:
-        with _blaming(self._path):
+        with _blaming(self.path):
             return self._reader.times()
 
     def info(self) -> VideoInfo:
-        with _blaming(self._path):
+        with _blaming(self.path):
             return self._reader.info()
 
     def frames(
         self, wanted: np.ndarray | None = None, broken: dict[int, str] | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
-        with _blaming(self._path):
+        with _blaming(self.path):
             yield from self._reader.frames(wanted, broken)
 
 
@@ -116,17 +128,17 @@ def _blaming(path: str | Path) -> Iterator[None]:
         raise DecodeError(path, reason) from error
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: Clip) -> VideoInfo:
     """Count the frames of a clip and decode its first one; raises `DecodeError`.
 
     ``num_frames`` is the number of packets: the few files with packets that give no picture hold
     less, which `read_frames` finds out.
     """
-    return _Careful(path).info()
+    return ClipReader(path).info()
 
 
 def read_frames(
-    path: str | Path, choose: Chooser, reduce: Reduce | None = None
+    path: Clip, choose: Chooser, reduce: Reduce | None = None
 ) -> tuple[torch.Tensor, int]:
     """Decode the frames that ``choose(number of frames)`` asks for, in its order.
 
@@ -135,7 +147,7 @@ def read_frames(
     Returns uint8 [T, 3, H, W] (channels last in memory) and the number of frames that ``choose``
     was given. Raises `DecodeError`; IndexError for indices outside the clip.
     """
-    clip = _Careful(path)
+    clip = ClipReader(path)
     num_frames = clip.count()
     while True:
         indices = _chosen(choose, max(1, num_frames))
@@ -145,38 +157,38 @@ def read_frames(
             num_frames = fewer.num_frames
 
 
-def iter_frames(path: str | Path) -> Iterator[np.ndarray]:
+def iter_frames(path: Clip) -> Iterator[np.ndarray]:
     """All frames in order, each uint8 [H, W, 3].
 
     A file that breaks off gives the frames before the break, then `DecodeError`.
     """
-    for _, rgb in _Careful(path).frames():
+    for _, rgb in ClipReader(path).frames():
         yield rgb
 
 
-def count_frames(path: str | Path) -> int:
+def count_frames(path: Clip) -> int:
     """The number of frames that indices are first chosen from, not decoded; raises `DecodeError`.
 
     For a video file this is the number of packets.
     """
-    return _Careful(path).count()
+    return ClipReader(path).count()
 
 
-def frame_times(path: str | Path) -> np.ndarray | None:
+def frame_times(path: Clip) -> np.ndarray | None:
     """Seconds from the first frame at which each is shown, and the end: float64 [frames + 1].
 
     None where the clip does not say; raises `DecodeError`. Nothing is decoded.
     """
-    return _Careful(path).times()
+    return ClipReader(path).times()
 
 
-def scan_frames(path: str | Path, broken: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
+def scan_frames(path: Clip, broken: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
     """(index, [H, W, 3]) of every frame that `read_frames` could give, in order.
 
     Single frames that it could not are left out, and ``broken`` gets the reason of each. Raises
     `DecodeError` where decoding breaks off, after the frames before the break.
     """
-    clip = _Careful(path)
+    clip = ClipReader(path)
     clip.count()
     return clip.frames(None, broken)
 

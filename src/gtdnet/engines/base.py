@@ -98,6 +98,16 @@ class Engine(ABC):
     def logits(self, clips: Tensor) -> Tensor:
         """What a call gives."""
 
+    def logits_and_features(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """What a call gives, and the features before the classifier, float32 [N, T, C].
+
+        InputError of an engine that gives none, or where the network has no classifier on top.
+        """
+        raise InputError(
+            f"engine {self.name} computes no features; give a model file (.safetensors) and "
+            f"--engine torch"
+        )
+
     def nodes(self) -> list[list[Node]]:
         """Of each call so far what its operations took; empty unless ``profiled``. Ask once.
 

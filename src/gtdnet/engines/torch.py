@@ -14,6 +14,8 @@ from gtdnet.device import DTYPES, Precision, autocast
 from gtdnet.engines.base import Check, Choice, Engine, Source, register_engine
 from gtdnet.engines.deploy import FromFrames, deployable
 from gtdnet.engines.graph import to_program
+from gtdnet.errors import InputError
+from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import METADATA_KEY
 
 
@@ -47,6 +49,17 @@ class TorchEngine(Engine):
         with autocast(self.device, self.precision):
             logits = self._model(clips)
         return logits.float()
+
+    @torch.inference_mode()
+    def logits_and_features(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        if not isinstance(self._model, VideoClassifier):
+            kind = type(self._model).__name__
+            raise InputError(f"a network of class {kind} has no features; give a VideoClassifier")
+        clips = normalise(clips.to(self.device, non_blocking=True), self._spec)
+        with autocast(self.device, self.precision):
+            features = self._model.forward_features(clips)
+            logits = self._model.classify(features).mean(dim=1)
+        return logits.float(), features.float()
 
     @classmethod
     def save(

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from gtdnet.data.decode import count_frames
 from gtdnet.data.formats import VideoRecord
 from gtdnet.engines import is_exported
-from gtdnet.errors import DecodeError, check_at_least, check_positive
+from gtdnet.errors import InputError, check_at_least, check_positive
+from gtdnet.files import sha256
+from gtdnet.infer.ahead import Read, Scored, score_ahead
+from gtdnet.infer.answers import SHOWN, Report, VideoPrediction, Window
+from gtdnet.infer.features import Features, check_features_file, features_of, save_features
 from gtdnet.infer.find import find_videos
-from gtdnet.infer.recognizer import ClassScore, Recognizer, check_average, check_views, load
+from gtdnet.infer.output import open_results
+from gtdnet.infer.recognizer import Recognizer, check_average, check_views, load
 from gtdnet.infer.scoring import check_loading, score_batches
-from gtdnet.infer.timeline import read_windows
-from gtdnet.text import progress_bar, say
+from gtdnet.infer.timeline import read_one, read_windows
+from gtdnet.text import counted, progress_bar, say
+from gtdnet.workers import default_workers
 
+_WINDOW = 2.0  # seconds, where pictures are asked for and no window is
 _WORTHWHILE = 40
 """Views from which OpenVINO's speed makes up for its preparation (a ResNet-50 on one core)."""
 
@@ -28,7 +36,8 @@ class PredictOptions:
     """Recognise what happens in videos
 
     Args:
-        model: the model file (*.safetensors), an exported one (*.onnx, *.xml), or hf://user/name.
+        model: a run folder, a model file (*.safetensors), an exported one (*.onnx, *.xml) or its
+            folder, or hf://user/name.
         videos: files, folders (with all videos below) and patterns such as "clips/**/*.mp4".
         topk: classes to give per video or window.
         clips: test clips per video or window.
@@ -36,18 +45,27 @@ class PredictOptions:
         average: what is averaged over the crops and clips: probabilities, or logits, as the test
             scripts of TSM and its descendants do.
         num_segments: frames per clip; default: as in training.
-        window: seconds; cuts each video into windows and gives the classes of each.
+        window: seconds; cuts each video into windows and gives the classes of each; default: whole
+            videos, or with timeline or draw windows of 2.
         stride: seconds from the start of one window to the next; default: as long as a window.
         fps: frames per second of folders of pictures and of videos that do not state theirs.
         batch_size: views that go through the model at a time.
-        num_workers: decoding processes; default: one per core, at most 8 (half of them when the
-            model runs on the CPU). Windows are decoded in one.
+        num_workers: videos that are decoded at a time, in processes, or windows in threads;
+            default: one per core, at most 8 (half of them when the model runs on the CPU).
         device: auto, cpu, cuda or mps.
         engine: that computes. auto: of an exported model its own; else openvino on a CPU where it
             is installed and there are enough clips to make up for the seconds of its preparation;
             else torch.
         precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
             exported model its own.
+        output: file to which answers are added as they come, a line a video (*.jsonl) or a class
+            (*.csv); the same command goes on where it was stopped.
+        features: file for what the classifier sees (*.npz or *.parquet): pooled features of each
+            video or window and of its frames, names and times beside.
+        timeline: picture (*.png, *.pdf, *.svg) of the probabilities over time, or a folder for one
+            of each video.
+        draw: video (*.mp4) with the answers drawn on it, or a folder for one of each video.
+        overwrite: replace these files where they are there.
     """
 
     model: str
@@ -65,207 +83,230 @@ class PredictOptions:
     device: str = "auto"
     engine: str = "auto"
     precision: str | None = None
-
-
-class Window(NamedTuple):
-    """The best classes from ``start`` to ``end``, in seconds."""
-
-    start: float
-    end: float
-    scores: tuple[ClassScore, ...]
-
-
-class Segment(NamedTuple):
-    """Consecutive windows with the same best class; the mean of its probabilities."""
-
-    start: float
-    end: float
-    label: int
-    name: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class VideoPrediction:
-    """The best classes of one video, or of its windows; or in one line why there are none.
-
-    A video that breaks off has the windows before the break and the reason as well.
-    """
-
-    path: str
-    scores: tuple[ClassScore, ...] = ()
-    windows: tuple[Window, ...] = ()
-    reason: str | None = None
-
-    @property
-    def segments(self) -> list[Segment]:
-        """The windows, merged where neighbours have the same best class."""
-        return merge_windows(self.windows)
-
-    def to_json(self, whole: bool) -> dict[str, Any]:
-        """JSON-ready; the windows unless it was classified as a whole."""
-        found: dict[str, Any] = {"path": self.path, "reason": self.reason}
-        if whole:
-            return {**found, "scores": [score._asdict() for score in self.scores]}
-        windows = [
-            {**window._asdict(), "scores": [score._asdict() for score in window.scores]}
-            for window in self.windows
-        ]
-        return {**found, "windows": windows, "segments": [s._asdict() for s in self.segments]}
-
-
-@dataclass(frozen=True)
-class Report:
-    """What :func:`predict` gives: one prediction per video, in order.
-
-    Attributes:
-        model: path of the model file.
-        views: frames x crops x clips, of each video or window.
-        window, stride: seconds, or None where whole videos were classified.
-        videos: the predictions.
-        average: what is averaged over the views, "probabilities" or "logits".
-    """
-
-    model: str
-    views: str
-    window: float | None
-    stride: float | None
-    videos: tuple[VideoPrediction, ...]
-    average: str = "probabilities"
-
-    @property
-    def num_failed(self) -> int:
-        """Videos that could not be read to their end."""
-        return sum(video.reason is not None for video in self.videos)
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, JSON-ready."""
-        whole = self.window is None
-        return {
-            "model": self.model,
-            "views": self.views,
-            "average": self.average,
-            "window": self.window,
-            "stride": self.stride,
-            "num_videos": len(self.videos),
-            "num_failed": self.num_failed,
-            "videos": [video.to_json(whole) for video in self.videos],
-        }
+    output: str | None = None
+    features: str | None = None
+    timeline: str | None = None
+    draw: str | None = None
+    overwrite: bool = False
 
 
 def predict(options: PredictOptions) -> Report:
     """Classify videos; the reasons of those that cannot be read stand in the report.
 
     Raises:
-        ValueError: bad options, nothing found for one of the videos, or no model file.
+        ValueError: bad options, nothing found for one of the videos, no model file, or files in the
+            way.
+        KeyboardInterrupt: it was interrupted; says what the output file keeps.
     """
-    check_at_least(1, topk=options.topk)
-    check_views(options.clips, options.crops)
-    check_average(options.average)
-    check_loading(options.batch_size, options.num_workers)
-    stride = options.window if options.stride is None else options.stride
-    check_positive(window=options.window, stride=stride, fps=options.fps)
+    window, stride = _check(options)
     paths = find_videos(options.videos)
-    few = not options.window and len(paths) * options.clips * options.crops < _WORTHWHILE
-    plain = options.engine == "auto" and few and not is_exported(options.model)
+    pictures = {
+        video: files
+        for video, files in zip(paths, _picture_files(options, paths), strict=True)
+        if files
+    }
+    written = [file for files in pictures.values() for file in files]
+    written += [Path(options.features)] if options.features else []
+    for file in written:
+        if file.exists() and not options.overwrite:
+            raise InputError(f"{file} exists; add --overwrite to replace it")
+    few = not window and len(paths) * options.clips * options.crops < _WORTHWHILE
+    plain = options.features or (few and not is_exported(options.model))
     recognizer = load(
         options.model,
         options.device,
-        engine="torch" if plain else options.engine,
+        engine="torch" if plain and options.engine == "auto" else options.engine,
         precision=options.precision,
         num_segments=options.num_segments,
         average=options.average,
     )
     if options.engine == "auto" and recognizer.engine.name != "torch":
         say(f"engine {recognizer.engine.name}, {recognizer.precision}, on {recognizer.device}")
-    if options.window is None or stride is None:
-        videos, stride = _whole_videos(recognizer, paths, options), None
-    else:
-        videos = []
-        with progress_bar("videos", len(paths)) as advance:
-            for path in paths:
-                videos.append(_timeline(recognizer, path, options, options.window, stride))
+    run = _identity(recognizer, options, window, stride) if options.output else {}
+    videos: dict[Path, VideoPrediction] = {}
+    rows: list[tuple[str, Features]] = []
+    with open_results(
+        options.output, run, whole=window is None, overwrite=options.overwrite
+    ) as results:
+        done = results.done if results else {}
+        num_before, failed_before = len(done), sum(done.values())
+        todo = [path for path in paths if str(path) not in done]
+        if (options.features or pictures) and num_before:
+            raise InputError(
+                f"{options.output} has answers already, of which there would be no features or "
+                f"pictures; give another --output, or --overwrite"
+            )
+        if num_before:
+            say(f"{options.output} has {counted(num_before, 'answer')} already")
+        with progress_bar("videos", len(paths), len(paths) - len(todo)) as advance:
+            for path, video, found in _answers(recognizer, todo, options, window, stride):
+                video = _draw(video, path, pictures.get(path, ()), options)
+                video = video.best(options.topk)
+                videos[path] = video
+                rows += [(str(path), row) for row in found]
+                if results:
+                    results.add(video)
                 advance(1)
-    views = recognizer.spec.views(options.crops, options.clips)
-    return Report(options.model, views, options.window, stride, tuple(videos), options.average)
+    if options.features:
+        save_features(options.features, [name for name, _ in rows], [row for _, row in rows])
+    files = [*written, *([Path(options.output)] if options.output else [])]
+    return Report(
+        options.model,
+        recognizer.spec.views(options.crops, options.clips),
+        window,
+        stride,
+        tuple(videos[path] for path in todo),
+        options.average,
+        tuple(str(file) for file in files if file.exists()),
+        num_before,
+        failed_before,
+    )
 
 
-def merge_windows(windows: Sequence[Window]) -> list[Segment]:
-    """Merge consecutive windows with the same best class; of overlapping ones the later begins."""
-    segments: list[Segment] = []
-    run: list[Window] = []
-    for i, window in enumerate(windows):
-        run.append(window)
-        following = windows[i + 1] if i + 1 < len(windows) else None
-        best = window.scores[0]
-        if following and following.scores[0].label == best.label:
+def _check(options: PredictOptions) -> tuple[float | None, float | None]:
+    """Window and stride in seconds; InputError for options that make no sense."""
+    check_at_least(1, topk=options.topk)
+    check_views(options.clips, options.crops)
+    check_average(options.average)
+    check_loading(options.batch_size, options.num_workers)
+    check_features_file(options.features)
+    window = options.window
+    if window is None and (options.timeline or options.draw):
+        window = _WINDOW
+    stride = window if options.stride is None else options.stride
+    check_positive(window=window, stride=stride, fps=options.fps)
+    return window, stride if window else None
+
+
+def _picture_files(options: PredictOptions, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
+    """Of each video the files of --timeline and --draw."""
+    found: list[list[Path]] = [[] for _ in paths]
+    kinds = (
+        ("timeline", options.timeline, (".png", ".pdf", ".svg")),
+        ("draw", options.draw, (".mp4",)),
+    )
+    for what, given, suffixes in kinds:
+        if given is None:
             continue
-        end = min(window.end, following.start) if following else window.end
-        probability = sum(w.scores[0].probability for w in run) / len(run)
-        segments.append(Segment(run[0].start, end, best.label, best.name, probability))
-        run = []
-    return segments
+        is_file = Path(given).suffix.lower() in suffixes and not Path(given).is_dir()
+        if is_file and len(paths) > 1:
+            raise InputError(f"--{what} {given}: give a folder for {len(paths)} videos")
+        if not is_file and (Path(given).is_file() or Path(given).suffix):
+            raise InputError(f"--{what} {given}: give a file in {', '.join(suffixes)}, or a folder")
+        names = [path.name if path.is_dir() else path.stem for path in paths]
+        for path, name, files in zip(paths, names, found, strict=True):
+            if not is_file and names.count(name) > 1:  # folders tell them apart
+                name = f"{path.parent.name}-{path.name}"
+            file = Path(given) if is_file else Path(given) / f"{name}{suffixes[0]}"
+            if any(file in others for others in found):
+                raise InputError(f"--{what} {given}: two videos are called {file.name}; rename one")
+            if file.resolve() == path.resolve():
+                raise InputError(f"--{what} {given}: is the video itself; give another file")
+            files.append(file)
+    return [tuple(files) for files in found]
+
+
+def _identity(
+    recognizer: Recognizer, options: PredictOptions, window: float | None, stride: float | None
+) -> dict[str, Any]:
+    """What answers depend on, JSON-ready."""
+    kept = ("topk", "clips", "crops", "average", "fps")
+    return {
+        "model": sha256(Path(recognizer.path)),
+        "spec": recognizer.spec.to_dict(),
+        "precision": recognizer.precision,
+        "window": window,
+        "stride": stride,
+        **{name: getattr(options, name) for name in kept},
+    }
+
+
+def _answers(
+    recognizer: Recognizer,
+    paths: Sequence[Path],
+    options: PredictOptions,
+    window: float | None,
+    stride: float | None,
+) -> Iterator[tuple[Path, VideoPrediction, list[Features]]]:
+    """The answer of each video as soon as it is there, with all classes, and its features."""
+    if window is None and not options.features:
+        for path, video in _whole_videos(recognizer, paths, options):
+            yield path, video, []
+        return
+    common: dict[str, Any] = {
+        "spec": recognizer.spec,
+        "clips": options.clips,
+        "crops": options.crops,
+        "fps": options.fps,
+    }
+    read: Read = partial(read_one, **common)
+    if window and stride:
+        read = partial(read_windows, **common, window=window, stride=stride)
+    threads = options.num_workers
+    classes = recognizer.spec.num_classes if options.timeline else max(options.topk, SHOWN)
+    windows: dict[int, list[Window]] = {}
+    rows: dict[int, list[Features]] = {}
+    for index, item in score_ahead(
+        recognizer,
+        paths,
+        read,
+        num_views=options.clips * options.crops,
+        batch_size=options.batch_size,
+        num_threads=default_workers(recognizer.device) if threads is None else threads,
+        features=options.features is not None,
+    ):
+        if isinstance(item, Scored):
+            windows.setdefault(index, []).append(recognizer.window(item, classes))
+            if options.features:
+                rows.setdefault(index, []).append(features_of(item, options.crops))
+            continue
+        path, found = paths[index], tuple(windows.pop(index, ()))
+        reason = None if item is None else _reason(str(path), item.path, item.reason)
+        if window is None:
+            scores = found[0].scores if found else ()
+            video = VideoPrediction(str(path), scores, reason=reason)
+        else:
+            video = VideoPrediction(str(path), windows=found, reason=reason)
+        yield path, video, rows.pop(index, [])
 
 
 def _whole_videos(
     recognizer: Recognizer, paths: Sequence[Path], options: PredictOptions
-) -> list[VideoPrediction]:
+) -> Iterator[tuple[Path, VideoPrediction]]:
     records = [VideoRecord(str(path), str(path), None) for path in paths]
-    found: dict[int, VideoPrediction] = {}
-    with progress_bar("videos", len(records)) as advance:
-        for batch in score_batches(
-            recognizer,
-            records,
-            clips=options.clips,
-            crops=options.crops,
-            batch_size=options.batch_size,
-            num_workers=options.num_workers,
-        ):
-            for index, scores in zip(batch.indices.tolist(), batch.scores, strict=True):
-                best = tuple(recognizer.top(torch.from_numpy(scores), options.topk))
-                found[index] = VideoPrediction(records[index].path, best)
-            for failure in batch.failures:
-                path = records[failure.index].path
-                reason = _reason(path, failure.path, failure.reason)
-                found[failure.index] = VideoPrediction(path, reason=reason)
-            advance(len(batch))
-    return [found[index] for index in range(len(records))]
+    for batch in score_batches(
+        recognizer,
+        records,
+        clips=options.clips,
+        crops=options.crops,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+    ):
+        for index, scores in zip(batch.indices.tolist(), batch.scores, strict=True):
+            best = tuple(recognizer.top(torch.from_numpy(scores), options.topk))
+            yield paths[index], VideoPrediction(records[index].path, best)
+        for failure in batch.failures:
+            path = records[failure.index].path
+            reason = _reason(path, failure.path, failure.reason)
+            yield paths[failure.index], VideoPrediction(path, reason=reason)
 
 
-def _timeline(
-    recognizer: Recognizer, path: Path, options: PredictOptions, window: float, stride: float
+def _draw(
+    video: VideoPrediction, path: Path, files: Sequence[Path], options: PredictOptions
 ) -> VideoPrediction:
-    size = max(1, options.batch_size // (options.clips * options.crops))
-    windows: list[Window] = []
-    waiting: list[tuple[float, float, Tensor]] = []
+    """Write the pictures of a video that has windows."""
+    for file in files if video.windows else ():
+        if file.suffix == ".mp4":
+            from gtdnet.infer.draw import draw_video
 
-    def score_waiting() -> None:
-        if not waiting:
-            return
-        scores = recognizer.scores(torch.stack([w[2] for w in waiting]), options.batch_size)
-        for (start, end, _), row in zip(waiting, scores, strict=True):
-            best = tuple(recognizer.top(row, options.topk))
-            windows.append(Window(round(start, 3), round(end, 3), best))
-        waiting.clear()
+            with progress_bar(f"drawing {path.name}", count_frames(path)) as advance:
+                reason = draw_video(path, file, video.windows, fps=options.fps, advance=advance)
+            video = replace(video, reason=video.reason or reason)
+        else:
+            from gtdnet.infer.picture import save_timeline
 
-    reason = None
-    try:
-        for item in read_windows(
-            path,
-            recognizer.spec,
-            window,
-            stride,
-            clips=options.clips,
-            crops=options.crops,
-            fps=options.fps,
-        ):
-            waiting.append(item)
-            if len(waiting) == size:
-                score_waiting()
-    except DecodeError as error:
-        reason = _reason(str(path), error.path, error.reason)
-    score_waiting()
-    return VideoPrediction(str(path), windows=tuple(windows), reason=reason)
+            save_timeline(file, path.name, video.windows)
+    return video
 
 
 def _reason(video: str, path: str, reason: str) -> str:

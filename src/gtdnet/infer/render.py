@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from gtdnet.infer.predict import Report
+from gtdnet.infer.answers import Report, VideoPrediction
 from gtdnet.text import printable
 
-_COLUMNS = ("video", "start", "end", "rank", "label", "class", "probability", "reason")
+COLUMNS = ("video", "start", "end", "rank", "label", "class", "probability", "reason")
 
 
 def render_table(report: Report) -> Table:
@@ -52,16 +53,20 @@ def to_csv(report: Report) -> str:
     """One line per video (or window) and class, one per failure; times in seconds."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer.writerow(COLUMNS)
     for video in report.videos:
-        parts = [("", "", video.scores), *video.windows]
-        for start, end, scores in parts:
-            for rank, score in enumerate(scores, 1):
-                cells = rank, score.label, score.name, f"{score.probability:.6f}"
-                writer.writerow((video.path, start, end, *cells, ""))
-        if video.reason is not None:
-            writer.writerow((video.path, "", "", "", "", "", "", video.reason))
+        writer.writerows(csv_rows(video))
     return text.getvalue()
+
+
+def csv_rows(video: VideoPrediction) -> Iterator[tuple[object, ...]]:
+    """The lines of one video, in the order of :data:`COLUMNS`."""
+    for start, end, scores in [("", "", video.scores), *video.windows]:
+        for rank, score in enumerate(scores, 1):
+            cells = rank, score.label, score.name, f"{score.probability:.6f}"
+            yield (video.path, start, end, *cells, "")
+    if video.reason is not None:
+        yield (video.path, "", "", "", "", "", "", video.reason)
 
 
 def percent(probability: float) -> str:

@@ -1,21 +1,22 @@
 """A long video window by window, decoded once from start to end.
 
-Of every window only the frames that make its clips are kept, resized, so memory depends neither on
-the length of the video nor on that of the window.
+Of every window only the frames that make its clips are converted to RGB and kept, resized, so
+memory depends neither on the length of the video nor on that of the window.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gtdnet.data.decode import frame_times, iter_frames, probe
-from gtdnet.data.sampling import eval_indices
+from gtdnet.data.decode import Clip, ClipReader, FewerFrames, read_frames
+from gtdnet.data.sampling import Indices, eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import eval_views, resize_short_side
 from gtdnet.errors import DecodeError, check_positive
@@ -61,8 +62,23 @@ def plan_windows(num_frames: int, fps: float, window: float, stride: float) -> l
     return spans
 
 
+class WindowClips(NamedTuple):
+    """What a model needs of one window, or of a whole video.
+
+    Attributes:
+        start, end: seconds; NaN where the video does not say.
+        views: uint8 [V, T*f, 3, crop, crop].
+        times: seconds at which the frames (of f, the middle ones) are shown, [num_clips, T].
+    """
+
+    start: float
+    end: float
+    views: Tensor
+    times: NDArray[np.float64]
+
+
 def read_windows(
-    path: str | Path,
+    video: Clip,
     spec: ClipSpec,
     window: float,
     stride: float,
@@ -70,8 +86,8 @@ def read_windows(
     clips: int = 1,
     crops: int = 1,
     fps: float | None = None,
-) -> Iterator[tuple[float, float, Tensor]]:
-    """Each window of :func:`plan_times`: start, end (seconds), views [V, T*f, 3, crop, crop].
+) -> Iterator[WindowClips]:
+    """Each window of :func:`plan_times`.
 
     Time comes from the frames' timestamps. Where there are none, as in folders of pictures, frames
     are taken to be evenly spaced, at the rate that the clip states, else ``fps``.
@@ -80,42 +96,75 @@ def read_windows(
         DecodeError: the video cannot be read, neither timestamps nor a rate are known, or it breaks
             off; the windows before the break have been given by then.
     """
-    times, done = frame_times(path), 0
-    if times is None:
-        info = probe(path)
-        rate = info.fps or (info.num_frames / info.duration if info.duration else fps)
-        if not rate:
-            raise DecodeError(path, "its frame rate is unknown; give it with --fps")
-        times = np.arange(info.num_frames + 1) / rate
-    if times[-1] > _MAX_WINDOWS * stride:
+    reader, done = ClipReader(video), 0
+    times = seconds_of(reader, fps)
+    if not times[-1] <= _MAX_WINDOWS * stride:
         reason = f"its timestamps span {times[-1]:.0f} seconds; give a larger --stride"
-        raise DecodeError(path, reason)
+        if np.isnan(times[-1]):
+            reason = "its frame rate is unknown; give it with --fps"
+        raise DecodeError(reader.path, reason)
     while True:
         planned = plan_times(times, window, stride)[done:]
         pending = deque(
-            (span, seconds, span[0] + eval_indices(spec, span[1] - span[0], clips).reshape(-1))
+            (span, seconds, span[0] + eval_indices(spec, span[1] - span[0], clips))
             for span, seconds in planned
         )
         if not pending:
             return
-        wanted = set(np.concatenate([indices for _, _, indices in pending]).tolist())
         kept: dict[int, Tensor] = {}
-        index = -1
-        for index, rgb in enumerate(iter_frames(path)):
-            if index in wanted:
-                frame = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-                kept[index] = resize_short_side(frame, spec)
-            while pending and index >= pending[0][2].max():
-                _, (start, end), indices = pending.popleft()
-                frames = torch.cat([kept[i] for i in indices.tolist()])
-                yield start, end, eval_views(frames, spec, crops)
-                done += 1
-                first = pending[0][0][0] if pending else index + 1
-                kept = {i: frame for i, frame in kept.items() if i >= first}
-            if not pending:
-                return
-        # The file holds fewer frames than packets; that changes the end of the plan alone.
-        times = times[: index + 2]
+        wanted = np.unique(np.concatenate([indices.reshape(-1) for _, _, indices in pending]))
+        try:
+            for index, rgb in reader.frames(wanted):
+                kept[index] = resize_short_side(torch.from_numpy(rgb).permute(2, 0, 1)[None], spec)
+                while pending and index >= pending[0][2].max():
+                    _, seconds, indices = pending.popleft()
+                    frames = torch.cat([kept[i] for i in indices.reshape(-1).tolist()])
+                    views = eval_views(frames, spec, crops)
+                    yield WindowClips(*seconds, views, _shown(times, indices, spec))
+                    done += 1
+                    first = pending[0][0][0] if pending else index + 1
+                    kept = {i: frame for i, frame in kept.items() if i >= first}
+            return
+        except FewerFrames as fewer:  # than packets; that changes the end of the plan alone
+            times = times[: fewer.num_frames + 1]
+
+
+def read_whole(
+    video: Clip, spec: ClipSpec, *, clips: int = 1, crops: int = 1, fps: float | None = None
+) -> WindowClips:
+    """A whole video as one window: the views of :func:`gtdnet.data.dataset.read_views`.
+
+    Raises:
+        DecodeError: the video cannot be read.
+    """
+    times = seconds_of(ClipReader(video), fps)
+    frames, num_frames = read_frames(
+        video,
+        lambda n: eval_indices(spec, n, clips).reshape(-1),
+        lambda frame: resize_short_side(frame, spec),
+    )
+    shown = _shown(times, eval_indices(spec, num_frames, clips), spec)
+    return WindowClips(0.0, float(times[num_frames]), eval_views(frames, spec, crops), shown)
+
+
+def read_one(video: Clip, spec: ClipSpec, **options: Any) -> list[WindowClips]:
+    """:func:`read_whole` as one of several windows."""
+    return [read_whole(video, spec, **options)]
+
+
+def _shown(times: NDArray[np.float64], indices: Indices, spec: ClipSpec) -> NDArray[np.float64]:
+    """Seconds of the frames [num_clips, T*f]; of f neighbours the middle one: [num_clips, T]."""
+    return times[indices[:, spec.frames_per_segment // 2 :: spec.frames_per_segment]]
+
+
+def seconds_of(reader: ClipReader, fps: float | None) -> NDArray[np.float64]:
+    """Seconds at which frames are shown, and the end: [frames + 1]; NaN if nothing is known."""
+    times = reader.times()
+    if times is not None:
+        return times
+    info = reader.info()
+    rate = info.fps or (info.num_frames / info.duration if info.duration else fps)
+    return np.arange(info.num_frames + 1) / (rate or np.nan)
 
 
 def plan_times(times: np.ndarray, window: float, stride: float) -> list[tuple[Span, Seconds]]:

@@ -58,14 +58,26 @@ class VideoClassifier(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.001)
         nn.init.zeros_(self.classifier.bias)
 
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """What the classifier sees of every segment: [N, T*f, 3, H, W] -> [N, T, C]."""
+        return self._pooled(clip).unflatten(0, (clip.shape[0], self.num_segments))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits of every segment from its features: [N, T, C] -> [N, T, K]."""
+        return self.classifier(self.dropout(features))
+
     def forward_frames(self, clip: Tensor) -> Tensor:
         """Logits of every segment: [N, T*f, 3, H, W] -> [N, T, K]."""
+        logits = self.classifier(self.dropout(self._pooled(clip)))
+        return logits.unflatten(0, (clip.shape[0], self.num_segments))
+
+    def _pooled(self, clip: Tensor) -> Tensor:
+        """[N, T*f, 3, H, W] -> [N*T, C]."""
         if clip.ndim != 5 or clip.shape[2] != 3:
             raise InputError(
                 f"expected a clip as [N, T, 3, H, W], got a tensor of shape {list(clip.shape)}"
             )
-        n, frames = clip.shape[:2]
-        t, f = self.num_segments, self.frames_per_segment
+        frames, t, f = clip.shape[1], self.num_segments, self.frames_per_segment
         if frames != t * f:
             each = f" of {f} frames each" if f > 1 else " frames"
             raise InputError(
@@ -73,9 +85,7 @@ class VideoClassifier(nn.Module):
                 f"{t * f} frames or load the model with another num_segments"
             )
         features = self.backbone(clip.flatten(0, 1))  # [N*T*f, 3, H, W] -> [N*T, C(, h, w)]
-        if features.ndim == 4:
-            features = features.mean(dim=(2, 3))
-        return self.classifier(self.dropout(features)).unflatten(0, (n, t))
+        return features.mean(dim=(2, 3)) if features.ndim == 4 else features
 
     def forward(self, clip: Tensor) -> Tensor:
         """Logits of every clip: normalised [N, T*f, 3, H, W] -> [N, K]."""

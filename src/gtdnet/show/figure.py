@@ -6,13 +6,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps, font_manager
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
+from gtdnet.infer.fonts import installed
 from gtdnet.infer.render import percent
 from gtdnet.show.views import HEAT, ClipViews, Discs, Row, rows
 
@@ -25,12 +26,6 @@ LABELS = 2.1  # the column of row titles
 GAP = 0.06
 MOST_COLUMNS = 16
 LARGEST_CELL = 1.75
-
-# The first that is there; the others fill in for the letters it does not have.
-FONTS = (
-    "Arial", "Liberation Sans", "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC",
-    "Arial Unicode MS", "Hiragino Sans", "Microsoft YaHei",
-)  # fmt: skip
 
 
 def save_figure(views: ClipViews, path: Path) -> None:
@@ -147,8 +142,7 @@ class _Sheet:
         self.renderer = FigureCanvasAgg(self.figure).get_renderer()
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set_axis_off()
-        installed = set(font_manager.get_font_names())
-        self.family = [name for name in FONTS if name in installed]
+        self.family = installed()
 
     def finish(self, height: float) -> Figure:
         self.figure.set_size_inches(self.width, height)
