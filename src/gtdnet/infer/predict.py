@@ -16,7 +16,14 @@ from gtdnet.engines import is_exported
 from gtdnet.errors import InputError, check_at_least, check_positive
 from gtdnet.files import sha256
 from gtdnet.infer.ahead import Read, Scored, score_ahead
-from gtdnet.infer.answers import SHOWN, Report, VideoPrediction, Window
+from gtdnet.infer.answers import (
+    SHOWN,
+    Report,
+    Segment,
+    VideoPrediction,
+    Window,
+    merge_windows,
+)
 from gtdnet.infer.features import Features, check_features_file, features_of, save_features
 from gtdnet.infer.find import find_videos
 from gtdnet.infer.output import open_results
@@ -25,6 +32,16 @@ from gtdnet.infer.scoring import check_loading, score_batches
 from gtdnet.infer.timeline import read_one, read_windows
 from gtdnet.text import counted, progress_bar, say
 from gtdnet.workers import default_workers
+
+__all__ = [
+    "PredictOptions",
+    "Report",
+    "Segment",
+    "VideoPrediction",
+    "Window",
+    "merge_windows",
+    "predict",
+]
 
 _WINDOW = 2.0  # seconds, where pictures are asked for and no window is
 _WORTHWHILE = 40
