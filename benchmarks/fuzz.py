@@ -10,8 +10,9 @@ independent decode does not give. What became of damaged clips is counted, silen
 
 Case N is the same in every run with the same seed and the same FFmpeg.
 
-    make fuzz                                                     2,000 cases, some minutes
+    make fuzz                                                     10,000 cases, some minutes
     python benchmarks/fuzz.py --cases 10000 --output benchmarks/results/fuzz.yaml
+    python benchmarks/fuzz.py --cases 100000 --seed 1             others, for longer
     python benchmarks/fuzz.py --case 4711 --keep case4711         one again, and its file
 
 Exit status 1 if there are faults. After Ctrl-C, what was done so far is told; with --folder the
@@ -58,8 +59,7 @@ def work_on(folder: Path, seed: int) -> None:
 
     av.logging.set_level(None)
     torch.set_num_threads(1)
-    with open("/proc/self/statm") as file:
-        taken = int(file.read().split()[0]) * resource.getpagesize()
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, resource.RLIM_INFINITY))
     answers.write("{}\n")
     for line in sys.stdin:
@@ -217,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", type=int, default=2000, help="how many (default: 2000)")
+    parser.add_argument("--cases", type=int, default=10_000, help="how many (default: 10000)")
     parser.add_argument("--case", type=int, help="this one alone, told in full")
     parser.add_argument("--keep", type=Path, help="with --case: a new folder for its file")
     parser.add_argument("--seed", type=int, default=0, help="of the damage (default: 0)")

@@ -59,7 +59,7 @@ def _span(data: bytes, rng: random.Random) -> tuple[int, int]:
 
 def _flip(data: bytes, rng: random.Random, _: bytes) -> bytes:
     changed = bytearray(data)
-    for _ in range(int(2 ** rng.uniform(0, 5))):
+    for _bit in range(int(2 ** rng.uniform(0, 5))):
         if changed:
             changed[_place(data, rng)] ^= 1 << rng.randrange(8)
     return bytes(changed)
@@ -175,8 +175,8 @@ def _inside_safetensors(data: bytes, rng: random.Random) -> bytes | None:
         content = json.loads(header)
         ours = content["__metadata__"]["gtdnet"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        ours = None
-    if ours is not None and rng.random() < 0.7:
+        content = ours = None
+    if content is not None and ours is not None and rng.random() < 0.7:
         changed = _text(ours.encode("utf-8", "surrogateescape"), rng)
         content["__metadata__"]["gtdnet"] = changed.decode("utf-8", "replace")
         header = json.dumps(content).encode()
