@@ -18,18 +18,19 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
@@ -42,6 +43,8 @@ SIGNALS = {  # name: number, whether the whole group gets it
     "SIGTERM to the group": (signal.SIGTERM, True),
     "SIGKILL to the group": (signal.SIGKILL, True),
 }
+TIME = re.compile(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")  # gtdnet.measure.provenance.now
+WHEN = {"seconds", "written", "name", "output", "command"}  # keys; and where: of the run's folder
 SECONDS = 300.0  # the longest that a command, or its end, may take
 TINY: dict[str, Any] = {
     "model": "gtdnet_resnet18", "model_options": {"width": 0.125}, "num_segments": 4,
@@ -163,9 +166,7 @@ class Subject:
 def same(a: Any, b: Any) -> bool:
     """Equal to the last bit, through all containers."""
     if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, np.ndarray):
-        return np.array_equal(a, b)
+        return a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
@@ -173,48 +174,52 @@ def same(a: Any, b: Any) -> bool:
     return a == b
 
 
-def run_files(folder: Path) -> dict[str, Any]:
-    """Of a training run: weights and optimizer; the table without its seconds."""
-    found: dict[str, Any] = {}
-    for path in folder.iterdir():
-        if path.suffix == ".ckpt":
-            content = torch.load(path, weights_only=True)
-            parts = ("state_dict", "optimizer_states", "lr_schedulers", "global_step")
-            found[path.name] = [content[part] for part in parts]
-        elif path.name == "metrics.csv":
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            found[path.name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-        elif path.suffix == ".safetensors":
-            found[path.name] = path.stat().st_size  # it tells when it was made; weights: best.ckpt
-        elif not path.name.startswith("events."):
-            found[path.name] = None
-    return found
+def content(path: Path) -> Any:
+    """What a file holds, in a form that can be compared: all of it but the time of day.
+
+    Of files in a folder that come and go with each start (TensorBoard's) only that they are there.
+    """
+    if path.suffix == ".ckpt":
+        return without_seconds(torch.load(path, weights_only=True))
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return without_seconds(list(csv.DictReader(file)))
+    if path.suffix == ".yaml":
+        return without_seconds(yaml.safe_load(path.read_text()))
+    if path.suffix == ".pt2":  # a zip file
+        with zipfile.ZipFile(path) as file:
+            names = [name for name in file.namelist() if not name.endswith("serialization_id")]
+            return {name: TIME.sub(b"", file.read(name)) for name in names}
+    return TIME.sub(b"", path.read_bytes())
+
+
+def without_seconds(value: Any) -> Any:
+    """Without what tells when or how long, through all containers."""
+    if isinstance(value, dict):
+        return {k: without_seconds(v) for k, v in value.items() if k not in WHEN}
+    if isinstance(value, list):
+        return [without_seconds(entry) for entry in value]
+    return value
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Of all files, by name; of TensorBoard's, which each start adds one to, nothing."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): content(path)
+        for path in paths
+        if not path.name.startswith("events.out.")
+    }
 
 
 def ablation_files(folder: Path) -> dict[str, Any]:
-    """Of an ablation: its runs' files, and their results without seconds."""
-    found = {}
-    for run in filter(Path.is_dir, folder.iterdir()):
-        found |= {f"{run.name}/{name}": content for name, content in run_files(run).items()}
-    runs = yaml.safe_load((folder / "ablation.yaml").read_text())["runs"]
-    found["ablation.yaml"] = [{k: v for k, v in run.items() if k != "seconds"} for run in runs]
-    return found
-
-
-def bytes_of(folder: Path) -> dict[str, Any]:
-    """All files, byte by byte."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def sizes_of(folder: Path) -> dict[str, Any]:
-    """All files' sizes: they hold the time of day."""
-    return {name: len(content) for name, content in bytes_of(folder).items()}
+    """Those of an ablation: the table names the seconds of its runs, ablation.yaml has the rest."""
+    return {name: it for name, it in contents(folder).items() if name != "ablation.md"}
 
 
 def evaluation_files(folder: Path) -> dict[str, Any]:
-    """All files, the metrics without their place."""
-    found = bytes_of(folder)
+    """Those of an evaluation, the metrics without their place."""
+    found = contents(folder)
     found["metrics.json"] = {**json.loads(found["metrics.json"]), "output": None}
     return found
 
@@ -256,9 +261,9 @@ def subjects(root: Path) -> list[Subject]:
         return ["evaluate", model, "--data", data, *views, "--output", out]
 
     return [
-        Subject("train", new_run, run_files, resume),
-        Subject("pack", lambda out: ["pack", data, out, "--workers", 2], bytes_of),
-        Subject("export", export, sizes_of, unless("", export)),
+        Subject("train", new_run, contents, resume),
+        Subject("pack", lambda out: ["pack", data, out, "--workers", 2], contents),
+        Subject("export", export, contents, unless("", export)),
         Subject("evaluate", evaluate, evaluation_files, unless("metrics.json", evaluate)),
         Subject("ablate", lambda out: ["ablate", grid, "--output", out], ablation_files),
     ]
