@@ -31,7 +31,7 @@ from gtdnet.models.build import create_model
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
 from gtdnet.models.start import Start, start_from
-from gtdnet.text import only_errors, say
+from gtdnet.text import alike, only_errors, say
 from gtdnet.train.callbacks import (
     Checkpoint,
     Interrupted,
@@ -343,7 +343,7 @@ def _rebuild_model(
     config: TrainConfig, spec: ClipSpec, checkpoint: Checkpoint, annotations: Annotations
 ) -> tuple[VideoClassifier, ClipSpec]:
     """The stopped run's network and spec; the file it once started from is not needed again."""
-    if checkpoint.spec.class_names != spec.class_names:
+    if alike(checkpoint.spec.class_names) != alike(spec.class_names):
         raise InputError(
             f"{annotations.root}: its classes are no longer those that the run was started with; "
             f"restore the dataset, or start a new run"
