@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from gtdnet import workers
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.models import VideoClassifier, create_model
 from gtdnet.models.backbones.res2net import Res2Net, Res2NetBlock
@@ -16,6 +17,12 @@ from gtdnet.models.backbones.resnet import BasicBlock, ResNet
 from gtdnet.train.config import TrainConfig
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_modules_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New processes would import what a test before this one gave with --import."""
+    monkeypatch.setattr(workers, "_registering", [])
 
 
 @pytest.fixture(scope="session")

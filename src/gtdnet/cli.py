@@ -58,9 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted
     with Ctrl-C, 143 with SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    who, debug = "gtdnet", "--debug" in words
+    end = words.index("--") if "--" in words else len(words)
+    who, debug = "gtdnet", "--debug" in words[:end]
     try:
-        words = import_given([word for word in words if word != "--debug"])
+        words = import_given([w for w in words[:end] if w != "--debug"] + words[end:])
         if not words or words[0] in ("-h", "--help", "help"):
             print(_overview())
             return EXIT_DONE if words else EXIT_BAD_INPUT

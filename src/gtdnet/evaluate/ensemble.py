@@ -25,7 +25,7 @@ from gtdnet.evaluate.results import (
 )
 from gtdnet.evaluate.statistics import mcnemar
 from gtdnet.measure.provenance import versions
-from gtdnet.text import aligned, first_of, say
+from gtdnet.text import aligned, alike, first_of, say
 
 
 @dataclass
@@ -130,9 +130,9 @@ def _read_members(paths: Sequence[str]) -> list[Results]:
 
 
 def _with_classes_of(first: Results, member: Results) -> Results:
-    names, order = member.class_names, first.class_names
+    names, order = alike(member.class_names), alike(first.class_names)
     if names == order:
-        return member
+        return replace(member, class_names=first.class_names)
     if len(names) != len(order) or set(names) != set(order):
         both = {str(first.path): order, str(member.path): names}
         raise InputError(
@@ -145,7 +145,7 @@ def _with_classes_of(first: Results, member: Results) -> Results:
     failures = (f._replace(label=int(labels[f.label])) for f in member.failures)
     return replace(
         member,
-        class_names=order,
+        class_names=first.class_names,
         scores=member.scores[:, columns],
         labels=labels[member.labels],
         failures=tuple(failures),

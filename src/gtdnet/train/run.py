@@ -31,7 +31,7 @@ from gtdnet.models.build import create_model
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
 from gtdnet.models.start import Start, start_from
-from gtdnet.text import only_errors, say
+from gtdnet.text import alike, only_errors, say
 from gtdnet.train.callbacks import (
     Checkpoint,
     Interrupted,
@@ -178,10 +178,9 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
             for line in _announcement(config, annotations, validation, module, folder, start):
                 say(line, console)
         if checkpoint is not None:
-            epoch, batch = loaders.start = checkpoint.position
-            where = f"epoch {epoch + 1}, batch {batch + 1}"
-            done = epoch >= config.epochs
-            say("all epochs are done" if done else f"continuing at {where}", console)
+            loaders.start = checkpoint.position
+            per_epoch = len(annotations.records) // clips
+            say(_where(*checkpoint.position, per_epoch, config.epochs), console)
         try:
             os.environ.setdefault(_RUN_FOLDER, str(folder))
             with only_errors(*_LIGHTNING_LOGGERS), warnings.catch_warnings():
@@ -344,7 +343,7 @@ def _rebuild_model(
     config: TrainConfig, spec: ClipSpec, checkpoint: Checkpoint, annotations: Annotations
 ) -> tuple[VideoClassifier, ClipSpec]:
     """The stopped run's network and spec; the file it once started from is not needed again."""
-    if checkpoint.spec.class_names != spec.class_names:
+    if alike(checkpoint.spec.class_names) != alike(spec.class_names):
         raise InputError(
             f"{annotations.root}: its classes are no longer those that the run was started with; "
             f"restore the dataset, or start a new run"
@@ -404,6 +403,15 @@ def _announcement(
             f"scaled to {clips} ({config.batch_size} x {config.devices} devices x "
             f"{config.accumulate} accumulated)"
         )
+
+
+def _where(epoch: int, batch: int, batches: int, epochs: int) -> str:
+    """Where a stopped run goes on, of so many batches an epoch."""
+    if epoch >= epochs:
+        return "all epochs are done"
+    if batch == batches:
+        return f"continuing with the validation of epoch {epoch + 1}"
+    return f"continuing at epoch {epoch + 1}, batch {batch + 1}"
 
 
 class _TensorBoard(TensorBoardLogger):

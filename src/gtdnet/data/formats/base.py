@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from gtdnet.errors import InputError
+from gtdnet.text import in_nfc
 
 ALIASES = {  # of the splits, in names of files and folders; the first is the one to write
     "train": ("train", "training"),
@@ -235,7 +235,7 @@ def _format_of(root: Path, name: str | None = None) -> Format:
 
 def _distinct(listed: Sequence[str], root: str | Path) -> tuple[str, ...]:
     """The names of the classes in NFC; InputError if two are the same."""
-    names = tuple(unicodedata.normalize("NFC", name) for name in listed)
+    names = tuple(map(in_nfc, listed))
     for name, times in Counter(names).items():
         if times > 1:
             raise InputError(f"{root} has {times} classes of the name {name!r:.80}; rename them.")

@@ -18,7 +18,6 @@ from gtdnet.data.formats.base import (
     register_format,
 )
 from gtdnet.data.formats.lookup import (
-    class_name,
     is_picture,
     is_video,
     matching,
@@ -28,6 +27,7 @@ from gtdnet.data.formats.lookup import (
 )
 from gtdnet.errors import InputError
 from gtdnet.files import walk
+from gtdnet.text import in_nfc
 
 _TABLES = ("labels", *(name for names in ALIASES.values() for name in names))
 
@@ -91,10 +91,10 @@ class Folder(WritableFormat):
                 names = " and ".join(folder.name for folder in found)
                 raise InputError(f"{root} has two folders for one split, {names}; keep one.")
         (mine,), (train,) = folders[split], folders.get("train", folders[split])
-        classes = sorted({class_name(folder.name) for folder in subfolders(train)})
+        classes = sorted({in_nfc(folder.name) for folder in subfolders(train)})
         index = {name: number for number, name in enumerate(classes)}
         for folder in subfolders(mine):
-            if class_name(folder.name) not in index:
+            if in_nfc(folder.name) not in index:
                 raise InputError(
                     f"The class {folder.name!r} in {mine} is not among the training classes in "
                     f"{train}; rename or move it."
@@ -110,7 +110,7 @@ class Folder(WritableFormat):
                         )
                     clip = path.relative_to(mine)
                     clip = clip.with_suffix("") if is_video(path.name) else clip
-                    label = index[class_name(folder.name)]
+                    label = index[in_nfc(folder.name)]
                     yield VideoRecord(clip.as_posix(), str(path), label), True
 
         return classes, rows()

@@ -22,6 +22,7 @@ from gtdnet.data.formats.base import (
     register_format,
 )
 from gtdnet.errors import InputError
+from gtdnet.text import in_nfc
 
 _HERE = ("",)  # lists lie in the root itself
 _NAMES = ("classes", "category", "categories", "labels")
@@ -57,7 +58,7 @@ class Lists(WritableFormat):
                 f"write {folder / ALIASES[split][0]}.txt."
             )
         names_file = lookup.find_file(folder, ".txt", _NAMES, _HERE)
-        names = list(map(lookup.class_name, lookup.read_lines(names_file))) if names_file else []
+        names = list(map(in_nfc, lookup.read_lines(names_file))) if names_file else []
         lines = _lines(table, names, split)
         if not names_file:
             train = _list_of(root, "train") or table
@@ -157,4 +158,4 @@ def _lines(table: Path, names: Sequence[str], split: str) -> list[_Line]:
 
 
 def _name(line: str, space: int) -> str:
-    return lookup.class_name(line[space + 1 :])
+    return in_nfc(line[space + 1 :])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from gtdnet.data.formats.base import ALIASES, SPLITS, NewClip, Row, VideoRecord
 from gtdnet.data.pack.shards import packed_clip
 from gtdnet.errors import InputError
 from gtdnet.files import walk, write_text
+from gtdnet.text import in_nfc
 
 # Suffixes of videos that are not read: check names the files.
 OTHER_VIDEOS = frozenset(
@@ -104,11 +104,6 @@ def subfolders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_dir())
 
 
-def class_name(text: str) -> str:
-    """A name in the spelling of Unicode that all systems can agree on: NFC."""
-    return unicodedata.normalize("NFC", text)
-
-
 def is_video(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122
 
@@ -180,7 +175,7 @@ def label_of(
         if split == "test":
             return None
         raise InputError(f"The clip {clip} in {table} has no label, which {split} clips need.")
-    if (name := class_name(name)) not in index:
+    if (name := in_nfc(name)) not in index:
         raise InputError(f"The clip {clip} in {table} has an unknown label: {name!r:.80}.")
     return index[name]
 
