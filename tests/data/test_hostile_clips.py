@@ -25,6 +25,7 @@ from gtdnet.data.decode import (
     scan_frames,
 )
 from gtdnet.data.formats import VideoRecord
+from gtdnet.data.readers import damage, video
 from gtdnet.data.sampling import eval_indices, train_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import (
@@ -375,3 +376,35 @@ def test_pictures_too_long_to_resize(tmp_path: Path) -> None:
     encode(tmp_path / "1.png", "png", pictures, format="image2", pix_fmt="rgb24")
     with pytest.raises(DecodeError, match="longer than 512:1"):
         next(iter_frames(tmp_path))
+
+
+def test_a_small_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encode(tmp_path / "a.mkv", "libx264", moving(30))
+    opened: list[Path] = []
+    plain = video._open
+    monkeypatch.setattr(video, "_open", lambda path: opened.append(path) or plain(path))
+    once, _ = read_frames(path, lambda n: np.arange(n))
+    assert len(opened) == 1
+    monkeypatch.setattr(video, "_MAX_KEPT", 0)
+    twice, _ = read_frames(path, lambda n: np.arange(n))
+    assert len(opened) == 3
+    assert torch.equal(once, twice)
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"), [*LOSSY.values(), ("libvpx", {"auto-alt-ref": 1, "lag-in-frames": 9})]
+)
+def test_decoding_stops_at_the_last_chosen_frame(
+    tmp_path: Path, codec: str, options: dict[str, Any]
+) -> None:
+    path = encode(tmp_path / "a.mkv", codec, moving(60), rate=25, **options)
+    for last in range(8, 14):
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            fed: list[int] = []
+            packets = (fed.append(p.size) or p for p in container.demux(stream) if p.size)
+            pictures = damage.Pictures(packets, stream, last)
+            assert next(picture for picture in pictures if picture[0] == last)[1]
+            assert not pictures.is_short
+            assert len(fed) <= last + 3 + stream.codec_context.reorder_depth
