@@ -103,7 +103,7 @@ def read_windows(
         index = -1
         for index, rgb in enumerate(iter_frames(path)):
             if index in wanted:
-                frame = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+                frame = torch.from_numpy(rgb)[None].permute(0, 3, 1, 2)
                 kept[index] = resize_short_side(frame, spec)
             while pending and index >= pending[0][2].max():
                 _, (start, end), indices = pending.popleft()
