@@ -70,7 +70,7 @@ def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, 
         InterruptedError: training was stopped with Ctrl-C; the same call goes on.
         Terminated: the same with SIGTERM.
     """
-    from gtdnet.train.data import read_splits  # here and below: with it comes Lightning
+    from gtdnet.train.data import split_clips  # here and below: with it comes Lightning
 
     grid = Grid.load(options.grid)
     configs = grid.configs(
@@ -78,7 +78,7 @@ def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, 
     )
     first = next(iter(configs.values()))
     output = Path(options.output or Path("runs", Path(options.grid).stem))
-    training, validation = read_splits(first.data, first.format)
+    training, validation, _ = split_clips(first)
     if validation is None:
         raise InputError(f"{training.root}: has no validation split to compare variants on")
     options = replace(options, data=first.data, output=str(output))

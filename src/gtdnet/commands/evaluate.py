@@ -13,7 +13,8 @@ EXAMPLE = "gtdnet evaluate runs/first/model.safetensors --data data/ssv2 --clips
 
 def fill(parser: Parser) -> None:
     parser.add_argument(
-        "model", help="model file (*.safetensors), exported one (*.onnx, *.xml), or hf://user/name"
+        "model",
+        help="model file (*.safetensors), exported one (*.onnx, *.xml), hf://user/name, or a run",
     )
     parser.add_class_arguments(EvaluateOptions, None, as_group=False, skip={"model"})
     parser.show_choices(format=FORMATS, engine=[*ENGINES, "auto"])

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
+from gtdnet.data.formats import Annotations, VideoRecord
 from gtdnet.engines import Choice, ExportedFile, choose_for, open_model
 from gtdnet.errors import InputError
+from gtdnet.evaluate.clips import find_source, read_clips
 from gtdnet.evaluate.diagnose import diagnose
 from gtdnet.evaluate.partial import PartialScores
 from gtdnet.evaluate.protocol import (
@@ -49,8 +50,10 @@ class EvaluateOptions:
     """Evaluate a model file on one split of a dataset
 
     Args:
-        model: the model file (*.safetensors), an exported one (*.onnx, *.xml), or hf://user/name.
-        data: dataset folder, list file or manifest of gtdnet check.
+        model: the model file (*.safetensors), an exported one (*.onnx, *.xml), hf://user/name, or
+            the folder of a run.
+        data: dataset folder, list file or manifest of gtdnet check; default: what the run that the
+            model file lies in was trained on. Clips that the run held out are its validation split.
         format: how the dataset is laid out; default: recognised.
         split: train, validation or test.
         clips: test clips per video (the last number of frames x crops x clips).
@@ -79,7 +82,7 @@ class EvaluateOptions:
     """
 
     model: str
-    data: str
+    data: str | None = None
     format: str | None = None
     split: str = "validation"
     clips: int = 1
@@ -111,9 +114,11 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         ValueError: bad options, a model or dataset that cannot be read, classes that do not match,
             no clip that can be decoded, or results that would be overwritten.
     """
+    source = find_source(options.model, options.data, options.format)
+    options = replace(options, model=source.model, data=source.data)
     model_file, choice = _open(options)
     spec = model_file.spec
-    annotations = read_annotations(options.data, options.split, options.format)
+    annotations = read_clips(source, options.split)
     if options.diagnose and all(record.label is None for record in annotations.records):
         raise InputError(
             f"the {options.split} split of {annotations.root} has no labels, without which there "

@@ -49,6 +49,13 @@ class DataOptions:
     Args:
         data: dataset folder, list file or manifest of gtdnet check.
         format: how the dataset is laid out; default: recognised.
+        val: share of the training clips to hold out for validation, as 0.2, where the dataset has
+            no validation split.
+        group: what must not be on both sides of it, such as the person or the source of a clip: a
+            column of the list, or a regular expression that finds it in a clip's path (its first
+            bracketed part, where it has one); default: the column "group" where there is one.
+        val_groups: the groups to hold out, by name, as P01,P07, in place of a share.
+        val_seed: which clips or groups a share takes.
         batch_size: clips per device and step.
         num_workers: decoding processes; default: one per core, at most 8 (half of them when
             training runs on the CPU).
@@ -58,6 +65,10 @@ class DataOptions:
 
     data: str = ""
     format: str | None = None
+    val: float | None = None
+    group: str | None = None
+    val_groups: str | None = None
+    val_seed: int = 0
     batch_size: int = 8
     num_workers: int | None = None
     balanced: bool = False
@@ -207,7 +218,7 @@ _CHOICES = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "init": INITS, "free
 _LIMITS: dict[str, Callable[..., None]] = {  # by options
     "batch_size epochs accumulate devices validate_every": partial(check_at_least, 1),
     "lr_batch momentum weight_decay classifier_lr bias_lr temporal_lr warmup_epochs clip_gradient "
-    "mixup early_stopping save_minutes seed num_workers": check_not_negative,
+    "mixup early_stopping save_minutes seed val_seed num_workers": check_not_negative,
     "flip brightness label_smoothing dropout ema": partial(check_between, 0, 1),
     "lr": check_positive,
 }
@@ -233,6 +244,15 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
                 f"validate_every={self.validate_every} is more than epochs={self.epochs}, so that "
                 f"no epoch would be validated; lower validate_every"
             )
+        if self.val is not None and not 0 < self.val < 1:
+            raise InputError(f"val must be a share between 0 and 1, as 0.2, got {self.val}")
+        if self.val is not None and self.val_groups:
+            raise InputError(
+                f"val={self.val} and val_groups={self.val_groups} both say what to hold out; leave "
+                f"one of them out"
+            )
+        if self.group and not self.holds_out:
+            raise InputError(f"group={self.group} is of clips to hold out; add val, as --val 0.2")
         if self.pretrained and self.init_from:
             raise InputError(
                 f"pretrained={self.pretrained} and init_from={self.init_from} are two starts; "
@@ -242,6 +262,11 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             raise InputError(
                 f"freeze={self.freeze} would keep random weights; give pretrained or init_from"
             )
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether validation clips are to be taken out of the training split."""
+        return self.val is not None or bool(self.val_groups)
 
     def clip_spec(self, class_names: tuple[str, ...]) -> ClipSpec:
         """The clip spec of this config's model for these classes; InputError if they do not fit."""

@@ -21,6 +21,8 @@ from rich.console import Console
 
 from gtdnet.data.dataset import Augmentation, EvalClips, TrainClips
 from gtdnet.data.formats import Annotations
+from gtdnet.data.formats.held_out import SPLIT_FILE
+from gtdnet.data.holdout import describe
 from gtdnet.data.loader import killed_worker
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import resolve_device, resolve_precision, to_channels_last
@@ -41,7 +43,7 @@ from gtdnet.train.callbacks import (
     load_weights,
 )
 from gtdnet.train.config import TrainConfig
-from gtdnet.train.data import ClipLoaders, class_weights, digest, read_splits, remarks
+from gtdnet.train.data import ClipLoaders, class_weights, digest, remarks, split_clips
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import freeze, scaled_lr
 from gtdnet.workers import default_workers
@@ -122,7 +124,8 @@ def _console() -> Console:
 
 def _train(config: TrainConfig, resumed: Path | None, console: Console) -> TrainResult:
     device, precision = _resolve(config)
-    annotations, validation = read_splits(config.data, config.format)
+    split_file = resumed / SPLIT_FILE if resumed else None
+    annotations, validation, held_out = split_clips(config, split_file)
     for sentence in remarks(annotations, validation):
         say(sentence, console)
     spec = config.clip_spec(annotations.class_names)
@@ -173,10 +176,14 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
         if is_first_process():
             if not resumed:
                 replace(config, name=folder.name).save(folder / "config.yaml")
+                if held_out:
+                    held_out.save(folder / SPLIT_FILE)
             size = sum(p.numel() for p in model.parameters()) / 1e6
             say(f"{config.model}: {size:.2f} M parameters, {device.type}, {precision}", console)
             for line in _announcement(config, annotations, validation, module, folder, start):
                 say(line, console)
+            if held_out and validation:
+                say(describe(held_out, annotations, validation), console)
         if checkpoint is not None:
             loaders.start = checkpoint.position
             per_epoch = len(annotations.records) // clips
@@ -382,7 +389,7 @@ def _announcement(
     held_out = (
         f"{len(validation.records)} validation clips"
         if validation
-        else "no validation split: the last epoch is kept"
+        else "no validation split: the last epoch is kept (--val 0.2 would hold clips out)"
     )
     yield (
         f"{len(annotations.records)} training clips, {held_out}, {spec.num_classes} classes "

@@ -29,9 +29,11 @@ from gtdnet.data.formats import something_v2
 from gtdnet.data.formats import kinetics
 from gtdnet.data.formats import folder
 from gtdnet.data.formats import lists
+from gtdnet.data.formats import csv_list
 from gtdnet.data.formats import ucf101
 from gtdnet.data.formats import hmdb51
 from gtdnet.data.formats import jester
+from gtdnet.data.formats import held_out
 from gtdnet.data.formats import packed
 from gtdnet.data.formats.clip_list import MANIFEST_VERSION
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -28,11 +28,13 @@ class VideoRecord:
 
     ``id`` is unique within its split. ``path`` is a video file or a folder of frames. ``label``
     is an index into the class names, None where the annotation has none (test splits).
+    ``columns`` is what else a table says of the clip, by name of the column.
     """
 
     id: str
     path: str
     label: int | None
+    columns: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 Row = tuple[VideoRecord, bool]

@@ -30,6 +30,9 @@ OTHER_VIDEOS = frozenset(
 )
 _FILLERS = {"set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames"}
 PLACES = ("", "labels", "annotations")  # folders of the root, in the order in which they count
+HERE = ("",)  # where lists lie: in the root itself
+_NAMES = ("classes", "category", "categories", "labels")
+_MANY = 1000  # classes that a list without names may have beyond ten a clip
 
 
 def words_of(path: Path) -> set[str]:
@@ -81,6 +84,45 @@ def split_files(
     """The files of each split that has any."""
     files = {split: matching(root, suffix, ALIASES[split], places) for split in SPLITS}
     return {split: found for split, found in files.items() if found}
+
+
+def list_of(root: Path, split: str, suffix: str) -> Path | None:
+    """The list of a split: the root itself, or the one beside it that differs in the split.
+
+    A file without a split in its name is a training list, so that it can never serve two splits.
+    """
+    if not root.is_file():
+        return find_file(root, suffix, ALIASES[split], HERE)
+    words = words_of(root)
+    own = next((s for s in SPLITS if not words.isdisjoint(ALIASES[s])), "train")
+    if own == split:
+        return root
+    for other in matching(root.parent, suffix, ALIASES[split], HERE):
+        if words_of(other) - set(ALIASES[split]) == words - set(ALIASES[own]):
+            return other
+    return None
+
+
+def listed_classes(folder: Path) -> tuple[Path | None, list[str]]:
+    """The file of class names beside a list, and the names in it; None and none without it."""
+    file = find_file(folder, ".txt", _NAMES, HERE)
+    return file, list(map(in_nfc, read_lines(file))) if file else []
+
+
+def numbered_classes(labels: Sequence[int | None], train: Path) -> list[str]:
+    """Names for classes that a training list knows by number alone: "class 0", "class 1", ..."""
+    names_file, known = train.parent / "classes.txt", {n for n in labels if n is not None}
+    if known and max(known) >= 10 * len(labels) + _MANY:
+        raise InputError(
+            f"{train} has {len(labels)} clips, but labels up to {max(known)}, far more than clips; "
+            f"correct the labels, or name the classes in {names_file}."
+        )
+    if len(known) > 1 and known == set(range(1, len(known) + 1)):
+        raise InputError(
+            f"The labels in {train} count from 1, not from 0; subtract 1 from each, or name the "
+            f"classes in {names_file}, that of label 0 first."
+        )
+    return [f"class {number}" for number in range(max(known, default=-1) + 1)]
 
 
 def split_folders(root: Path) -> dict[str, list[Path]]:
