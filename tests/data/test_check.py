@@ -11,8 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from gtdnet.data import check
-from gtdnet.data.check import CheckReport, check_dataset, format_report, inspect_clip
+from gtdnet.data.check import CheckReport, check_dataset, findings, format_report, inspect_clip
 from gtdnet.data.formats import read_annotations
 from gtdnet.errors import InputError
 
@@ -136,7 +135,7 @@ def test_processes_change_nothing(dataset: Path) -> None:
 
 def test_imbalance(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_clip(dataset / "train/up/g.mp4", 9)
-    monkeypatch.setattr(check, "_MAX_IMBALANCE", 1.4)
+    monkeypatch.setattr(findings, "_MAX_IMBALANCE", 1.4)
     (finding,) = check_dataset(dataset).findings
     assert (finding.code, finding.severity) == ("imbalance", "info")
     assert finding.examples == ("down: 2", "up: 3")
