@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
+from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, show
 from gtdnet.commands.parser import Namespace, Parser
-from gtdnet.data.check import check_dataset, format_report
+from gtdnet.data.check import check_dataset, format_report, format_understanding, understand
 from gtdnet.data.formats import FORMATS
 from gtdnet.text import progress_counter
 
@@ -39,15 +39,18 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    splits = args.splits.split(",") if args.splits else None
+    understood = understand(args.data, args.format, splits)
+    if not args.json:
+        show(f"{format_understanding(understood)}\n")  # before the hours that decoding may take
     with progress_counter("decoding clips") as progress:
         report = check_dataset(
             args.data,
-            format=args.format,
-            splits=args.splits.split(",") if args.splits else None,
             num_segments=args.num_segments,
             workers=args.workers,
             manifest=Path(args.manifest) if args.manifest else None,
             progress=progress,
+            understood=understood,
         )
     code = EXIT_DONE if report.ok and not report.not_written else EXIT_FAILED
-    return code, report.to_dict(), format_report(report)
+    return code, report.to_dict(), format_report(report, understanding=False)

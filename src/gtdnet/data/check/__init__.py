@@ -7,6 +7,7 @@ The good clips can be written as a manifest, which `read_annotations` reads as a
 from gtdnet.data.check.clips import ClipFacts, inspect_clip
 from gtdnet.data.check.report import SEVERITIES, CheckReport, SplitStatistics, format_report
 from gtdnet.data.check.run import check_dataset
+from gtdnet.data.check.understanding import Understanding, format_understanding, understand
 from gtdnet.data.findings import Finding
 
 __all__ = [
@@ -15,7 +16,10 @@ __all__ = [
     "ClipFacts",
     "Finding",
     "SplitStatistics",
+    "Understanding",
     "check_dataset",
     "format_report",
+    "format_understanding",
     "inspect_clip",
+    "understand",
 ]

@@ -19,6 +19,7 @@ class ClipFacts:
     height: int = 0
     width: int = 0
     fps: float | None = None
+    codec: str = ""
     digest: str | None = None
     is_empty: bool = False
     error: str | None = None
@@ -34,7 +35,7 @@ def inspect_clip(path: str) -> ClipFacts:
     facts = ClipFacts(path)
     try:
         info = probe(path)
-        facts = replace(facts, height=info.height, width=info.width, fps=info.fps)
+        facts = replace(facts, height=info.height, width=info.width, fps=info.fps, codec=info.codec)
         digest.update(f"{info.width}x{info.height}".encode())
         for num_frames, frame in enumerate(iter_frames(path), 1):
             digest.update(frame[::4, ::4].tobytes())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gtdnet.data.check.clips import ClipFacts
+from gtdnet.data.check.understanding import Understanding, format_understanding
 from gtdnet.data.findings import Finding
 from gtdnet.data.formats import Annotations
 from gtdnet.text import counted, one_line
@@ -27,21 +28,33 @@ class SplitStatistics:
     seconds: tuple[float, float, float] | None
     fps: dict[str, int]
     sizes: dict[str, int]
+    codecs: dict[str, int]
     class_counts: dict[str, int]
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check_dataset` found."""
+    """What `check_dataset` found; ``facts`` are those of every clip, by path."""
 
-    root: str
-    format: str
-    class_names: tuple[str, ...]
+    understood: Understanding = field(repr=False)
+    facts: Mapping[str, ClipFacts] = field(repr=False)
     splits: dict[str, SplitStatistics]
     findings: tuple[Finding, ...]
     manifest: str | None
     not_written: str | None  # why there is no manifest although one was asked for
     seconds: float
+
+    @property
+    def root(self) -> str:
+        return self.understood.root
+
+    @property
+    def format(self) -> str:
+        return self.understood.format
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.understood.class_names
 
     @property
     def ok(self) -> bool:
@@ -50,7 +63,19 @@ class CheckReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {"ok": self.ok, **asdict(self)}
+        return {
+            "ok": self.ok,
+            "root": self.root,
+            "format": self.format,
+            "reason": self.understood.reason,
+            "annotations": self.understood.annotations,
+            "class_names": self.class_names,
+            "splits": {split: asdict(numbers) for split, numbers in self.splits.items()},
+            "findings": [asdict(found) for found in self.findings],
+            "manifest": self.manifest,
+            "not_written": self.not_written,
+            "seconds": self.seconds,
+        }
 
 
 def statistics_of(found: Annotations, facts: dict[str, ClipFacts]) -> SplitStatistics:
@@ -63,6 +88,7 @@ def statistics_of(found: Annotations, facts: dict[str, ClipFacts]) -> SplitStati
         seconds=_spread([fact.num_frames / fact.fps for fact in good if fact.fps]),
         fps=dict(Counter(f"{fact.fps:.4g}" for fact in good if fact.fps).most_common()),
         sizes=dict(Counter(f"{fact.width}x{fact.height}" for fact in good).most_common()),
+        codecs=dict(Counter(fact.codec for fact in good).most_common()),
         class_counts=class_counts(found, facts),
     )
 
@@ -76,25 +102,13 @@ def class_counts(found: Annotations, facts: dict[str, ClipFacts]) -> dict[str, i
     return {name: counts[number] for number, name in enumerate(found.class_names)}
 
 
-def format_report(report: CheckReport) -> str:
-    """The report as plain text for people."""
-    classes = counted(len(report.class_names), "class", "classes")
-    lines = [f"{report.root}: {report.format}, {classes}, {report.seconds:.1f} s"]
+def format_report(report: CheckReport, understanding: bool = True) -> str:
+    """The report as plain text for people; ``understanding``: how the dataset was read, too."""
+    lines = [format_understanding(report.understood), ""] if understanding else []
+    clips = sum(numbers.clips - numbers.missing for numbers in report.splits.values())
+    lines += [f"{counted(clips, 'clip')} decoded in {report.seconds:.1f} s"]
     for split, numbers in report.splits.items():
-        line = f"  {split}: {numbers.clips} clips"
-        if numbers.readable < numbers.clips:
-            line += f", {numbers.readable} of them readable"
-        if numbers.num_frames:
-            line += ", {0:g}-{2:g} frames (median {1:g})".format(*numbers.num_frames)
-        if numbers.seconds:
-            line += ", {0:.1f}-{2:.1f} s (median {1:.1f})".format(*numbers.seconds)
-        if numbers.fps:
-            line += f", {_most(numbers.fps)} frames/s"
-        if numbers.sizes:
-            line += f", {_most(numbers.sizes)}"
-        if counts := [count for count in numbers.class_counts.values() if count]:
-            line += f", {min(counts)}-{max(counts)} clips a class"
-        lines.append(line)
+        lines += [f"  {split}", *(f"    {name:8}  {text}" for name, text in _lines(numbers))]
     for found in report.findings:
         lines += ["", f"{found.severity} [{found.code}] {found.message}"]
         lines += [f"    {one_line(example)}" for example in found.examples]
@@ -111,6 +125,29 @@ def format_report(report: CheckReport) -> str:
     return "\n".join(lines)
 
 
+def _lines(numbers: SplitStatistics) -> Iterator[tuple[str, str]]:
+    if numbers.readable < numbers.clips - numbers.missing:
+        yield "readable", f"{numbers.readable} of {numbers.clips - numbers.missing} clips"
+    if numbers.num_frames:
+        yield "frames", "{0:g}-{2:g}, median {1:g}".format(*numbers.num_frames)
+    if numbers.seconds:
+        yield "seconds", "{0:.1f}-{2:.1f}, median {1:.1f}".format(*numbers.seconds)
+    for name, counts in (
+        ("frames/s", numbers.fps),
+        ("size", numbers.sizes),
+        ("codec", numbers.codecs),
+    ):
+        if counts:
+            yield name, _most(counts)
+    if present := [count for count in numbers.class_counts.values() if count]:
+        yield "a class", f"{min(present)}-{max(present)} clips"
+
+
 def _most(counts: dict[str, int], top: int = 3) -> str:
+    """The values with most clips, and their clips where there are several."""
+    if len(counts) == 1:
+        return next(iter(counts))
     names = sorted(counts, key=lambda name: -counts[name])
-    return " / ".join(names[:top]) + (f" / {len(names) - top} others" if len(names) > top else "")
+    rest = sum(counts[name] for name in names[top:])
+    others = [f"{len(names) - top} others ({rest})"] if rest else []
+    return ", ".join([*(f"{name} ({counts[name]})" for name in names[:top]), *others])

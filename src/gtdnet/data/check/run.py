@@ -10,8 +10,8 @@ from pathlib import Path
 from gtdnet.data.check.clips import ClipFacts, inspect_clip
 from gtdnet.data.check.findings import broken, classes, contents, left_out, shapes
 from gtdnet.data.check.report import SEVERITIES, CheckReport, statistics_of
-from gtdnet.data.findings import Finding, finding, odd_classes
-from gtdnet.data.formats import Annotations, detect_format, list_splits, read_annotations
+from gtdnet.data.check.understanding import Understanding, understand
+from gtdnet.data.findings import finding, odd_classes
 from gtdnet.data.formats.clip_list import write_clip_list
 from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import InputError
@@ -30,18 +30,21 @@ def check_dataset(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     manifest: Path | None = None,
+    understood: Understanding | None = None,
 ) -> CheckReport:
     """Decode every clip of the given splits (default: all there are) and report.
 
     ``workers`` processes decode (default: one per core; 0: none but this one). ``progress`` is
     called with (clips done, clips in all). ``manifest`` is written with the clips that decode; if
-    that fails, the report says why. Raises InputError if no split can be read at all, or if the
-    manifest exists already.
+    that fails, the report says why. ``understood`` is what `understand` said of the same root,
+    format and splits, where it has been asked already. Raises InputError if no split can be read at
+    all, or if the manifest exists already.
     """
     start = time.perf_counter()
     if manifest is not None and manifest.exists():
         raise InputError(f"The manifest {manifest} exists already; delete it or name another one.")
-    read, findings = _read(Path(root), format, splits)
+    understood = understood or understand(root, format, splits)
+    read, findings = understood.read, list(understood.findings)
     paths = sorted({record.path for found in read.values() for record in found.records})
     if workers is None:
         workers = min(num_cores(), len(paths) // _PER_PROCESS)
@@ -61,11 +64,10 @@ def check_dataset(
     findings += broken(read, facts)
     findings += contents(read, facts)
     findings += odd_classes(read)
-    if splits is None:
+    if understood.is_whole:
         findings += left_out(Path(root), read)
     findings += classes(read, facts)
     findings += shapes(facts, num_segments)
-    first = next(iter(read.values()))
     not_written = None
     if manifest is not None:
         kept = {
@@ -78,30 +80,11 @@ def check_dataset(
         except (OSError, InputError) as error:
             not_written = f"the manifest {manifest} could not be written: {first_line(error)}"
     return CheckReport(
-        root=str(root),
-        format=first.format,
-        class_names=first.class_names,
+        understood=understood,
+        facts=facts,
         splits={split: statistics_of(found, facts) for split, found in read.items()},
         findings=tuple(sorted(findings, key=lambda found: SEVERITIES.index(found.severity))),
         manifest=str(manifest) if manifest is not None and not not_written else None,
         not_written=not_written,
         seconds=time.perf_counter() - start,
     )
-
-
-def _read(
-    root: Path, format: str | None, splits: Sequence[str] | None
-) -> tuple[dict[str, Annotations], list[Finding]]:
-    """The splits that can be read, and a finding for each that can't."""
-    format = format or detect_format(root)
-    read: dict[str, Annotations] = {}
-    errors: list[InputError] = []
-    for split in splits or list_splits(root, format):
-        try:
-            read[split] = read_annotations(root, split, format, allow_missing=True)
-        except InputError as error:
-            errors.append(error)
-    if not read:
-        raise errors[0] if errors else InputError(f"{root} has no annotated split.")
-    fix = "Correct the annotation file; the split was not checked."
-    return read, [Finding("annotations", "error", 1, str(error), fix) for error in errors]

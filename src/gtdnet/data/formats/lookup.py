@@ -12,6 +12,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +194,22 @@ def whole_number(text: str, where: object) -> int:
     return int(text)
 
 
+_noted: ContextVar[list[Path] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting_files() -> Iterator[list[Path]]:
+    """Yield a list that gets the annotation files read within it, each once, in their order."""
+    token = _noted.set(noted := [])
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
 def read_text(path: Path) -> str:
+    if (noted := _noted.get()) is not None and path not in noted:
+        noted.append(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
