@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from gtdnet.data.check.clips import ClipFacts
 from gtdnet.data.check.report import class_counts
-from gtdnet.data.findings import Finding, finding
-from gtdnet.data.formats import FORMATS, Annotations, Format, VideoRecord
-from gtdnet.data.formats.lookup import is_other_video, is_video
-from gtdnet.files import walk
+from gtdnet.data.findings import Finding, finding, only_measured
+from gtdnet.data.formats import Annotations, VideoRecord
 
 _MIN_SIDE = 32  # pixels
 _MAX_ASPECT = 4
 _MAX_IMBALANCE = 10
+_FEW = 5  # training clips of a class
 
 
 def broken(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterator[Finding]:
@@ -45,31 +43,6 @@ def broken(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterato
             f"Clips annotated in {split} but not on disk",
             "Download them, or go on without them: they are left out everywhere.",
         )
-
-
-def left_out(root: Path, read: dict[str, Annotations]) -> Iterator[Finding]:
-    """Files below the root that look like videos, but are in no split."""
-    first = next(iter(read.values()))
-    of = FORMATS[first.format]
-    if not root.is_dir() or of.is_derived:
-        return
-    known = {r.path for found in read.values() for r in (*found.records, *found.missing)}
-    left_out: list[str] = []
-    for folder, folders, files in walk(root):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        paths = [str(Path(folder, n)) for n in sorted(files) if n[0] != "." and _is_left(n, of)]
-        left_out += (path for path in paths if path not in known)
-    yield from finding(
-        "left-out",
-        "warning",
-        left_out,
-        "Files that look like videos, but are in no split",
-        "Move them to where the clips of a class are, or re-encode them as .mp4, or remove them.",
-    )
-
-
-def _is_left(name: str, of: Format) -> bool:
-    return is_other_video(name) or (of.is_whole and is_video(name))
 
 
 def contents(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterator[Finding]:
@@ -125,14 +98,23 @@ def classes(read: dict[str, Annotations], facts: dict[str, ClipFacts]) -> Iterat
         if split not in read:
             continue
         counts = class_counts(read[split], facts)
+        elsewhere = only_measured(read) if split == "train" else []
         yield from finding(
             "class-without-clips",
             "warning",
-            (name for name, count in counts.items() if not count),
+            (name for name, count in counts.items() if not count and name not in elsewhere),
             f"Classes without a readable clip in {split}",
             "Add clips, or remove the classes: they can't be "
             + ("learned." if split == "train" else "measured."),
         )
+        if split == "train":
+            yield from finding(
+                "few-in-class",
+                "info",
+                (f"{name}: {counts[name]}" for name in counts if 0 < counts[name] < _FEW),
+                f"Classes of fewer than {_FEW} training clips",
+                "Add clips, or expect them to be learned by heart; do not trust their accuracy.",
+            )
         present = [count for count in counts.values() if count]
         if split == "train" and present and max(present) > _MAX_IMBALANCE * min(present):
             ends = [min(counts, key=lambda name: counts[name] or max(present))]

@@ -8,8 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 from gtdnet.data.check.clips import ClipFacts, inspect_clip
-from gtdnet.data.check.findings import broken, classes, contents, left_out, shapes
+from gtdnet.data.check.findings import broken, classes, contents, shapes
+from gtdnet.data.check.layout import layout
 from gtdnet.data.check.report import SEVERITIES, CheckReport, statistics_of
+from gtdnet.data.check.shortcuts import shortcuts
 from gtdnet.data.check.understanding import Understanding, understand
 from gtdnet.data.findings import finding, odd_classes
 from gtdnet.data.formats.clip_list import write_clip_list
@@ -65,9 +67,10 @@ def check_dataset(
     findings += contents(read, facts)
     findings += odd_classes(read)
     if understood.is_whole:
-        findings += left_out(Path(root), read)
+        findings += layout(understood)
     findings += classes(read, facts)
     findings += shapes(facts, num_segments)
+    findings += shortcuts(read, facts)
     not_written = None
     if manifest is not None:
         kept = {

@@ -31,6 +31,10 @@ OTHER_VIDEOS = frozenset(
     | {".tod", ".tp", ".trp", ".vob", ".wtv", ".xvid", ".y4m", ".webp"}
 )
 _FILLERS = {"set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames"}
+# What systems make beside files: macOS, Synology, Windows, Linux.
+SYSTEM_FOLDERS = frozenset(
+    {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
 PLACES = ("", "labels", "annotations")  # folders of the root, in the order in which they count
 
 
@@ -103,7 +107,12 @@ def split_of(name: str) -> str | None:
 
 
 def subfolders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_dir())
+    return sorted(path for path in root.iterdir() if is_shown(path.name) and path.is_dir())
+
+
+def is_shown(name: str) -> bool:
+    """Whether a folder may hold clips, by its name."""
+    return name[0] != "." and name not in SYSTEM_FOLDERS
 
 
 def class_name(text: str) -> str:
@@ -146,7 +155,7 @@ class ClipFolder:
 
 def videos_below(root: Path, skip: Sequence[Path]) -> Iterator[str]:
     for folder, folders, files in walk(root):
-        folders[:] = [f for f in folders if f[0] != "." and Path(folder, f) not in skip]
+        folders[:] = [f for f in folders if is_shown(f) and Path(folder, f) not in skip]
         for name in files:
             if name[0] != "." and is_video(name):
                 yield os.path.join(folder, name)  # noqa: PTH118  (hundreds of thousands of files)
