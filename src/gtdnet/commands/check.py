@@ -23,6 +23,8 @@ class CheckOptions:
         num_segments: clips with fewer frames count as short.
         workers: decoding processes; default: one per core.
         manifest: write the clips that decode to this new .json file, to train on with --data.
+        sheet: write a contact sheet to this new .png file: a row a class, frames of a few clips;
+            of more than 40 classes also NAME-2.png, ...
     """
 
     data: str
@@ -31,6 +33,7 @@ class CheckOptions:
     num_segments: int = 8
     workers: int | None = None
     manifest: str | None = None
+    sheet: str | None = None
 
 
 def fill(parser: Parser) -> None:
@@ -41,6 +44,11 @@ def fill(parser: Parser) -> None:
 def run(args: Namespace) -> Outcome:
     splits = args.splits.split(",") if args.splits else None
     understood = understand(args.data, args.format, splits)
+    sheet = []
+    if args.sheet:
+        from gtdnet.show.sheet import sheet_files  # with it comes matplotlib
+
+        sheet = sheet_files(args.sheet, len(understood.class_names))
     if not args.json:
         show(f"{format_understanding(understood)}\n")  # before the hours that decoding may take
     with progress_counter("decoding clips") as progress:
@@ -52,5 +60,13 @@ def run(args: Namespace) -> Outcome:
             progress=progress,
             understood=understood,
         )
+    result, text = report.to_dict(), format_report(report, understanding=False)
+    if sheet:
+        from gtdnet.show.sheet import save_sheet
+
+        with progress_counter("drawing classes") as progress:
+            save_sheet(report, sheet, progress)
+        result["sheet"] = list(map(str, sheet))
+        text += f"\nContact sheet: {', '.join(result['sheet'])}"
     code = EXIT_DONE if report.ok and not report.not_written else EXIT_FAILED
-    return code, report.to_dict(), format_report(report, understanding=False)
+    return code, result, text
