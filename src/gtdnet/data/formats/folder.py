@@ -19,6 +19,7 @@ from gtdnet.data.formats.base import (
 )
 from gtdnet.data.formats.lookup import (
     is_picture,
+    is_shown,
     is_video,
     matching,
     split_folders,
@@ -62,6 +63,12 @@ class Folder(WritableFormat):
                 f"dataset's annotation files, or give {classes[0]} if its folders are the classes"
             )
         if nested := next((folder for folder in classes if split_folders(folder)), None):
+            (split, (inside, *_)), *_ = split_folders(nested).items()
+            if any(is_video(path.name) for path in inside.iterdir()):
+                return (
+                    f"{inside} is a split inside of a class; nest them the other way round, as "
+                    f"{root / ALIASES[split][0] / nested.name}"
+                )
             return f"{nested} has splits of its own; give the folder of one dataset"
         splits = {split: f.name for f in classes if (split := split_of(f.name))}
         if len(splits) > 1:
@@ -148,5 +155,5 @@ def _clips(root: Path) -> list[Path]:
 def _shown_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """As `walk`, without what is hidden."""
     for folder, folders, files in walk(root):
-        folders[:] = [name for name in folders if name[0] != "."]
+        folders[:] = filter(is_shown, folders)
         yield Path(folder), folders, [name for name in files if name[0] != "."]

@@ -11,6 +11,8 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,10 @@ OTHER_VIDEOS = frozenset(
     | {".tod", ".tp", ".trp", ".vob", ".wtv", ".xvid", ".y4m", ".webp"}
 )
 _FILLERS = {"set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames"}
+# What systems make beside files: macOS, Synology, Windows, Linux.
+SYSTEM_FOLDERS = frozenset(
+    {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
 PLACES = ("", "labels", "annotations")  # folders of the root, in the order in which they count
 HERE = ("",)  # where lists lie: in the root itself
 _NAMES = ("classes", "category", "categories", "labels")
@@ -143,7 +149,12 @@ def split_of(name: str) -> str | None:
 
 
 def subfolders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_dir())
+    return sorted(path for path in root.iterdir() if is_shown(path.name) and path.is_dir())
+
+
+def is_shown(name: str) -> bool:
+    """Whether a folder may hold clips, by its name."""
+    return name[0] != "." and name not in SYSTEM_FOLDERS
 
 
 def is_video(name: str) -> bool:
@@ -181,7 +192,7 @@ class ClipFolder:
 
 def videos_below(root: Path, skip: Sequence[Path]) -> Iterator[str]:
     for folder, folders, files in walk(root):
-        folders[:] = [f for f in folders if f[0] != "." and Path(folder, f) not in skip]
+        folders[:] = [f for f in folders if is_shown(f) and Path(folder, f) not in skip]
         for name in files:
             if name[0] != "." and is_video(name):
                 yield os.path.join(folder, name)  # noqa: PTH118  (hundreds of thousands of files)
@@ -229,7 +240,22 @@ def whole_number(text: str, where: object) -> int:
     return int(text)
 
 
+_noted: ContextVar[list[Path] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting_files() -> Iterator[list[Path]]:
+    """Yield a list that gets the annotation files read within it, each once, in their order."""
+    token = _noted.set(noted := [])
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
 def read_text(path: Path) -> str:
+    if (noted := _noted.get()) is not None and path not in noted:
+        noted.append(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
