@@ -1,4 +1,4 @@
-"""Small inputs that once failed, where they are at hand (a folder ``shared/cases`` beside the clone).
+"""Small inputs that once failed, where they are at hand (``shared/cases`` beside the clone).
 
 Their kinds have tests of their own, on inputs made by code: docs/trust.md names them.
 """
@@ -6,7 +6,6 @@ Their kinds have tests of their own, on inputs made by code: docs/trust.md names
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
