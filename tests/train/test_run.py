@@ -764,6 +764,7 @@ def test_two_processes_write_one_run(tiny: Make, copy: Path, tmp_path: Path) -> 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     result = json.loads(done.stdout)  # one object, of one process
     assert result["undecodable_training_clips"] == 5
     assert result["undecodable_validation_clips"] == 2

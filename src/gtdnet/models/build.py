@@ -166,7 +166,9 @@ def create_model(
     if weights:
         weights.load_plain(backbone)
     if method.insert is not None:
-        of_stages = ([b for b in backbone.blocks() if b.stage == stage] for stage in stages)
+        of_stages = (
+            [b for b in backbone.residual_blocks() if b.stage == stage] for stage in stages
+        )
         blocks = [block for those in of_stages for block in those[:: chosen["every"]]]
         arguments = {key: chosen[key] for key in method.options}
         method.insert(backbone, blocks, num_segments, init, **arguments)

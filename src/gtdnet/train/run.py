@@ -192,6 +192,8 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
             os.environ.setdefault(_RUN_FOLDER, str(folder))
             with only_errors(*_LIGHTNING_LOGGERS), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module="lightning.*")
+                # With channels_last, of 1x1 convolutions, whose strides mean nothing.
+                warnings.filterwarnings("ignore", message="Grad strides do not match bucket")
                 trainer = _trainer(config, files, device, precision)
                 path = folder / "last.ckpt" if resumed else None
                 trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
