@@ -57,7 +57,7 @@ def test_vfr_timeline() -> None:
 
 
 def test_one_class() -> None:
-    assert [f.code for f in check_dataset(CASES / "one-class/data").findings] == ["one-class"]
+    assert "one-class" in [f.code for f in check_dataset(CASES / "one-class/data").findings]
 
 
 def test_ucf101_lists() -> None:

@@ -91,6 +91,10 @@ class ModelOptions:
             classes are among its own; a GTDNet starts at exactly what a TSM file computes.
         freeze: what does not learn: none, norms (the 2D network's batch norms keep statistics,
             scale and shift: for small batches) or backbone (only the classifier learns).
+        frozen_stages: the 2D network is frozen up to this stage, temporal modules there included
+            (1: the stem; 0: nothing); what comes before costs no backward pass.
+        norm_momentum: share of a batch in the running statistics of the 2D network's batch norms;
+            default: the network's own.
     """
 
     model: str = "gtdnet_resnet50"
@@ -99,6 +103,8 @@ class ModelOptions:
     init: str = "auto"
     init_from: str | None = None
     freeze: str = "none"
+    frozen_stages: int = 0
+    norm_momentum: float | None = None
 
 
 @dataclass
@@ -218,8 +224,8 @@ _CHOICES = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "init": INITS, "free
 _LIMITS: dict[str, Callable[..., None]] = {  # by options
     "batch_size epochs accumulate devices validate_every": partial(check_at_least, 1),
     "lr_batch momentum weight_decay classifier_lr bias_lr temporal_lr warmup_epochs clip_gradient "
-    "mixup early_stopping save_minutes seed val_seed num_workers": check_not_negative,
-    "flip brightness label_smoothing dropout ema": partial(check_between, 0, 1),
+    "mixup early_stopping save_minutes seed val_seed num_workers frozen_stages": check_not_negative,
+    "norm_momentum flip brightness label_smoothing dropout ema": partial(check_between, 0, 1),
     "lr": check_positive,
 }
 
@@ -258,10 +264,12 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
                 f"pretrained={self.pretrained} and init_from={self.init_from} are two starts; "
                 f"leave one of them out"
             )
-        if self.freeze != "none" and not (self.pretrained or self.init_from):
-            raise InputError(
-                f"freeze={self.freeze} would keep random weights; give pretrained or init_from"
-            )
+        for name, none in (("freeze", "none"), ("frozen_stages", 0)):
+            value = getattr(self, name)
+            if value != none and not (self.pretrained or self.init_from):
+                raise InputError(
+                    f"{name}={value} would keep random weights; give pretrained or init_from"
+                )
 
     @property
     def holds_out(self) -> bool:

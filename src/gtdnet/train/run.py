@@ -45,7 +45,7 @@ from gtdnet.train.callbacks import (
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.data import ClipLoaders, class_weights, digest, remarks, split_clips
 from gtdnet.train.module import TrainingModule
-from gtdnet.train.optim import freeze, scaled_lr
+from gtdnet.train.optim import freeze, scaled_lr, set_norm_momentum
 from gtdnet.workers import default_workers
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -150,7 +150,9 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
         to_channels_last(model)
     if config.compile:
         model.compile()
-    freeze(model, config.freeze)
+    freeze(model, config.freeze, config.frozen_stages)
+    if config.norm_momentum is not None:
+        set_norm_momentum(model, config.norm_momentum)
     weights = class_weights(annotations) if config.class_weights else None
     module = TrainingModule(
         model, spec, config, lr, seed=config.seed, class_weights=weights, clips=clips_digest

