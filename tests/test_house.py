@@ -21,7 +21,7 @@ ROOT = Path(gtdnet.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors"},
     {"text", "files", "workers", "moved", "pages"},
-    {"device"},
+    {"device", "threads"},
     {"measure", "nn"},
     {"data", "weights"},
     {"models"},

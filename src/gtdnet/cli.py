@@ -20,6 +20,7 @@ from gtdnet.commands import (
 )
 from gtdnet.commands.plugins import import_given, import_installed
 from gtdnet.errors import InputError
+from gtdnet.threads import CoreWatch, choose_threads, let_idle_threads_sleep, use_threads
 from gtdnet.workers import Terminated, keep_freed_memory, sigterm_raises
 
 # What each does, in one line. "bench data" is gtdnet.commands.bench_data.
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Ctrl-C, 143 with SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     who, debug = "gtdnet", "--debug" in words
+    let_idle_threads_sleep()
     try:
         words = import_given([word for word in words if word != "--debug"])
         if not words or words[0] in ("-h", "--help", "help"):
@@ -100,11 +102,14 @@ def _command(words: Sequence[str]) -> str:
 
 
 def _run(name: str, words: Sequence[str]) -> int:
-    from gtdnet.commands.parser import read
+    from gtdnet.commands.parser import is_computing, read
 
+    watch = CoreWatch()
     keep_freed_memory()
     command = import_module(_MODULES.get(name, f"gtdnet.commands.{name.replace(' ', '_')}"))
     args = read(command, name, COMMANDS[name], words)
+    if is_computing(command):
+        use_threads(choose_threads(args.threads, watch, args.get("devices") or 1))
     code, result, text = command.run(args)
     if args.json:
         if result is not None:

@@ -6,6 +6,7 @@ from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 
 EXAMPLE = "gtdnet ablate benchmarks/ablation.yaml --data data/ablation/clips"
+COMPUTES = True
 
 
 def fill(parser: Parser) -> None:

@@ -19,6 +19,7 @@ from gtdnet.train.config import TrainConfig, find_recipe
 from gtdnet.train.run import TrainResult, resume, train
 
 EXAMPLE = "gtdnet demo"
+COMPUTES = True
 RECIPE = "synth_easy"
 FRAMES = {  # frames mode of the evaluation: what it means
     "in-order": "frames in order",

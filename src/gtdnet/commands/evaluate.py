@@ -9,6 +9,7 @@ from gtdnet.evaluate.diagnose import describe
 from gtdnet.evaluate.protocol import summary
 
 EXAMPLE = "gtdnet evaluate runs/first/model.safetensors --data data/ssv2 --clips 2 --crops 3"
+COMPUTES = True
 
 
 def fill(parser: Parser) -> None:

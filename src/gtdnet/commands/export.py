@@ -7,6 +7,7 @@ from gtdnet.export import ExportFailed, ExportOptions, export
 from gtdnet.export.run import summary
 
 EXAMPLE = "gtdnet export runs/first/model.safetensors exported --precision bf16"
+COMPUTES = True
 
 
 def fill(parser: Parser) -> None:

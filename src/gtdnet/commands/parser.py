@@ -123,6 +123,13 @@ def read(command: ModuleType, name: str, title: str, words: Sequence[str]) -> Na
         epilog=f"example: {command.EXAMPLE}",
     )
     command.fill(parser)
+    if is_computing(command):
+        parser.add_argument(
+            "--threads",
+            type=int | None,
+            default=None,
+            help="that compute; default: OMP_NUM_THREADS, else one for each core that is free",
+        )
     parser.add_argument(
         "--json", type=bool, default=False, help="print one JSON object on stdout as the last line"
     )
@@ -138,6 +145,11 @@ def read(command: ModuleType, name: str, title: str, words: Sequence[str]) -> Na
         help="a Python module to import first, which may add models, formats, ...; repeatable",
     )
     return parser.parse()
+
+
+def is_computing(command: ModuleType) -> bool:
+    """Whether a command runs networks, and so takes --threads."""
+    return getattr(command, "COMPUTES", False)
 
 
 def options(kind: type[T], args: Namespace) -> T:

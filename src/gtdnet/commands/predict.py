@@ -7,6 +7,7 @@ from gtdnet.infer.predict import PredictOptions, predict
 from gtdnet.infer.render import render_table, to_csv
 
 EXAMPLE = "gtdnet predict runs/first/model.safetensors clip.mp4 more/*.webm"
+COMPUTES = True
 
 
 def fill(parser: Parser) -> None:

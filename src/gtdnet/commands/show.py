@@ -6,6 +6,7 @@ from gtdnet.infer.render import percent
 from gtdnet.show.run import ShowOptions, show
 
 EXAMPLE = "gtdnet show runs/first/model.safetensors clip.mp4 --output clip.html"
+COMPUTES = True
 
 
 def fill(parser: Parser) -> None:

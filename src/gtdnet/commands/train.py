@@ -9,6 +9,8 @@ from gtdnet.errors import InputError
 from gtdnet.train.config import GROUPS, TrainConfig, find_recipe, list_recipes
 
 EXAMPLE = "gtdnet train --recipe gtdnet_r50_8f_ssv2 --data data/ssv2 --name first"
+COMPUTES = True
+_WITH_RESUME = ("--resume", "--threads", "--json")
 
 
 def fill(parser: Parser) -> None:
@@ -39,7 +41,7 @@ def run(args: Namespace) -> Outcome:
     from gtdnet.train.run import is_first_process, resume, train
 
     if args.resume:
-        extra = [option for option in args.given if option not in ("--resume", "--json")]
+        extra = [option for option in args.given if option not in _WITH_RESUME]
         if extra:
             raise InputError(
                 f"{extra[0]} cannot be changed by --resume, which takes every option from the "

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
 from gtdnet.models.start import Start, start_from
 from gtdnet.text import only_errors, say
+from gtdnet.threads import say_threads
 from gtdnet.train.callbacks import (
     Checkpoint,
     Interrupted,
@@ -175,6 +177,8 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
                 replace(config, name=folder.name).save(folder / "config.yaml")
             size = sum(p.numel() for p in model.parameters()) / 1e6
             say(f"{config.model}: {size:.2f} M parameters, {device.type}, {precision}", console)
+            if device.type == "cpu":
+                say_threads(partial(say, console=console))
             for line in _announcement(config, annotations, validation, module, folder, start):
                 say(line, console)
         if checkpoint is not None:
