@@ -257,7 +257,7 @@ def subjects(root: Path) -> list[Subject]:
 
     return [
         Subject("train", new_run, run_files, resume),
-        Subject("pack", lambda out: ["pack", data, out, "--workers", 2], bytes_of),
+        Subject("pack", lambda out: ["pack", data, out, "--num_workers", 2], bytes_of),
         Subject("export", export, sizes_of, unless("", export)),
         Subject("evaluate", evaluate, evaluation_files, unless("metrics.json", evaluate)),
         Subject("ablate", lambda out: ["ablate", grid, "--output", out], ablation_files),

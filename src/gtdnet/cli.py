@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
 from gtdnet import __version__
@@ -19,7 +18,7 @@ from gtdnet.commands import (
     show,
 )
 from gtdnet.commands.plugins import import_given, import_installed
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, nearest
 from gtdnet.threads import CoreWatch, choose_threads, let_idle_threads_sleep, use_threads
 from gtdnet.workers import Terminated, keep_freed_memory, sigterm_raises
 
@@ -45,6 +44,7 @@ COMMANDS = {
     "ratios",
     "bench data": "time the reading of clips, stage by stage; several datasets side by side",
     "bench train": "time training steps in several settings beside the plain 2D network",
+    "completion": "print a script that lets your shell complete commands, options and values",
 }
 _MODULES: dict[str, str] = {}  # of commands that are not in gtdnet.commands
 
@@ -53,6 +53,11 @@ def register_command(name: str, title: str, module: str) -> None:
     """Add a command of another package: its one line, and the module that is imported to run it."""
     COMMANDS[name] = title
     _MODULES[name] = module
+
+
+def module_of(name: str) -> str:
+    """The module of a command."""
+    return _MODULES.get(name, f"gtdnet.commands.{name.replace(' ', '_')}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,8 +101,8 @@ def _command(words: Sequence[str]) -> str:
     for name in (" ".join(words[:2]), words[0]):
         if name in COMMANDS:
             return name
-    nearest = get_close_matches(words[0], COMMANDS, 1, 0.65)
-    remedy = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(COMMANDS)}"
+    near = nearest(words[0], COMMANDS)
+    remedy = f"did you mean {near}?" if near else f"choose one of {', '.join(COMMANDS)}"
     raise InputError(f"no command {words[0]!r}; {remedy}")
 
 
@@ -106,8 +111,10 @@ def _run(name: str, words: Sequence[str]) -> int:
 
     watch = CoreWatch()
     keep_freed_memory()
-    command = import_module(_MODULES.get(name, f"gtdnet.commands.{name.replace(' ', '_')}"))
+    command = import_module(module_of(name))
     args = read(command, name, COMMANDS[name], words)
+    if name == "completion":
+        args.commands = {command: module_of(command) for command in COMMANDS}
     if is_computing(command):
         use_threads(choose_threads(args.threads, watch, args.get("devices") or 1))
     code, result, text = command.run(args)

@@ -22,8 +22,9 @@ from gtdnet.workers import allowed_cores, cpu_quota
 
 _LOOK_SECONDS = 0.2
 _NUMBER = "OMP_NUM_THREADS"
-# How threads wait: of OpenMP in general, GNU's (Linux) and LLVM's (macOS, Windows, Intel).
-_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+# How threads wait: of OpenMP in general, GNU's (Linux) and LLVM's (macOS, Windows, Intel). GNU's
+# may spin for some microseconds: to fall asleep and wake costs small networks more than that.
+_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "0"}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from gtdnet.data.formats import FORMATS
 from gtdnet.text import progress_counter
 
 EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json"
+OLD_NAMES = {"--splits": "--split", "--workers": "--num_workers"}
 
 
 @dataclass
@@ -19,17 +20,17 @@ class CheckOptions:
     Args:
         data: dataset folder, list file or manifest.
         format: how it is laid out; default: recognised.
-        splits: splits to read, as train,validation; default: all there are.
+        split: splits to read, as train,validation; default: all there are.
         num_segments: clips with fewer frames count as short.
-        workers: decoding processes; default: one per core.
+        num_workers: decoding processes; default: one per core.
         manifest: write the clips that decode to this new .json file, to train on with --data.
     """
 
     data: str
     format: str | None = None
-    splits: str | None = None
+    split: str | None = None
     num_segments: int = 8
-    workers: int | None = None
+    num_workers: int | None = None
     manifest: str | None = None
 
 
@@ -43,9 +44,9 @@ def run(args: Namespace) -> Outcome:
         report = check_dataset(
             args.data,
             format=args.format,
-            splits=args.splits.split(",") if args.splits else None,
+            splits=args.split.split(",") if args.split else None,
             num_segments=args.num_segments,
-            workers=args.workers,
+            workers=args.num_workers,
             manifest=Path(args.manifest) if args.manifest else None,
             progress=progress,
         )

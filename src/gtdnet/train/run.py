@@ -42,7 +42,7 @@ from gtdnet.train.callbacks import (
     RunFiles,
     load_weights,
 )
-from gtdnet.train.config import TrainConfig
+from gtdnet.train.config import TrainConfig, check_is_run
 from gtdnet.train.data import ClipLoaders, class_weights, digest, read_splits, remarks
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import freeze, scaled_lr
@@ -101,8 +101,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
 def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
     """Continue a stopped run at the very step of its last.ckpt; InputError if it cannot be."""
     folder = Path(folder)
-    if not (folder / "config.yaml").is_file():
-        raise InputError(f"{folder}: is not a run directory (it holds no config.yaml)")
+    check_is_run(folder)
     if not (folder / "last.ckpt").is_file():
         raise InputError(
             f"{folder}: holds no last.ckpt to continue from; start anew with "
