@@ -254,7 +254,7 @@ def subjects(root: Path) -> list[Subject]:
 
     return [
         Subject("train", new_run, resume),
-        Subject("pack", lambda out: ["pack", data, out, "--workers", 2]),
+        Subject("pack", lambda out: ["pack", data, out, "--num_workers", 2]),
         Subject("export", export, unless("", export)),
         Subject("evaluate", evaluate, unless("metrics.json", evaluate)),
         Subject(

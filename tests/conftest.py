@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gtdnet.models.backbones.resnet import BasicBlock, ResNet
 from gtdnet.train.config import TrainConfig
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the command line and of processes
 
 
 @pytest.fixture(autouse=True)

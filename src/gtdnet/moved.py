@@ -59,6 +59,8 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 
 NAMES: dict[str, dict[str, str]] = {
+    "bench.models": {"ModelChoice": "bench.options"},
+    "bench.train": {"TrainChoice": "bench.options"},
     "bench.options": {"command": "measure.provenance"},
     "device": {"default_workers": "workers", "num_cores": "workers"},
     "nn.shift": {"reduced_channels": "nn.frames"},

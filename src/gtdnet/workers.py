@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from itertools import islice
+from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,8 +34,41 @@ _SECONDS_AT_HAND = 3.0  # that a job which has begun has to end, when its proces
 
 def num_cores() -> int:
     """Cores that this process may use, as a container or a scheduler allows."""
+    return math.ceil(min(len(allowed_cores()), cpu_quota() or math.inf))
+
+
+def allowed_cores() -> set[int]:
+    """Numbers of the cores that this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return affinity(0) if affinity else set(range(os.cpu_count() or 1))
+
+
+def cpu_quota(root: str | Path = "/") -> float | None:
+    """Cores whose time the control groups of this process may use up, as a container's limit.
+
+    The lowest of its group's and those above, of version 1 or 2 (Linux); None: there is no limit.
+    """
+    root, quotas = Path(root), []
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if number != "0" and "cpu" not in controllers.split(","):
+            continue
+        # A container may see its own group at the top, whatever the path says.
+        for group in (PurePosixPath(path), *PurePosixPath(path).parents):
+            for place in ("", controllers, "cpu"):
+                folder = root / "sys/fs/cgroup" / place / str(group).lstrip("/")
+                v1 = [_read(folder / f"cpu.cfs_{what}_us") for what in ("quota", "period")]
+                limit = (_read(folder / "cpu.max") or " ".join(v1)).split()
+                if len(limit) == 2 and all(word.isdecimal() and int(word) for word in limit):
+                    quotas.append(int(limit[0]) / int(limit[1]))  # microseconds of each period
+    return min(quotas, default=None)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def default_workers(device: torch.device, devices: int = 1) -> int:

@@ -10,6 +10,7 @@ from gtdnet.data.formats import FORMATS
 from gtdnet.text import progress_counter
 
 EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json"
+OLD_NAMES = {"--splits": "--split", "--workers": "--num_workers"}
 
 
 @dataclass
@@ -19,9 +20,9 @@ class CheckOptions:
     Args:
         data: dataset folder, list file or manifest.
         format: how it is laid out; default: recognised.
-        splits: splits to read, as train,validation; default: all there are.
+        split: splits to read, as train,validation; default: all there are.
         num_segments: clips with fewer frames count as short.
-        workers: decoding processes; default: one per core.
+        num_workers: decoding processes; default: one per core.
         manifest: write the clips that decode to this new .json file, to train on with --data.
         sheet: write a contact sheet to this new .png file: a row a class, frames of a few clips;
             of more than 40 classes also NAME-2.png, ...
@@ -29,9 +30,9 @@ class CheckOptions:
 
     data: str
     format: str | None = None
-    splits: str | None = None
+    split: str | None = None
     num_segments: int = 8
-    workers: int | None = None
+    num_workers: int | None = None
     manifest: str | None = None
     sheet: str | None = None
 
@@ -42,7 +43,7 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
-    splits = args.splits.split(",") if args.splits else None
+    splits = args.split.split(",") if args.split else None
     understood = understand(args.data, args.format, splits)
     sheet = []
     if args.sheet:
@@ -55,7 +56,7 @@ def run(args: Namespace) -> Outcome:
         report = check_dataset(
             args.data,
             num_segments=args.num_segments,
-            workers=args.workers,
+            workers=args.num_workers,
             manifest=Path(args.manifest) if args.manifest else None,
             progress=progress,
             understood=understood,

@@ -18,6 +18,7 @@ from gtdnet.engines import ExportedFile, choose_for, open_engine, open_model
 from gtdnet.errors import InputError, check_at_least
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile
+from gtdnet.threads import say_threads
 
 AVERAGES = ("probabilities", "logits")
 """What the mean over a clip's views is taken of; of logits, softmax comes after it."""
@@ -149,6 +150,8 @@ class Recognizer:
         n, v = views.shape[:2]
         parts = views.flatten(0, 1).split(batch_size)
         try:
+            if self.device.type == "cpu":
+                say_threads()
             logits = torch.cat([self.engine(part) for part in parts]).unflatten(0, (n, v))
         except torch.OutOfMemoryError as error:
             raise InputError(

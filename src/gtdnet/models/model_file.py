@@ -25,7 +25,7 @@ from gtdnet.models.classifier import VideoClassifier
 from gtdnet.nn.frames import check_num_segments
 from gtdnet.text import first_line
 from gtdnet.weights.fit import load_all, resize_segments
-from gtdnet.weights.hub import find_file
+from gtdnet.weights.hub import find_file, no_model_file
 from gtdnet.weights.read import read_safetensors
 
 # Stays when a field comes that only some files need: older versions refuse just those files.
@@ -209,7 +209,7 @@ def _check_size(
 
 def _read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.exists():
-        raise InputError(f"{path}: no such model file; train one with gtdnet train, or gtdnet demo")
+        raise no_model_file(path)
     if path.is_dir():
         inner = path / "model.safetensors"
         hint = f"; did you mean {inner}?" if inner.is_file() else ""

@@ -17,9 +17,9 @@ from gtdnet.errors import (
     check_choice,
     check_not_negative,
     check_positive,
+    suggestion,
 )
 from gtdnet.files import read_yaml, write_yaml
-from gtdnet.models.build import spec_values
 
 SCHEDULES = ("cosine", "step", "onecycle", "constant")
 OPTIMIZERS = ("sgd", "adamw")
@@ -47,7 +47,8 @@ class DataOptions:
     """Data
 
     Args:
-        data: dataset folder, list file or manifest of gtdnet check.
+        data: dataset folder, list file or manifest of gtdnet check; required, here or in the
+            recipe.
         format: how the dataset is laid out; default: recognised.
         val: share of the training clips to hold out for validation, as 0.2, where the dataset has
             no validation split.
@@ -81,7 +82,8 @@ class ModelOptions:
 
     Args:
         model: name, as gtdnet models lists them.
-        model_options: the model's own options, e.g. --model_options.reduction 8.
+        model_options: the model's own, as --model_options.reduction 8; gtdnet models lists those
+            of every method, with what they are by default.
         pretrained: weights to start from: imagenet or imagenet-v2 (published ones, downloaded),
             a file of 2D weights (.safetensors or .pth), a model file, or hf://user/name.
         init: of temporal modules that come with no weights: identity starts a GTDNet as exactly
@@ -278,6 +280,8 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
 
     def clip_spec(self, class_names: tuple[str, ...]) -> ClipSpec:
         """The clip spec of this config's model for these classes; InputError if they do not fit."""
+        from gtdnet.models.build import spec_values  # with it comes PyTorch
+
         return ClipSpec(
             class_names=class_names,
             num_segments=self.num_segments,
@@ -313,7 +317,10 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
         """
         kinds = {option.name: option.type for option in fields(cls)}
         if unknown := sorted(set(map(str, values)) - set(kinds)):
-            raise InputError(f"{where}: unknown option {unknown[0]!r}; see gtdnet train --help")
+            guess = suggestion(unknown[0], kinds)
+            raise InputError(
+                f"{where}: unknown option {unknown[0]!r}{guess}; see gtdnet train --help"
+            )
         options = dict(values)
         for name, value in values.items():
             # YAML 1.1 takes 1e-3, without a dot, for text.
@@ -324,6 +331,12 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             return cls(**options)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
+
+
+def check_is_run(folder: str | Path) -> None:
+    """Raise InputError for what is no run directory."""
+    if not Path(folder, "config.yaml").is_file():
+        raise InputError(f"{folder}: is not a run directory (it holds no config.yaml)")
 
 
 _RECIPES = Path(__file__).parents[1] / "recipes"
@@ -340,6 +353,5 @@ def find_recipe(name: str) -> Path:
         return Path(name)
     if name in list_recipes():
         return _RECIPES / f"{name}.yaml"
-    raise InputError(
-        f"no recipe {name!r}: give the path of a YAML file or one of {', '.join(list_recipes())}"
-    )
+    guess, names = suggestion(name, list_recipes()), ", ".join(list_recipes())
+    raise InputError(f"no recipe {name!r}{guess}: give the path of a YAML file or one of {names}")

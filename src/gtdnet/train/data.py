@@ -13,7 +13,12 @@ from torch import Tensor
 
 from gtdnet.data.dataset import EpochBatches, EvalClips, TrainClips, balanced_weights
 from gtdnet.data.findings import odd_classes, shared_clips
-from gtdnet.data.formats import Annotations, list_splits, read_annotations
+from gtdnet.data.formats import (
+    Annotations,
+    check_dataset_is_there,
+    list_splits,
+    read_annotations,
+)
 from gtdnet.data.formats.held_out import HeldOut
 from gtdnet.data.holdout import hold_out
 from gtdnet.data.loader import ClipLoader
@@ -27,8 +32,7 @@ def read_splits(data: str, format: str | None = None) -> tuple[Annotations, Anno
     Raises:
         ValueError: no such dataset, no training clips, or clips without a label.
     """
-    if not data:
-        raise InputError("no dataset given; say where the clips are with --data PATH")
+    check_dataset_is_there(data)
     splits = list_splits(data, format)
     train = read_annotations(data, "train", format)
     validation = read_annotations(data, "validation", format) if "validation" in splits else None

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
 from gtdnet.models.start import Start, start_from
 from gtdnet.text import alike, only_errors, say
+from gtdnet.threads import say_threads
 from gtdnet.train.callbacks import (
     Checkpoint,
     Interrupted,
@@ -42,7 +44,7 @@ from gtdnet.train.callbacks import (
     RunFiles,
     load_weights,
 )
-from gtdnet.train.config import TrainConfig
+from gtdnet.train.config import TrainConfig, check_is_run
 from gtdnet.train.data import ClipLoaders, class_weights, digest, remarks, split_clips
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import freeze, scaled_lr, set_norm_momentum
@@ -101,8 +103,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
 def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
     """Continue a stopped run at the very step of its last.ckpt; InputError if it cannot be."""
     folder = Path(folder)
-    if not (folder / "config.yaml").is_file():
-        raise InputError(f"{folder}: is not a run directory (it holds no config.yaml)")
+    check_is_run(folder)
     if not (folder / "last.ckpt").is_file():
         raise InputError(
             f"{folder}: holds no last.ckpt to continue from; start anew with "
@@ -182,6 +183,8 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
                     held_out.save(folder / SPLIT_FILE)
             size = sum(p.numel() for p in model.parameters()) / 1e6
             say(f"{config.model}: {size:.2f} M parameters, {device.type}, {precision}", console)
+            if device.type == "cpu":
+                say_threads(partial(say, console=console))
             for line in _announcement(config, annotations, validation, module, folder, start):
                 say(line, console)
             if held_out and validation:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, suggestion
 from gtdnet.text import in_nfc
 
 ALIASES = {  # of the splits, in names of files and folders; the first is the one to write
@@ -171,7 +171,10 @@ def read_annotations(
     unless ``allow_missing``.
     """
     if split not in SPLITS:
-        raise InputError(f"There is no split {split!r}; the splits are {', '.join(SPLITS)}.")
+        raise InputError(
+            f"There is no split {split!r}{suggestion(split, SPLITS)}; the splits are "
+            f"{', '.join(SPLITS)}."
+        )
     with _told(root):
         chosen = _format_of(Path(root), format)
         listed_names, listed = chosen.read(Path(root), split)
@@ -202,12 +205,22 @@ def _told(root: str | Path) -> Iterator[None]:
         ) from None
 
 
+def check_dataset_is_there(root: str | Path) -> None:
+    """Raise InputError where there is nothing at its path."""
+    if not str(root):
+        raise InputError("no dataset given; say where the clips are with --data PATH")
+    if not Path(root).exists():
+        raise InputError(f"The dataset {root} does not exist; check the path.")
+
+
 def _format_of(root: Path, name: str | None = None) -> Format:
     """The format that is asked for, or the one that is recognised."""
     if name is not None and name not in _formats:
-        raise InputError(f"There is no format {name!r}; the formats are {formats_line()}.")
-    if not root.exists():
-        raise InputError(f"The dataset {root} does not exist; check the path.")
+        raise InputError(
+            f"There is no format {name!r}{suggestion(name, _formats)}; the formats are "
+            f"{formats_line()}."
+        )
+    check_dataset_is_there(root)
     for format in _formats.values():
         if format.is_derived and format.recognises(root):
             return format
