@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test crash-test lint clean
+.PHONY: help install demo test crash-test fuzz lint clean
 
 help:
 	@echo "make demo     set up, then the whole road on built-in data: gtdnet demo"
 	@echo "make test     set up, then the tests"
 	@echo "make crash-test  kill the commands at random moments; nothing may be lost or left behind"
+	@echo "make fuzz     10,000 damaged files of every kind: read or refused, and what is silent damage"
 	@echo "make lint     set up, then ruff, pyright, and whether docs/results.md is what was measured"
 	@echo "make install  set up alone: a virtual environment in $(VENV)"
 	@echo "make clean    remove the virtual environment and caches"
@@ -32,6 +33,9 @@ test: install
 
 crash-test: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/crash_test.py
+
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py --cases 10000
 
 lint: install
 	$(BIN)/ruff check .

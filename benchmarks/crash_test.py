@@ -2,8 +2,8 @@
 """Kill train, pack, export, evaluate and ablate at random moments, and see what is left.
 
 Each command runs once undisturbed. Then it is begun again and again: at a random moment of its time
-a signal comes (SIGKILL or SIGTERM, to the process or to its group), and it is taken up as its
-messages say, until it has been stopped so many times and is let finish. Then its files must be
+a signal comes (SIGKILL, SIGTERM or SIGINT, to the process or to its group), and it is taken up as
+its messages say, until it has been stopped so many times and is let finish. Then its files must be
 those of the undisturbed run, to the bit where no time of day is in them, and nothing else may be
 there: no temporary file, no process. Exit status 1 if anything is otherwise.
 
@@ -18,30 +18,36 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
+from gtdnet.bench.result import envelope, save
 from gtdnet.data.synthetic import write_dataset
-from gtdnet.measure.machine import describe_machine
 
 SIGNALS = {  # name: number, whether the whole group gets it
     "SIGKILL to the process": (signal.SIGKILL, False),
     "SIGTERM to the process": (signal.SIGTERM, False),
     "SIGTERM to the group": (signal.SIGTERM, True),
     "SIGKILL to the group": (signal.SIGKILL, True),
+    "SIGINT to the group": (signal.SIGINT, True),  # Ctrl-C in a terminal
 }
+STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+TIME = re.compile(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")  # gtdnet.measure.provenance.now
+WHEN = {"seconds", "written", "output", "command"}  # keys of what tells when, and in which folder
 SECONDS = 300.0  # the longest that a command, or its end, may take
 TINY: dict[str, Any] = {
     "model": "gtdnet_resnet18", "model_options": {"width": 0.125}, "num_segments": 4,
@@ -56,16 +62,15 @@ class Subject:
 
     Attributes:
         words: the command line for an output folder.
-        files: what it wrote there, by name, in a form that can be compared.
         again: the command line that takes a stopped one up, none if it was done; default: the same.
     """
 
     name: str
     words: Callable[[Path], Sequence[object]]
-    files: Callable[[Path], dict[str, Any]]
     again: Callable[[Path], Sequence[object]] | None = None
     moments: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    answered: float = 0.0  # seconds from the latest signal to the end
 
     def test(self, root: Path, kills: int, rng: random.Random) -> None:
         """Run it undisturbed, then kill it so many times."""
@@ -76,7 +81,7 @@ class Subject:
         if done != 0:
             self.faults.append(f"the undisturbed run ended with {done}")
             return
-        expected = self.files(whole)
+        expected = contents(whole)
         killed, number = 0, 0
         while killed < kills:
             number += 1
@@ -90,10 +95,12 @@ class Subject:
                 if code == 0:  # it was done before
                     break
                 killed += 1
-                self.moments.append(f"{name} after {after:.1f} of {duration:.1f} s: {code}")
+                self.moments.append(
+                    f"{name} after {after:.1f} of {duration:.1f} s: {code} in {self.answered:.1f} s"
+                )
                 number_of, _ = SIGNALS[name]
-                # SIGTERM is ours once Python has begun to run the command.
-                if code not in ((-number_of, 143) if number_of == signal.SIGTERM else (-9,)):
+                # SIGTERM and SIGINT are ours once Python has begun to run the command.
+                if code not in (-number_of, STATUS.get(number_of)):
                     self.faults.append(f"{self.moments[-1]}: another exit status was due")
                 words = self.again(out) if self.again else self.words(out)
                 if not words:
@@ -108,7 +115,7 @@ class Subject:
             shutil.rmtree(folder)
 
     def _compare(self, out: Path, expected: dict[str, Any]) -> None:
-        found = self.files(out)
+        found = contents(out)
         last = self.moments[-1] if self.moments else "no kill"
         for name in sorted({*expected, *found}):
             if name not in expected or name not in found:
@@ -139,9 +146,10 @@ class Subject:
                 process.wait(SECONDS if after is None else after)
             except subprocess.TimeoutExpired:
                 (os.killpg if group else os.kill)(process.pid, number)
-            until = time.monotonic() + SECONDS
+            sent = time.monotonic()
             try:
                 _, messages = process.communicate(timeout=SECONDS)
+                self.answered = time.monotonic() - sent
             except subprocess.TimeoutExpired:
                 self.faults.append(f"{' '.join(command)}: still runs after {SECONDS:.0f} s")
                 os.killpg(process.pid, signal.SIGKILL)
@@ -163,9 +171,7 @@ class Subject:
 def same(a: Any, b: Any) -> bool:
     """Equal to the last bit, through all containers."""
     if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, np.ndarray):
-        return np.array_equal(a, b)
+        return a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
@@ -173,50 +179,41 @@ def same(a: Any, b: Any) -> bool:
     return a == b
 
 
-def run_files(folder: Path) -> dict[str, Any]:
-    """Of a training run: weights and optimizer; the table without its seconds."""
-    found: dict[str, Any] = {}
-    for path in folder.iterdir():
-        if path.suffix == ".ckpt":
-            content = torch.load(path, weights_only=True)
-            parts = ("state_dict", "optimizer_states", "lr_schedulers", "global_step")
-            found[path.name] = [content[part] for part in parts]
-        elif path.name == "metrics.csv":
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            found[path.name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-        elif path.suffix == ".safetensors":
-            found[path.name] = path.stat().st_size  # it tells when it was made; weights: best.ckpt
-        elif not path.name.startswith("events."):
-            found[path.name] = None
-    return found
+def content(path: Path) -> Any:
+    """What a file holds, to be compared: all of it but the time of day and the output folder."""
+    if path.suffix == ".ckpt":
+        return timeless(torch.load(path, weights_only=True))
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return timeless(list(csv.DictReader(file)))
+    if path.suffix == ".yaml":
+        return timeless(yaml.safe_load(path.read_text()))
+    if path.suffix == ".json":
+        return timeless(json.loads(path.read_bytes()))
+    if path.suffix == ".pt2":  # a zip file
+        with zipfile.ZipFile(path) as file:
+            names = [name for name in file.namelist() if not name.endswith("serialization_id")]
+            return {name: TIME.sub(b"", file.read(name)) for name in names}
+    return TIME.sub(b"", path.read_bytes())
 
 
-def ablation_files(folder: Path) -> dict[str, Any]:
-    """Of an ablation: its runs' files, and their results without seconds."""
-    found = {}
-    for run in filter(Path.is_dir, folder.iterdir()):
-        found |= {f"{run.name}/{name}": content for name, content in run_files(run).items()}
-    runs = yaml.safe_load((folder / "ablation.yaml").read_text())["runs"]
-    found["ablation.yaml"] = [{k: v for k, v in run.items() if k != "seconds"} for run in runs]
-    return found
+def timeless(value: Any) -> Any:
+    """Without what :data:`WHEN` lists, through all containers."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if k not in WHEN}
+    if isinstance(value, list):
+        return [timeless(entry) for entry in value]
+    return value
 
 
-def bytes_of(folder: Path) -> dict[str, Any]:
-    """All files, byte by byte."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def sizes_of(folder: Path) -> dict[str, Any]:
-    """All files' sizes: they hold the time of day."""
-    return {name: len(content) for name, content in bytes_of(folder).items()}
-
-
-def evaluation_files(folder: Path) -> dict[str, Any]:
-    """All files, the metrics without their place."""
-    found = bytes_of(folder)
-    found["metrics.json"] = {**json.loads(found["metrics.json"]), "output": None}
-    return found
+def contents(folder: Path) -> dict[str, Any]:
+    """Of all files, by name, but for TensorBoard's: each start adds one."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): content(path)
+        for path in paths
+        if not path.name.startswith("events.out.")
+    }
 
 
 def subjects(root: Path) -> list[Subject]:
@@ -256,11 +253,14 @@ def subjects(root: Path) -> list[Subject]:
         return ["evaluate", model, "--data", data, *views, "--output", out]
 
     return [
-        Subject("train", new_run, run_files, resume),
-        Subject("pack", lambda out: ["pack", data, out, "--workers", 2], bytes_of),
-        Subject("export", export, sizes_of, unless("", export)),
-        Subject("evaluate", evaluate, evaluation_files, unless("metrics.json", evaluate)),
-        Subject("ablate", lambda out: ["ablate", grid, "--output", out], ablation_files),
+        Subject("train", new_run, resume),
+        Subject("pack", lambda out: ["pack", data, out, "--num_workers", 2]),
+        Subject("export", export, unless("", export)),
+        Subject("evaluate", evaluate, unless("metrics.json", evaluate)),
+        Subject(
+            "ablate",
+            lambda out: ["ablate", grid, "--output", out],
+        ),
     ]
 
 
@@ -272,29 +272,28 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=3, help="of each command (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--only", nargs="*", help="these commands alone")
-    parser.add_argument("--output", type=Path, help="a YAML file for what was found")
+    parser.add_argument("--jobs", type=int, default=1, help="commands at a time (default: 1)")
+    parser.add_argument("--output", help="a YAML file for what was found")
     args = parser.parse_args()
-    result: dict[str, Any] = {
-        "machine": describe_machine(torch.device("cpu")),
-        "seed": args.seed,
-        "commands": {},
-    }
-    faults = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for subject in subjects(Path(folder)):
-            if args.only and subject.name not in args.only:
-                continue
+    line = f"python benchmarks/crash_test.py --kills {args.kills} --seed {args.seed}"
+    title = "Commands killed at random moments, and what was left"
+    result = {**envelope("crash", title, line, torch.device("cpu"), ["lightning"]), "commands": {}}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
+
+        def test(subject: Subject) -> Subject:
             subject.test(Path(folder), args.kills, random.Random(f"{args.seed} {subject.name}"))
-            faults += len(subject.faults)
+            return subject
+
+        chosen = [s for s in subjects(Path(folder)) if not args.only or s.name in args.only]
+        for subject in pool.map(test, chosen):
             print(f"{subject.name}: {len(subject.moments)} kills, {len(subject.faults)} faults")
             for fault in subject.faults:
                 print(f"  {fault}")
-            result["commands"][subject.name] = {
-                "kills": subject.moments, "faults": subject.faults,
-            }  # fmt: skip
-    if args.output:
-        args.output.write_text(yaml.safe_dump(result, sort_keys=False))
-    return 1 if faults else 0
+            sys.stdout.flush()
+            found = {"kills": subject.moments, "faults": subject.faults}
+            result["commands"][subject.name] = found
+            save(result, args.output)
+    return 1 if any(found["faults"] for found in result["commands"].values()) else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from gtdnet import workers
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.models import VideoClassifier, create_model
 from gtdnet.models.backbones.res2net import Res2Net, Res2NetBlock
@@ -16,6 +18,13 @@ from gtdnet.models.backbones.resnet import BasicBlock, ResNet
 from gtdnet.train.config import TrainConfig
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the command line and of processes
+
+
+@pytest.fixture(autouse=True)
+def no_modules_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New processes would import what a test before this one gave with --import."""
+    monkeypatch.setattr(workers, "_registering", [])
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,15 @@ def test_a_module_of_the_users_may_add_a_command(
     assert re.search(r"^  greet +say hello$", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_words_behind_two_dashes_are_no_options(
+    greet: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in ("--debug", "--import", f"--import={greet}", "--json"):
+        assert main(["--import", greet, "greet", "--", word]) == 0
+        assert capsys.readouterr().out == f"hello {word}\n"
+    assert main(["no_such", "--", "--debug"]) == 2  # with --debug it would raise
+
+
 def test_several_modules(
     greet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

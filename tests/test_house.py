@@ -20,8 +20,8 @@ ROOT = Path(gtdnet.__file__).parent
 # know each other.
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"text", "files", "workers", "moved", "pages"},
-    {"device"},
+    {"text", "files", "workers", "moved", "pages", "lazy"},
+    {"device", "threads"},
     {"measure", "nn"},
     {"data", "weights"},
     {"models"},

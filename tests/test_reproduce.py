@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,12 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise Stop
 
     monkeypatch.setattr("gtdnet.train.run.train", note)
-    monkeypatch.setattr("gtdnet.commands.evaluate.evaluate", note)
-    monkeypatch.setattr("gtdnet.commands.ensemble.ensemble", note)
+    monkeypatch.setattr("gtdnet.evaluate.run.evaluate", note)
+    ensembles = import_module("gtdnet.evaluate.ensemble")  # the room has a function of that name
+    monkeypatch.setattr(ensembles, "ensemble", note)
+    for name in ("train.check_dataset_is_there", "evaluate.check_dataset_is_there"):
+        monkeypatch.setattr(f"gtdnet.commands.{name}", lambda root: None)
+    monkeypatch.setattr("gtdnet.commands.evaluate.check_is_there", lambda source: None)
     return seen
 
 

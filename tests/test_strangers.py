@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,17 @@ def test_damaged_score_files(scores_path: Path, cut: int) -> None:
     content = bytearray(scores_path.read_bytes())
     content[cut : cut + 20 if cut >= 0 else None] = b"\xff" * 20
     path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_results(path)
+    one_sentence(error.value, path)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_score_files_with_members_that_are_no_arrays(scores_path: Path, key: str) -> None:
+    path = scores_path.with_name("bytes.npz")
+    with zipfile.ZipFile(scores_path) as good, zipfile.ZipFile(path, "w") as file:
+        for info in good.infolist():
+            file.writestr(info, b"scores" if info.filename == f"{key}.npy" else good.read(info))
     with pytest.raises(InputError) as error:
         read_results(path)
     one_sentence(error.value, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
 from gtdnet import __version__
@@ -19,7 +18,8 @@ from gtdnet.commands import (
     show,
 )
 from gtdnet.commands.plugins import import_given, import_installed
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, nearest
+from gtdnet.threads import CoreWatch, choose_threads, let_idle_threads_sleep, use_threads
 from gtdnet.workers import Terminated, keep_freed_memory, sigterm_raises
 
 # What each does, in one line. "bench data" is gtdnet.commands.bench_data.
@@ -44,6 +44,7 @@ COMMANDS = {
     "ratios",
     "bench data": "time the reading of clips, stage by stage; several datasets side by side",
     "bench train": "time training steps in several settings beside the plain 2D network",
+    "completion": "print a script that lets your shell complete commands, options and values",
 }
 _MODULES: dict[str, str] = {}  # of commands that are not in gtdnet.commands
 
@@ -54,13 +55,20 @@ def register_command(name: str, title: str, module: str) -> None:
     _MODULES[name] = module
 
 
+def module_of(name: str) -> str:
+    """The module of a command."""
+    return _MODULES.get(name, f"gtdnet.commands.{name.replace(' ', '_')}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted
     with Ctrl-C, 143 with SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    who, debug = "gtdnet", "--debug" in words
+    end = words.index("--") if "--" in words else len(words)
+    who, debug = "gtdnet", "--debug" in words[:end]
+    let_idle_threads_sleep()
     try:
-        words = import_given([word for word in words if word != "--debug"])
+        words = import_given([w for w in words[:end] if w != "--debug"] + words[end:])
         if not words or words[0] in ("-h", "--help", "help"):
             print(_overview())
             return EXIT_DONE if words else EXIT_BAD_INPUT
@@ -94,17 +102,22 @@ def _command(words: Sequence[str]) -> str:
     for name in (" ".join(words[:2]), words[0]):
         if name in COMMANDS:
             return name
-    nearest = get_close_matches(words[0], COMMANDS, 1, 0.65)
-    remedy = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(COMMANDS)}"
+    near = nearest(words[0], COMMANDS)
+    remedy = f"did you mean {near}?" if near else f"choose one of {', '.join(COMMANDS)}"
     raise InputError(f"no command {words[0]!r}; {remedy}")
 
 
 def _run(name: str, words: Sequence[str]) -> int:
-    from gtdnet.commands.parser import read
+    from gtdnet.commands.parser import is_computing, read
 
+    watch = CoreWatch()
     keep_freed_memory()
-    command = import_module(_MODULES.get(name, f"gtdnet.commands.{name.replace(' ', '_')}"))
+    command = import_module(module_of(name))
     args = read(command, name, COMMANDS[name], words)
+    if name == "completion":
+        args.commands = {command: module_of(command) for command in COMMANDS}
+    if is_computing(command):
+        use_threads(choose_threads(args.threads, watch, args.get("devices") or 1))
     code, result, text = command.run(args)
     if args.json:
         if result is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -42,7 +43,28 @@ def check_choice(what: str, value: object, choices: Iterable[T]) -> T:
     for choice in choices:
         if choice == value:
             return choice
-    raise InputError(f"unknown {what} {value!r}: choose one of {', '.join(map(str, choices))}")
+    raise InputError(
+        f"unknown {what} {value!r}{suggestion(value, choices)}: choose one of "
+        f"{', '.join(map(str, choices))}"
+    )
+
+
+def suggestion(word: object, choices: Iterable[object]) -> str:
+    """ " (did you mean train?)" for the choice most like a word that is none; "" if none is."""
+    near = nearest(word, choices)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def nearest(word: object, choices: Iterable[object]) -> str | None:
+    """The choice most like a word that is none of them; None if none is like it."""
+    by_letters = {_letters(choice): str(choice) for choice in choices}
+    found = get_close_matches(_letters(word), by_letters, 1, 0.65)
+    return by_letters[found[0]] if found else None
+
+
+def _letters(word: object) -> str:
+    """So that case and the sign between words do not count."""
+    return str(word).lower().lstrip("-").replace("-", "_").replace(" ", "_")
 
 
 def check_at_least(least: float, **values: float | None) -> None:

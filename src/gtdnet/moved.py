@@ -50,7 +50,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "models.zoo": ("models.build", "models.methods"),
     "progress": ("text",),
     "report.show": ("show.run",),
-    "report.show_figure": ("show.figure",),
+    "report.show_figure": ("show.figure", "show.canvas"),
     "report.show_page": ("show.page",),
     "report.views": ("show.views",),
     "train.ablate": ("ablate.run", "ablate.grid", "ablate.summary"),
@@ -59,6 +59,8 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 
 NAMES: dict[str, dict[str, str]] = {
+    "bench.models": {"ModelChoice": "bench.options"},
+    "bench.train": {"TrainChoice": "bench.options"},
     "bench.options": {"command": "measure.provenance"},
     "device": {"default_workers": "workers", "num_cores": "workers"},
     "nn.shift": {"reduced_channels": "nn.frames"},

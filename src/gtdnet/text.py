@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -110,6 +111,17 @@ def first_of(names: Iterable[object], most: int = 3) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """ "1 clip", "2 clips"; ``many`` where an s does not make it."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def in_nfc(name: str) -> str:
+    """A name in the spelling of Unicode that all systems can agree on: NFC."""
+    return unicodedata.normalize("NFC", name)
+
+
+def alike(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names to be compared: in NFC, unless two of them would then be the same."""
+    spelled = tuple(map(in_nfc, names))
+    return spelled if len(set(spelled)) == len(spelled) else tuple(names)
 
 
 # --------------------------------------------------------------------------------------- tables

@@ -21,14 +21,14 @@ TINY = [
 def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The options that reach each bench, in its place."""
     found: dict[str, Any] = {}
-    for name, command in (("models", "bench"), ("data", "bench_data"), ("train", "bench_train")):
+    for name in ("models", "data", "train"):
 
         def note(options: object, name: str = name) -> dict[str, Any]:
             found[name] = options
             return {}
 
-        monkeypatch.setattr(f"gtdnet.commands.{command}.bench_{name}", note)
-        monkeypatch.setattr(f"gtdnet.commands.{command}.text", lambda result: "told")
+        monkeypatch.setattr(f"gtdnet.bench.{name}.bench_{name}", note)
+    monkeypatch.setattr("gtdnet.bench.result.text", lambda result: "told")
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -82,11 +84,11 @@ def test_json_is_all_that_stdout_gets(
     model = str(run / "model.safetensors")
     clip = str(next(data.glob("val/*/*")))
     root = str(tmp_path / "synth")
-    counts = ["--train=2", "--validation=1", "--size=36", "--workers=1", "--edition=easy"]
+    counts = ["--train=2", "--validation=1", "--size=36", "--num-workers=1", "--edition=easy"]
     words, keys = {
         "models": (["models", "tsn_resnet18"], {"models"}),
         "synth": (["synth", root, *counts], {"root", "classes"}),
-        "check": (["check", str(data), "--workers", "1"], {"splits"}),
+        "check": (["check", str(data), "--num_workers", "1"], {"splits"}),
         "evaluate": (
             ["evaluate", model, "--data", str(data), "--output", root, "--num_workers", "0"],
             {"top1", "protocol"},
@@ -108,6 +110,23 @@ def test_json_is_all_that_stdout_gets(
         ("check nowhere", "The dataset nowhere does not exist; check the path."),
         ("synth", "the following arguments are required: root (see gtdnet synth --help)"),
         ("synth new --format avi", "format 'avi' is unknown; choose one of something-v1"),
+        (
+            "synth new --format foldr",
+            "format 'foldr' is unknown (did you mean folder?); choose",
+        ),
+        ("synth new --edition ful", "edition 'ful' is unknown (did you mean full?); choose one"),
+        ("evaluate x --data . --splt train", "unrecognized option --splt; did you mean --split? ("),
+        (
+            "train --data . --schedule cosin",
+            "unknown schedule 'cosin' (did you mean cosine?): ",
+        ),
+        ("train --recipe synth-easy2", "no recipe 'synth-easy2' (did you mean synth_easy?): give"),
+        ("train --data . --init-from no.safetensors", "no.safetensors: no such model file; train"),
+        ("predict no.safetensors x.mp4", "no.safetensors: no such model file; train one with"),
+        ("show no.safetensors x.mp4", "no.safetensors: no such model file; train one with"),
+        ("export no.safetensors out", "no.safetensors: no such model file; train one with"),
+        ("push no.safetensors a/b", "no.safetensors: no such model file; train one with"),
+        ("demo --threads 0", "threads must be at least 1, got 0"),
         ("models --num_classes many", "--num_classes: expected a whole number, got 'many' (see"),
         (
             "models --classes 3",
@@ -121,7 +140,7 @@ def test_json_is_all_that_stdout_gets(
             "models --complexity --views 8x3x2 --num_segments 4",
             "--views 8x3x2 and --num_segments 4 both give the number of frames; leave one of",
         ),
-        ("evaluate x", "the following arguments are required: --data (see"),
+        ("evaluate x", "x: is in no run that says what clips it is for; give --data PATH"),
         ("evaluate nowhere.safetensors --data x", "nowhere.safetensors: no such model file"),
         ("train", "no dataset given; say where the clips are with --data PATH"),
         ("train --data nowhere", "The dataset nowhere does not exist; check the path."),
@@ -186,3 +205,61 @@ def test_model_file_that_is_none(
 def test_empty_dataset(tmp_path: Path, fails: Callable[..., str]) -> None:
     for command in (["check", tmp_path], ["train", "--data", tmp_path]):
         assert str(tmp_path) in fails(*command)
+
+
+# ---------------------------------------------------------------------------------- quick answers
+
+HEAVY = ["torch", "lightning", "matplotlib", "jinja2", "safetensors", "huggingface_hub"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"{name} --help" for name in COMMANDS),
+        "train --print_config --data here",
+        "train --nmae x",
+        "train --lr fast",
+        "train --data nowhere",
+        "train --resume nowhere",
+        "train --recipe nothing",
+        "evaluate no.safetensors --data x",
+        "predict no.safetensors x.mp4",
+        "show no.safetensors x.mp4",
+        "export no.safetensors out",
+        "push no.safetensors a/b",
+        "check nowhere",
+        "completion bash",
+    ],
+)
+def test_answers_come_before_anything_heavy(words: str, tmp_path: Path) -> None:
+    program = (
+        f"import sys; from gtdnet.cli import main\ntry: main({words.split()})\n"
+        f"except SystemExit: pass\nprint([n for n in {HEAVY} if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [
+        ("synth x", "--workers 3", "--num-workers 3"),
+        ("check x", "--workers=3 --splits train", "--num_workers=3 --split=train"),
+        ("pack x y", "--workers 3 --splits=train", "--num_workers 3 --split train"),
+        ("demo", "--folder x", "--output x"),
+    ],
+)
+def test_old_names_of_options(
+    command: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    module = command_of(command.split()[0])
+    monkeypatch.setattr(module, "run", lambda args: (seen.append(vars(args)), None, ""))
+    for options in (old, new):
+        main([*command.split(), *options.split()])
+    for args in seen:
+        del args["given"]
+    assert seen[0] == seen[1]

@@ -29,6 +29,13 @@ def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, TrainCo
     return seen
 
 
+@pytest.fixture(autouse=True)
+def any_path(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Where nothing is trained, the data need not be there."""
+    if not {"data", "run", "fails"} & set(request.fixturenames):
+        monkeypatch.setattr("gtdnet.commands.train.check_dataset_is_there", lambda root: None)
+
+
 def test_help_shows_the_defaults_of_training(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--help"])
@@ -153,7 +160,10 @@ def test_existing_run(run: Path, data: Path, tiny: list[str], fails: Callable[..
     ("words", "message"),
     [
         ("--num_segments 0", "num_segments must be a whole number of at least 1, got 0"),
-        ("--model resnet51", "unknown model 'resnet51': choose one of gtdnet_resnet18"),
+        (
+            "--model resnet51",
+            "unknown model 'resnet51' (did you mean tsn_resnet50?): choose one of",
+        ),
         ("--model_options.depth 3", "gtdnet_resnet18 has no option 'depth'; its options are"),
         ("--format avi", "There is no format 'avi'; the formats are something-v1"),
         ("--device tpu", "unknown device 'tpu': choose one of auto, cpu, cuda"),
@@ -181,3 +191,41 @@ def test_unknown_class_in_an_annotation(tmp_path: Path, fails: Callable[..., str
     message = fails("train", "--data", tmp_path / "v2", "--output", tmp_path)
     assert rows[0]["id"] in message
     assert "has an unknown label: 'Juggling something'" in message
+
+
+def test_help_begins_with_what_matters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert lines[0] == "usage: gtdnet train --data PATH [--recipe NAME] [--model NAME] [options]"
+    first = re.findall(r"^  --(\w+)", text.partition("\n\n")[2], re.MULTILINE)[:11]
+    assert first == [
+        *("data", "recipe", "model", "pretrained", "epochs", "batch_size", "lr", "name", "output"),
+        *("resume", "print_config"),
+    ]
+    assert "required, here or in the recipe" in " ".join(text.split())
+    for choices in ("{sgd,adamw}", "{auto,default,identity}", "{none,norms,backbone}"):
+        assert choices in text
+    assert max(len(line) for line in lines if "{something" not in line) <= 80
+
+
+def test_print_config_is_the_run(
+    config: dict[str, TrainConfig], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["train", "--recipe", "synth_easy", "--data", "x", "--model_options.width", "0.5"]
+    assert main([*words, "--print-config"]) == 0
+    assert not config
+    (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
+    assert main(["train", "--config", str(tmp_path / "run.yaml")]) == 0
+    again = config.pop("config")
+    assert main(words) == 0
+    assert config["config"] == again
+    assert again.data == "x"
+
+
+def test_threads_may_change_when_a_run_goes_on(run: Path) -> None:
+    assert main(["train", "--resume", str(run), "--threads", "1"]) == 0

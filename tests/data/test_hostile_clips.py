@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gtdnet.data.check import inspect_clip
 from gtdnet.data.dataset import Augmentation, TrainClips, read_views, sample_rng
@@ -25,6 +26,7 @@ from gtdnet.data.decode import (
     scan_frames,
 )
 from gtdnet.data.formats import VideoRecord
+from gtdnet.data.readers import damage, video
 from gtdnet.data.sampling import eval_indices, train_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import (
@@ -333,6 +335,50 @@ def test_a_picture_that_lacks_a_part(tmp_path: Path) -> None:
         list(iter_frames(tmp_path))
 
 
+CAMERA_JPEGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "optimised": {"optimize": True, "quality": 60},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+    "full colour": {"subsampling": 0},
+}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("kind", CAMERA_JPEGS)
+def test_no_whole_picture_is_called_damaged(tmp_path: Path, kind: str, mode: str) -> None:
+    for number, size in enumerate([(96, 128), (17, 33), (8, 8), (61, 50), (1, 9)]):
+        for shade, picture in enumerate([moving(1, 96, 128)[0], FOUR, FOUR * 0, FOUR * 0 + 255]):
+            path = tmp_path / f"{number}{shade}" / "1.jpg"
+            path.parent.mkdir()
+            rows, columns = size
+            image = Image.fromarray(np.resize(picture, (96, 128, 3))[:rows, :columns]).convert(mode)
+            image.save(path, "JPEG", **{"quality": 90, **CAMERA_JPEGS[kind]})
+            path.write_bytes(with_exif(path.read_bytes(), 1) + b"notes")
+            assert scanned(path.parent)[1] == {}
+
+
+def test_check_finds_damaged_scans(tmp_path: Path) -> None:
+    rng, found, refused = np.random.default_rng(0), 0, 0
+    photo = np.cumsum(np.cumsum(rng.normal(0, 6, (96, 128, 3)), axis=0), axis=1)
+    picture = (128 + 90 * np.sin(photo / 60) + rng.normal(0, 8, photo.shape)).clip(0, 255)
+    path = tmp_path / "1.jpg"
+    Image.fromarray(picture.astype(np.uint8)).save(path, quality=85)
+    data = path.read_bytes()
+    for _ in range(60):
+        place = int(rng.integers(data.rfind(b"\xff\xda") + 20, len(data) - 60))
+        path.write_bytes(data[:place] + data[place + 50 :])
+        broken = scanned(tmp_path)[1]
+        found += bool(broken)
+        try:
+            read_frames(tmp_path, lambda n: np.arange(n))
+        except DecodeError:
+            refused += 1
+            assert broken
+        assert all("damaged" in reason or "decoded" in reason for reason in broken.values())
+    assert found > refused > 0  # reading for training has no time for all of it
+
+
 @pytest.mark.parametrize("size", [(96, 128), (150, 90), (37, 61), (240, 427)])
 @pytest.mark.parametrize("multiscale", [True, False])
 def test_frames_reduced_one_by_one_are_those_reduced_together(
@@ -375,3 +421,35 @@ def test_pictures_too_long_to_resize(tmp_path: Path) -> None:
     encode(tmp_path / "1.png", "png", pictures, format="image2", pix_fmt="rgb24")
     with pytest.raises(DecodeError, match="longer than 512:1"):
         next(iter_frames(tmp_path))
+
+
+def test_a_small_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encode(tmp_path / "a.mkv", "libx264", moving(30))
+    opened: list[Path] = []
+    plain = video._open
+    monkeypatch.setattr(video, "_open", lambda path: opened.append(path) or plain(path))
+    once, _ = read_frames(path, lambda n: np.arange(n))
+    assert len(opened) == 1
+    monkeypatch.setattr(video, "_MAX_KEPT", 0)
+    twice, _ = read_frames(path, lambda n: np.arange(n))
+    assert len(opened) == 3
+    assert torch.equal(once, twice)
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"), [*LOSSY.values(), ("libvpx", {"auto-alt-ref": 1, "lag-in-frames": 9})]
+)
+def test_decoding_stops_at_the_last_chosen_frame(
+    tmp_path: Path, codec: str, options: dict[str, Any]
+) -> None:
+    path = encode(tmp_path / "a.mkv", codec, moving(60), rate=25, **options)
+    for last in range(8, 14):
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            fed: list[int] = []
+            packets = (fed.append(p.size) or p for p in container.demux(stream) if p.size)
+            pictures = damage.Pictures(packets, stream, last)
+            assert next(picture for picture in pictures if picture[0] == last)[1]
+            assert not pictures.is_short
+            assert len(fed) <= last + 3 + stream.codec_context.reorder_depth

@@ -139,6 +139,16 @@ def test_clips_are_joined_by_id_and_classes_by_name(pair, tmp_path, capsys):
     assert joined.labels.tolist() == list(LABELS)
 
 
+def test_names_that_unicode_spells_in_two_ways_are_the_same(tmp_path):
+    spelled = [("\xe9t\xe9", "b", "c"), ("c", "e\u0301te\u0301", "b")]
+    first = member(tmp_path / "first", FIRST, names=spelled[0])
+    moved = [[row[2], row[0], row[1]] for row in SECOND]
+    second = member(tmp_path / "second", moved, names=spelled[1], labels=(1, 2, 0, -1))
+    result = ensemble(EnsembleOptions([first, second], output=str(tmp_path / "joined")))
+    np.testing.assert_allclose(scores_of(result), (np.array(FIRST) + SECOND) / 2, rtol=1e-6)
+    assert read_results(result["output"]).class_names == spelled[0]
+
+
 def broken(clip: str, label: int) -> FailedClip:
     return FailedClip(clip, label, f"{clip}.mp4", "broken")
 

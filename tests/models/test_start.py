@@ -181,3 +181,13 @@ def test_options_of_a_backbone_of_ones_own_are_inherited(
     assert {key: start.model.options[key] for key in ("width", "slope")} == {**WIDTH, "slope": 0.5}
     with pytest.raises(InputError, match=r"of width 0\.125 of slope 0\.1 cannot start"):
         start_from(path, "gtdnet_grouped", NAMES, 4, slope=0.1)
+
+
+def test_names_that_unicode_spells_in_two_ways_keep_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "NAMES", ("e\u0301te\u0301", "b"))
+    path = trained(tmp_path, "tsm_resnet18")
+    start = start_from(path, "tsm_resnet18", ("b", "\xe9t\xe9"), 4)
+    assert start.keeps_classifier
+    assert torch.equal(start.model.classifier.weight, start.source.model.classifier.weight[[1, 0]])

@@ -379,6 +379,13 @@ def test_frames_that_are_gone(data: Path, tmp_path: Path) -> None:
 ALL = tuple((label, label) for label, _ in TEN)
 
 
+def test_comparison_knows_names_that_unicode_spells_in_two_ways(tmp_path: Path) -> None:
+    composed, apart = ((name, *SIX[1:]) for name in ("\xe9t\xe9", "e\u0301te\u0301"))
+    a = evaluation(tmp_path / "a" / "eval", composed, clips=ALL * 3)
+    b = evaluation(tmp_path / "b" / "eval", apart, clips=ALL * 3)
+    assert page(a, b).rows["Paired comparisons"][1][1] == "no clear difference"
+
+
 def test_comparison_is_paired_by_clip_and_class_name(tmp_path: Path) -> None:
     a = evaluation(tmp_path / "a" / "eval", clips=ALL * 3)
     # The same clips and classes in another order, wrong on 12 of 30: b is worse on those alone.

@@ -6,9 +6,18 @@ import pytest
 import torch
 from torch.optim import SGD, AdamW
 
+from gtdnet.errors import InputError
 from gtdnet.models.build import create_model
+from gtdnet.models.classifier import VideoClassifier
 from gtdnet.train.config import TrainConfig
-from gtdnet.train.optim import build_optimizer, lr_factor, parameter_groups, scaled_lr
+from gtdnet.train.optim import (
+    build_optimizer,
+    freeze,
+    lr_factor,
+    parameter_groups,
+    scaled_lr,
+    set_norm_momentum,
+)
 
 GTD = "backbone.layer1.0.conv1.temporal.gtd"
 
@@ -129,3 +138,48 @@ def test_optimizers() -> None:
     assert isinstance(adamw, AdamW)
     assert {group["lr"] for group in adamw.param_groups} == {0.1}
     assert torch.is_tensor(adamw.param_groups[0]["params"][0])
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "learns", "frozen"),
+    [
+        ("gtdnet_resnet18", 1, "layer1.0.conv1.weight", "bn1.weight"),
+        ("gtdnet_resnet18", 2, "layer2.0.conv1.weight", "layer1.1.bn2.bias"),
+        ("gtdnet_resnet18", 4, "layer4.0.conv1.weight", "layer3.1.conv1.temporal.gtd.reduce.bias"),
+        ("tsm_efficientnet_lite0", 2, "blocks.1.0.conv_pw.weight", "blocks.0.0.bn2.bias"),
+        ("tsm_efficientnet_lite0", 3, "blocks.2.0.conv_pw.weight", "blocks.1.1.conv_pwl.weight"),
+        ("tsm_efficientnet_lite0", 7, None, "bn2.weight"),
+    ],
+)  # fmt: skip
+def test_stages_that_do_not_learn(name: str, stage: int, learns: str | None, frozen: str) -> None:
+    """What comes before the next stage, and in it no batch norm's statistics move."""
+    model = create_model(name, 5, 4, width=0.125).train()
+    freeze(model, "none", stage)
+    parameters = dict(model.backbone.named_parameters())
+    first = next((key for key, value in parameters.items() if value.requires_grad), None)
+    assert first == learns
+    assert not parameters[frozen].requires_grad
+    before = {key: value.clone() for key, value in model.named_buffers()}
+    model(torch.randn(2, 4, 3, 64, 64))
+    moved = {key for key, value in model.named_buffers() if not torch.equal(value, before[key])}
+    for key in moved:
+        norm = key.removeprefix("backbone.").rpartition(".")[0]
+        assert parameters[f"{norm}.weight"].requires_grad
+    assert bool(moved) == (learns is not None)
+
+
+def test_stages_that_are_not_there() -> None:
+    with pytest.raises(InputError, match=r"frozen_stages=6: the stages are 1 \(the stem\) to 5"):
+        freeze(small(), "none", 6)
+    own = VideoClassifier(torch.nn.Conv2d(3, 8, 3), 8, 5, 4)
+    with pytest.raises(InputError, match="Conv2d does not say what its stages are; give 0"):
+        freeze(own, "none", 1)
+
+
+def test_momentum_of_the_2d_networks_norms() -> None:
+    model = create_model("tea_resnet50", 5, 4, width=0.125)
+    set_norm_momentum(model, 0.03)
+    norms = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    of_temporal = [m.momentum for n, m in norms.items() if "temporal" in n]
+    assert {m.momentum for n, m in norms.items() if "temporal" not in n} == {0.03}
+    assert of_temporal and set(of_temporal) == {0.1}

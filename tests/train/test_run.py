@@ -86,17 +86,23 @@ def assert_share(value: str, of: int) -> None:
 
 
 def press_ctrl_c(
-    monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int, number: int = signal.SIGINT
-) -> None:
-    """Send the signal to this process during the given training step."""
-    step = TrainingModule.training_step
+    monkeypatch: pytest.MonkeyPatch,
+    epoch: int,
+    batch: int,
+    number: int = signal.SIGINT,
+    step: str = "training_step",
+) -> list[tuple[int, int]]:
+    """Send the signal to this process during the given step; the steps that are taken, by epoch."""
+    original, taken = getattr(TrainingModule, step), []
 
     def interrupted(self: TrainingModule, clips: Any, batch_idx: int) -> Any:
-        if (self.current_epoch, batch_idx) == (epoch, batch):
+        taken.append((self.current_epoch, batch_idx))
+        if taken[-1] == (epoch, batch):
             os.kill(os.getpid(), number)
-        return step(self, clips, batch_idx)
+        return original(self, clips, batch_idx)
 
-    monkeypatch.setattr(TrainingModule, "training_step", interrupted)
+    monkeypatch.setattr(TrainingModule, step, interrupted)
+    return taken
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +184,10 @@ def test_config_reruns_the_run(whole: Callable[[str], TrainResult], tmp_path: Pa
     [
         ("plain", 0, 0, (0, 1)),
         ("plain", 0, 2, (0, 3)),
-        ("plain", 0, 3, (1, 0)),  # the last batch of an epoch: it ends first
+        ("plain", 0, 3, (0, 4)),  # the last batch of an epoch: the validation comes next
         ("plain", 1, 1, (1, 2)),
         ("ema", 1, 1, (1, 2)),
-        ("ema", 0, 3, (1, 0)),
+        ("ema", 0, 3, (0, 4)),
         ("accumulated", 0, 0, (0, 2)),  # the step is two batches
         ("accumulated", 1, 1, (1, 2)),
         ("balanced", 1, 0, (1, 1)),
@@ -209,8 +215,13 @@ def test_resumes_at_the_very_step(
 
     console = quiet()
     resumed = resume(stopped.folder, console=console)
-    assert f"continuing at epoch {position[0] + 1}, batch {position[1] + 1}" in said(console)
-    expected = whole(variant)
+    where = f"at epoch {position[0] + 1}, batch {position[1] + 1}"
+    where = f"with the validation of epoch {position[0] + 1}" if position[1] == 4 else where
+    assert f"continuing {where}" in said(console)
+    assert_same_run(resumed, whole(variant))
+
+
+def assert_same_run(resumed: TrainResult, expected: TrainResult) -> None:
     assert resumed.finished
     assert_same(resumed.best, expected.best)
     for name in ("last.ckpt", "best.ckpt"):
@@ -222,6 +233,64 @@ def test_resumes_at_the_very_step(
     assert metrics(resumed.folder) == metrics(expected.folder)
 
 
+@pytest.mark.parametrize(
+    ("variant", "epoch", "batch", "number"),
+    [
+        ("plain", 0, 0, signal.SIGINT),
+        ("plain", 1, 1, signal.SIGTERM),
+        ("ema", 0, 0, signal.SIGTERM),
+        ("accumulated", 1, 0, signal.SIGINT),
+    ],
+)
+def test_validation_is_stopped_within_a_batch(
+    whole: Callable[[str], TrainResult],
+    tiny: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variant: str,
+    epoch: int,
+    batch: int,
+    number: int,
+) -> None:
+    """No step is lost, and resuming begins with the validation."""
+    with monkeypatch.context() as patch:
+        taken = press_ctrl_c(patch, epoch, batch, number, "validation_step")
+        stopped = train(tiny(tmp_path, **VARIANTS[variant]), console=quiet())
+    assert taken[-1] == (epoch, batch)
+    assert not stopped.finished
+    position = read(stopped.folder / "last.ckpt")["callbacks"]["RunFiles"]["position"]
+    assert position == [epoch, 4]
+
+    console = quiet()
+    with monkeypatch.context() as patch:
+        again = press_ctrl_c(patch, -1, -1, step="validation_step")
+        steps = press_ctrl_c(patch, -1, -1)
+        resumed = resume(stopped.folder, console=console)
+    assert f"continuing with the validation of epoch {epoch + 1}" in said(console)
+    assert again == [(e, b) for e in range(epoch, 2) for b in range(2)]
+    assert steps == [(e, b) for e in range(epoch + 1, 2) for b in range(4)]
+    assert_same_run(resumed, whole(variant))
+
+
+def test_a_kill_within_validation_costs_no_step(
+    whole: Callable[[str], TrainResult],
+    tiny: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That is longer than the time between two saves."""
+
+    def killed(self: TrainingModule, clips: Any, batch_idx: int) -> Any:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "validation_step", killed)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(tiny(tmp_path, save_minutes=0.0), console=quiet())
+    assert read(tmp_path / "run" / "last.ckpt")["callbacks"]["RunFiles"]["position"] == [0, 4]
+    assert_same_run(resume(tmp_path / "run", console=quiet()), whole("plain"))
+
+
 def test_checkpoints_call_things_by_the_names_that_earlier_versions_gave(
     whole: Callable[[str], TrainResult],
 ) -> None:
@@ -231,7 +300,7 @@ def test_checkpoints_call_things_by_the_names_that_earlier_versions_gave(
     assert own <= set(checkpoint)
     # Lightning names a callback's state by its class.
     assert set(checkpoint["callbacks"]) == {"RunFiles", "EMAWeightAveraging"}
-    assert set(checkpoint["callbacks"]["RunFiles"]) == {"position", "best", "rows"}
+    assert set(checkpoint["callbacks"]["RunFiles"]) == {"position", "best", "rows", "lr"}
     assert all(key.startswith("model.") for key in checkpoint["state_dict"])
     assert [group["name"] for group in checkpoint["optimizer_states"][0]["param_groups"]] == [
         "weights", "biases", "norms", "classifier weights", "classifier biases",
@@ -695,6 +764,7 @@ def test_two_processes_write_one_run(tiny: Make, copy: Path, tmp_path: Path) -> 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     result = json.loads(done.stdout)  # one object, of one process
     assert result["undecodable_training_clips"] == 5
     assert result["undecodable_validation_clips"] == 2

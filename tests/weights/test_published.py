@@ -113,19 +113,28 @@ def test_every_model_has_a_published_start(name: str, monkeypatch: pytest.Monkey
 
 def test_file_names_carry_their_hashes() -> None:
     urls = [url for files in PUBLISHED.values() for url in files.values()]
-    assert len(set(urls)) == len(urls) == 10
+    assert len(set(urls)) == len(urls) == 15
     for edition, files in PUBLISHED.items():
         for network, url in files.items():
-            assert re.fullmatch(rf"https://.+/{network}(_26w_4s)?-[0-9a-f]{{8}}\.pth", url)
-            assert url.startswith("https://download.pytorch.org/models/") == ("26w" not in url)
+            if network.startswith("res"):
+                assert re.fullmatch(rf"https://.+/{network}(_26w_4s)?-[0-9a-f]{{8}}\.pth", url)
+                assert url.startswith("https://download.pytorch.org/models/") == ("26w" not in url)
+            elif network[-1] in "012":
+                name = network.replace("_", "-")
+                assert re.fullmatch(rf"package:{name}-[0-9a-f]{{8}}\.pth", url)
+            else:
+                assert url == f"hf://timm/tf_{network}.in1k"
         assert edition in ("imagenet-v1", "imagenet-v2")
 
 
 def test_the_docs_name_every_file() -> None:
     docs = Path(__file__).resolve().parents[2] / "docs" / "pretrained.md"
-    named = re.findall(r"`(res\w+-[0-9a-f]{8}\.pth)`", docs.read_text(encoding="utf-8"))
+    text = docs.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:res|eff)[\w-]+-[0-9a-f]{8}\.pth)`", text)
+    named += re.findall(r"`(hf://timm/tf_\S+)`", text)
     urls = [url for files in PUBLISHED.values() for url in files.values()]
-    assert sorted(named) == sorted(url.rpartition("/")[2] for url in urls)
+    names = [url if "://timm" in url else re.split("[/:]", url)[-1] for url in urls]
+    assert sorted(named) == sorted(names)
 
 
 @pytest.mark.parametrize(

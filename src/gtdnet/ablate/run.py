@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from gtdnet.ablate.grid import Grid, slug
+from gtdnet.ablate.options import AblateOptions
 from gtdnet.ablate.summary import report, summarise
 from gtdnet.data.formats import Annotations
 from gtdnet.device import resolve_device, resolve_precision
@@ -36,26 +37,6 @@ RESULTS_FILE, TABLE_FILE = "ablation.yaml", "ablation.md"
 _SAME_RUN = ("name", "output", "num_workers")  # may differ when a run is taken up again
 
 
-@dataclass
-class AblateOptions:
-    """Train every variant of a grid with every seed
-
-    Args:
-        grid: YAML file with base, variants and seeds (docs/ablation.md).
-        data: dataset folder, list file or manifest; default: the one in the grid's base.
-        output: folder of the runs and the results; default: the grid's name in runs/. Runs that
-            are in it are not trained again, those that were stopped go on.
-        device: auto, cpu or cuda; default: the one in the grid's base.
-        num_workers: decoding processes; default: the number in the grid's base.
-    """
-
-    grid: str
-    data: str | None = None
-    output: str | None = None
-    device: str | None = None
-    num_workers: int | None = None
-
-
 def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, Any]:
     """Train what the grid asks for and is not there yet; messages go to stderr.
 
@@ -70,7 +51,7 @@ def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, 
         InterruptedError: training was stopped with Ctrl-C; the same call goes on.
         Terminated: the same with SIGTERM.
     """
-    from gtdnet.train.data import read_splits  # here and below: with it comes Lightning
+    from gtdnet.train.data import split_clips  # here and below: with it comes Lightning
 
     grid = Grid.load(options.grid)
     configs = grid.configs(
@@ -78,7 +59,7 @@ def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, 
     )
     first = next(iter(configs.values()))
     output = Path(options.output or Path("runs", Path(options.grid).stem))
-    training, validation = read_splits(first.data, first.format)
+    training, validation, _ = split_clips(first)
     if validation is None:
         raise InputError(f"{training.root}: has no validation split to compare variants on")
     options = replace(options, data=first.data, output=str(output))

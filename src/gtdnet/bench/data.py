@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,81 +25,24 @@ import torch
 from numpy.typing import NDArray
 
 from gtdnet.bench.cases import CPU, own_settings
-from gtdnet.bench.options import TimingOptions, words
+from gtdnet.bench.options import VIEWS, DataBenchOptions, words
 from gtdnet.bench.result import envelope, save
 from gtdnet.data import dataset
 from gtdnet.data.dataset import Augmentation, Batch, EvalClips, Failure, Sample, TrainClips, collate
 from gtdnet.data.decode import Chooser, Reduce
 from gtdnet.data.formats import Annotations, list_splits, read_annotations
-from gtdnet.errors import InputError, check_at_least
-from gtdnet.infer.recognizer import check_views
+from gtdnet.errors import InputError
 from gtdnet.measure.machine import LoadWatch
 from gtdnet.measure.provenance import command
 from gtdnet.measure.timing import Turn, compared, interleave, narrow, resolve_clock, rounded
 from gtdnet.text import progress_bar, progress_counter
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.data import ClipLoaders
-from gtdnet.workers import default_workers
 
-VIEWS = ("train", "test")
 STAGES = ("open", "sample", "decode", "transform", "collate", "item")
 """What a video goes through in one process; the last is all of it."""
 
 _BATCHES_PER_WORKER = 3  # of one pass of a loader: fewer would mostly be its start and end
-
-
-@dataclass
-class DataBenchOptions(TimingOptions):
-    """Time the reading of videos, stage by stage
-
-    Args:
-        data: dataset folders, list files or manifests; several are compared with the first.
-        format: how the dataset is laid out; default: recognised.
-        split: train, validation or test; default: the first that all datasets have.
-        views: train (random frames, crops and flips), test, or both with a comma between.
-        clips: test clips per video.
-        crops: test crops per clip: 1 or 3.
-        num_segments: frames per clip.
-        sampling: segment, dense or dense-tsm.
-        short_side: the shorter side in pixels before test crops.
-        crop_size: side of the square the model sees.
-        num_videos: how many are read, spread evenly over the split.
-        batch_size: videos per batch.
-        num_workers: decoding processes of the loader; default: as gtdnet train on a CPU.
-        tolerance: stop before the time is spent once half the 95 % interval of each ratio of whole
-            items is at most this share of it (0: never).
-    """
-
-    data: list[str] = field(default_factory=list)
-    format: str | None = None
-    split: str | None = None
-    views: str = "train,test"
-    clips: int = 1
-    crops: int = 1
-    num_segments: int = 8
-    sampling: str = "segment"
-    short_side: int = 256
-    crop_size: int = 224
-    num_videos: int = 16
-    batch_size: int = 8
-    num_workers: int | None = None
-    tolerance: float = 0.02
-
-    def workers(self) -> int:
-        """Decoding processes of a loader."""
-        return default_workers(CPU) if self.num_workers is None else self.num_workers
-
-    def check(self) -> None:
-        """Raise InputError for a value out of range."""
-        if not self.data:
-            raise InputError("no dataset given; name one or more, such as data/mine")
-        if len(set(self.data)) < len(self.data):
-            raise InputError(f"a dataset is given twice: {', '.join(self.data)}")
-        words("views", self.views, VIEWS)
-        check_views(self.clips, self.crops)
-        check_at_least(1, num_videos=self.num_videos, batch_size=self.batch_size)
-        check_at_least(0, num_workers=self.num_workers)
-        super().check()
 
 
 class Place(NamedTuple):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gtdnet import moved
+from gtdnet.bench.options import MODULES
 from gtdnet.bench.profile import Profiler, by_pytorch
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import autocast, resolve_precision, to_channels_last
@@ -20,9 +21,6 @@ from gtdnet.errors import InputError
 from gtdnet.nn import fast_path
 
 LAYOUTS = ("nchw", "channels_last")
-MODULES = ("eager", "plain", "eager-graph", "compile-graph")
-"""Ways to run the module itself, without an engine that prepares it for inference."""
-
 GRAPHS = ("eager-graph", "compile-graph")
 
 Call = Callable[[], Tensor]

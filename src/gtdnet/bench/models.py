@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from gtdnet import engines
+from gtdnet import engines, moved
 from gtdnet.bench.cases import CPU, Case, Made, asked, measure
-from gtdnet.bench.engines import GRAPHS, LAYOUTS, MODULES, make_call, why_not
+from gtdnet.bench.engines import GRAPHS, LAYOUTS, make_call, why_not
 from gtdnet.bench.networks import Network, backbone_options, find_networks
-from gtdnet.bench.options import Choice, MeasureOptions, words
+from gtdnet.bench.options import MODULES, ModelBenchOptions, words
 from gtdnet.bench.result import envelope, save
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import PRECISIONS, resolve_device
@@ -28,31 +28,6 @@ from gtdnet.errors import InputError
 from gtdnet.measure.memory import alone, resident_mib
 from gtdnet.measure.provenance import command
 from gtdnet.measure.timing import rounded
-
-
-@dataclass
-class ModelChoice(Choice):
-    """What is timed
-
-    Args:
-        engines: with commas between. Those that run the module without an engine are eager, plain
-            (eager without this package's fast path) and, on a GPU, eager-graph and compile-graph
-            (CUDA graphs).
-        precisions: with commas between: auto, fp32, bf16, fp16, int8.
-        layouts: of engines eager and plain: nchw, channels_last, or both with a comma between.
-        reference: a model that is also run plain, in fp32 and NCHW, as most code runs it; it is
-            told how many times as fast all others are.
-    """
-
-    engines: str = "auto"
-    precisions: str = "auto"
-    layouts: str = "nchw"
-    reference: str | None = None
-
-
-@dataclass
-class ModelBenchOptions(MeasureOptions, ModelChoice):
-    """Everything of one bench of models."""
 
 
 @dataclass(frozen=True)
@@ -149,3 +124,6 @@ def bench_models(options: ModelBenchOptions) -> dict[str, Any]:
     }
     save(result, options.output)
     return result
+
+
+__getattr__ = moved.names(__name__)

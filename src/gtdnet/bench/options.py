@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gtdnet import moved
-from gtdnet.errors import InputError, check_at_least, check_positive
+from gtdnet.errors import InputError, check_at_least, check_positive, suggestion
 from gtdnet.files import atomic_path
+from gtdnet.workers import default_workers
+
+VIEWS = ("train", "test")
+MODULES = ("eager", "plain", "eager-graph", "compile-graph")
+"""Ways to run the module itself, without an engine that prepares it for inference."""
+
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "fp32-nchw": {"precision": "fp32", "channels_last": False},
+    "fp32": {"precision": "fp32"},
+    "compile": {"compile": True},
+    "plain": {"precision": "fp32", "channels_last": False},
+}
+"""By name, what differs from gtdnet train's defaults; "plain" is without the fast path too."""
 
 
 @dataclass
@@ -73,6 +85,8 @@ class MeasureOptions(TimingOptions):
     def thread_counts(self) -> list[int]:
         """The numbers of threads."""
         if self.threads is None:
+            import torch
+
             return [torch.get_num_threads()]
         counts, cores = numbers("threads", self.threads), os.cpu_count() or 1
         if max(counts) > cores:
@@ -99,6 +113,113 @@ class Choice:
     num_segments: str | None = None
     crop_size: int | None = None
     batch_sizes: str = "1"
+
+
+@dataclass
+class ModelChoice(Choice):
+    """What is timed
+
+    Args:
+        engines: with commas between. Those that run the module without an engine are eager, plain
+            (eager without this package's fast path) and, on a GPU, eager-graph and compile-graph
+            (CUDA graphs).
+        precisions: with commas between: auto, fp32, bf16, fp16, int8.
+        layouts: of engines eager and plain: nchw, channels_last, or both with a comma between.
+        reference: a model that is also run plain, in fp32 and NCHW, as most code runs it; it is
+            told how many times as fast all others are.
+    """
+
+    engines: str = "auto"
+    precisions: str = "auto"
+    layouts: str = "nchw"
+    reference: str | None = None
+
+
+@dataclass
+class ModelBenchOptions(MeasureOptions, ModelChoice):
+    """Everything of one bench of models."""
+
+
+@dataclass
+class TrainChoice(Choice):
+    """What is timed
+
+    Args:
+        models: names, as gtdnet models lists them, or model files (of which only the architecture
+            counts).
+        batch_sizes: clips of a step, with commas between.
+        settings: with commas between: default (what gtdnet train does), fp32-nchw (fp32, without
+            channels_last), fp32, compile (default, compiled), plain (fp32-nchw without this
+            package's fast path). fp32-nchw is always among them.
+    """
+
+    batch_sizes: str = "4"
+    settings: str = "default,fp32-nchw"
+
+
+@dataclass
+class TrainBenchOptions(MeasureOptions, TrainChoice):
+    """Everything of one bench of training steps."""
+
+
+@dataclass
+class DataBenchOptions(TimingOptions):
+    """Time the reading of videos, stage by stage
+
+    Args:
+        data: dataset folders, list files or manifests; several are compared with the first.
+        format: how the dataset is laid out; default: recognised.
+        split: train, validation or test; default: the first that all datasets have.
+        views: train (random frames, crops and flips), test, or both with a comma between.
+        clips: test clips per video.
+        crops: test crops per clip: 1 or 3.
+        num_segments: frames per clip.
+        sampling: segment, dense or dense-tsm.
+        short_side: the shorter side in pixels before test crops.
+        crop_size: side of the square the model sees.
+        num_videos: how many are read, spread evenly over the split.
+        batch_size: videos per batch.
+        num_workers: decoding processes of the loader; default: as gtdnet train on a CPU.
+        tolerance: stop before the time is spent once half the 95 % interval of each ratio of whole
+            items is at most this share of it (0: never).
+    """
+
+    data: list[str] = field(default_factory=list)
+    format: str | None = None
+    split: str | None = None
+    views: str = "train,test"
+    clips: int = 1
+    crops: int = 1
+    num_segments: int = 8
+    sampling: str = "segment"
+    short_side: int = 256
+    crop_size: int = 224
+    num_videos: int = 16
+    batch_size: int = 8
+    num_workers: int | None = None
+    tolerance: float = 0.02
+
+    def workers(self) -> int:
+        """Decoding processes of a loader."""
+        import torch
+
+        return (
+            default_workers(torch.device("cpu")) if self.num_workers is None else self.num_workers
+        )
+
+    def check(self) -> None:
+        """Raise InputError for a value out of range."""
+        if not self.data:
+            raise InputError("no dataset given; name one or more, such as data/mine")
+        if len(set(self.data)) < len(self.data):
+            raise InputError(f"a dataset is given twice: {', '.join(self.data)}")
+        from gtdnet.infer.recognizer import check_views
+
+        words("views", self.views, VIEWS)
+        check_views(self.clips, self.crops)
+        check_at_least(1, num_videos=self.num_videos, batch_size=self.batch_size)
+        check_at_least(0, num_workers=self.num_workers)
+        super().check()
 
 
 def check_output(output: str | None, overwrite: bool) -> None:
@@ -129,7 +250,10 @@ def words(option: str, text: str, choices: Sequence[str] = ()) -> list[str]:
         raise InputError(f"--{option} is empty; give one or more, with commas between")
     for word in found:
         if choices and word not in choices:
-            raise InputError(f"--{option}: unknown {word!r}; choose of {', '.join(choices)}")
+            raise InputError(
+                f"--{option}: unknown {word!r}{suggestion(word, choices)}; choose of "
+                f"{', '.join(choices)}"
+            )
     return found
 
 

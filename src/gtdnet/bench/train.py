@@ -7,14 +7,14 @@ what a run does once in a while, as validating and saving.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from gtdnet import moved
 from gtdnet.bench.cases import Case, Made, asked, measure
-from gtdnet.bench.options import Choice, MeasureOptions, words
+from gtdnet.bench.options import SETTINGS, TrainBenchOptions, words
 from gtdnet.bench.profile import by_pytorch
 from gtdnet.bench.result import envelope, save
 from gtdnet.device import resolve_device, resolve_precision
@@ -22,38 +22,7 @@ from gtdnet.measure.provenance import command
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.step import TrainStep
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "default": {},
-    "fp32-nchw": {"precision": "fp32", "channels_last": False},
-    "fp32": {"precision": "fp32"},
-    "compile": {"compile": True},
-    "plain": {"precision": "fp32", "channels_last": False},
-}
-"""By name, what differs from gtdnet train's defaults; "plain" is without the fast path too."""
-
 BASE = "fp32-nchw"
-
-
-@dataclass
-class TrainChoice(Choice):
-    """What is timed
-
-    Args:
-        models: names, as gtdnet models lists them, or model files (of which only the architecture
-            counts).
-        batch_sizes: clips of a step, with commas between.
-        settings: with commas between: default (what gtdnet train does), fp32-nchw (fp32, without
-            channels_last), fp32, compile (default, compiled), plain (fp32-nchw without this
-            package's fast path). fp32-nchw is always among them.
-    """
-
-    batch_sizes: str = "4"
-    settings: str = "default,fp32-nchw"
-
-
-@dataclass
-class TrainBenchOptions(MeasureOptions, TrainChoice):
-    """Everything of one bench of training steps."""
 
 
 @dataclass(frozen=True)
@@ -129,3 +98,6 @@ def _described(setting: str, device: torch.device) -> str:
         *(["no fast path"] if setting == "plain" else []),
     ]
     return ", ".join(parts)
+
+
+__getattr__ = moved.names(__name__)

@@ -1,7 +1,9 @@
 """The commands, one file each: what it is told, what it does, what people read of it.
 
 A file NAME.py has ``EXAMPLE``, a command line to start from; ``fill(parser)``, which adds its
-arguments; and ``run(args)``, which gives an :data:`Outcome`. :mod:`gtdnet.cli` lists it in a line.
+arguments; and ``run(args)``, which gives an :data:`Outcome`. One that runs networks also says
+``COMPUTES = True``, and takes --threads; ``OLD_NAMES`` are options that were called otherwise.
+:mod:`gtdnet.cli` lists it in a line.
 """
 
 import json

@@ -1,19 +1,22 @@
 """gtdnet bench: time models by engine and precision."""
 
-from gtdnet.bench.engines import MODULES
-from gtdnet.bench.models import ModelBenchOptions, ModelChoice, bench_models
-from gtdnet.bench.options import Choice, MeasureOptions
-from gtdnet.bench.result import text
+from gtdnet.bench.options import (
+    MODULES,
+    Choice,
+    MeasureOptions,
+    ModelBenchOptions,
+    ModelChoice,
+)
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
-from gtdnet.engines.open import ENGINES
+from gtdnet.engines import engine_names
 
 EXAMPLE = "gtdnet bench gtdnet_resnet50 --engines torch,openvino --precisions fp32,bf16"
 
 
 def fill(parser: Parser) -> None:
     add_choice(parser, ModelChoice)
-    parser.list_words(engines=["auto", *ENGINES, *MODULES])
+    parser.list_words(engines=["auto", *engine_names(), *MODULES])
 
 
 def add_choice(parser: Parser, choice: type[Choice]) -> None:
@@ -29,5 +32,8 @@ def add_choice(parser: Parser, choice: type[Choice]) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    from gtdnet.bench.models import bench_models
+    from gtdnet.bench.result import text
+
     result = bench_models(options(ModelBenchOptions, args))
     return EXIT_DONE, result, text(result)

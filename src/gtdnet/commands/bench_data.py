@@ -1,7 +1,6 @@
 """gtdnet bench data: time the reading of clips."""
 
-from gtdnet.bench.data import DataBenchOptions, bench_data
-from gtdnet.bench.result import text
+from gtdnet.bench.options import DataBenchOptions
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS
@@ -20,5 +19,8 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    from gtdnet.bench.data import bench_data
+    from gtdnet.bench.result import text
+
     result = bench_data(options(DataBenchOptions, args))
     return EXIT_DONE, result, text(result)

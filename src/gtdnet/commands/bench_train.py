@@ -1,7 +1,6 @@
 """gtdnet bench train: time training steps."""
 
-from gtdnet.bench.result import text
-from gtdnet.bench.train import SETTINGS, TrainBenchOptions, TrainChoice, bench_train
+from gtdnet.bench.options import SETTINGS, TrainBenchOptions, TrainChoice
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.bench import add_choice
 from gtdnet.commands.parser import Namespace, Parser, options
@@ -15,5 +14,8 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    from gtdnet.bench.result import text
+    from gtdnet.bench.train import bench_train
+
     result = bench_train(options(TrainBenchOptions, args))
     return EXIT_DONE, result, text(result)

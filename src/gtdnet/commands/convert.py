@@ -2,7 +2,7 @@
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
-from gtdnet.weights.convert import ConvertOptions, convert
+from gtdnet.weights.convert.options import ConvertOptions
 
 EXAMPLE = "gtdnet convert tsm_sthv2.pth --to tsm.safetensors --classes something-v2"
 
@@ -13,6 +13,8 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    from gtdnet.weights.convert import convert
+
     result = convert(options(ConvertOptions, args))
     lines = [
         f"{result.path}: {result.model} (from {result.source}), {result.num_classes} classes, "

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
@@ -11,14 +11,15 @@ from gtdnet.data.check import check_dataset
 from gtdnet.data.formats import read_annotations
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
-from gtdnet.evaluate import evaluate_orders
-from gtdnet.infer import Recognizer
-from gtdnet.models.model_file import load_model
 from gtdnet.text import progress_counter, say
 from gtdnet.train.config import TrainConfig, find_recipe
-from gtdnet.train.run import TrainResult, resume, train
+
+if TYPE_CHECKING:
+    from gtdnet.train.run import TrainResult
 
 EXAMPLE = "gtdnet demo"
+OLD_NAMES = {"--folder": "--output"}
+COMPUTES = True
 RECIPE = "synth_easy"
 FRAMES = {  # frames mode of the evaluation: what it means
     "in-order": "frames in order",
@@ -32,7 +33,7 @@ class DemoOptions:
     """The demo
 
     Args:
-        folder: where everything goes; a demo that was stopped goes on from there.
+        output: where everything goes; a demo that was stopped goes on from there.
         train: training clips to make.
         validation: held-out clips to make.
         epochs: passes over the training clips; default: the recipe's.
@@ -40,7 +41,7 @@ class DemoOptions:
         device: auto, cpu or cuda.
     """
 
-    folder: str = "demo"
+    output: str = "demo"
     train: int = 4000
     validation: int = 600
     epochs: int | None = None
@@ -64,7 +65,11 @@ def demo(options: DemoOptions) -> dict[str, Any]:
         ValueError: the folder holds something else, or an option is out of range.
         InterruptedError: training was stopped with Ctrl-C; the same call goes on.
     """
-    folder = Path(options.folder)
+    from gtdnet.evaluate import evaluate_orders
+    from gtdnet.infer import Recognizer
+    from gtdnet.models.model_file import load_model
+
+    folder = Path(options.output)
     started = time.monotonic()
 
     def announce(text: str) -> None:
@@ -93,7 +98,7 @@ def demo(options: DemoOptions) -> dict[str, Any]:
     announce("3/5 training GTDNet (gtdnet train)")
     trained = _train(options, folder, data)
     if not trained.finished or trained.model is None:
-        raise InterruptedError(f"stopped; continue with: gtdnet demo --folder {folder}")
+        raise InterruptedError(f"stopped; continue with: gtdnet demo --output {folder}")
 
     announce("4/5 evaluating on the held-out clips (gtdnet evaluate)")
     held_out = read_annotations(data, "validation")
@@ -152,8 +157,10 @@ def summary(result: dict[str, Any]) -> str:
     )
 
 
-def _train(options: DemoOptions, folder: Path, data: Path) -> TrainResult:
+def _train(options: DemoOptions, folder: Path, data: Path) -> "TrainResult":
     """Train, or go on with a run that was stopped; a finished one is used as it is."""
+    from gtdnet.train.run import resume, train
+
     run = folder / "run"
     if (run / "last.ckpt").is_file():
         return resume(run)

@@ -3,7 +3,7 @@
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.errors import InputError
-from gtdnet.evaluate.ensemble import EnsembleOptions, describe, ensemble
+from gtdnet.evaluate.options import EnsembleOptions
 
 EXAMPLE = "gtdnet ensemble runs/f8/eval-validation-8x3x2 runs/f16/eval-validation-16x3x2"
 
@@ -31,5 +31,7 @@ def run(args: Namespace) -> Outcome:
             raise InputError(
                 f"--weights: expected numbers such as 1,2, got {args.weights!r}"
             ) from error
+    from gtdnet.evaluate.ensemble import describe, ensemble
+
     result = ensemble(options(EnsembleOptions, args))
     return EXIT_DONE, result, describe(result)

@@ -2,13 +2,13 @@
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
-from gtdnet.data.formats import FORMATS
-from gtdnet.engines.open import ENGINES
-from gtdnet.evaluate import EvaluateOptions, evaluate
-from gtdnet.evaluate.diagnose import describe
-from gtdnet.evaluate.protocol import summary
+from gtdnet.data.formats import FORMATS, check_dataset_is_there
+from gtdnet.engines import engine_names
+from gtdnet.evaluate.options import EvaluateOptions
+from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet evaluate runs/first --data data/ssv2 --clips 2 --crops 3"
+COMPUTES = True
 
 
 def fill(parser: Parser) -> None:
@@ -18,10 +18,16 @@ def fill(parser: Parser) -> None:
         "or hf://user/name",
     )
     parser.add_class_arguments(EvaluateOptions, None, as_group=False, skip={"model"})
-    parser.show_choices(format=FORMATS, engine=[*ENGINES, "auto"])
+    parser.show_choices(format=FORMATS, engine=[*engine_names(), "auto"])
 
 
 def run(args: Namespace) -> Outcome:
+    check_is_there(args.model)
+    check_dataset_is_there(args.data)
+    from gtdnet.evaluate.diagnose import describe
+    from gtdnet.evaluate.protocol import summary
+    from gtdnet.evaluate.run import evaluate
+
     result = evaluate(options(EvaluateOptions, args))
     text = summary(result)
     if args.diagnose:

@@ -3,10 +3,11 @@
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, complain
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS
-from gtdnet.export import ExportFailed, ExportOptions, export
-from gtdnet.export.run import summary
+from gtdnet.export.options import ExportOptions
+from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet export runs/first exported --precision bf16"
+COMPUTES = True
 
 
 def fill(parser: Parser) -> None:
@@ -15,6 +16,9 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    check_is_there(args.model)
+    from gtdnet.export.run import ExportFailed, export, summary
+
     try:
         result = export(options(ExportOptions, args))
     except ExportFailed as error:

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser
 from gtdnet.errors import InputError
-from gtdnet.models.build import create_model, list_models, model_options, parts_of
-from gtdnet.models.complexity import Views, complexity
 from gtdnet.text import aligned, progress_bar
+
+if TYPE_CHECKING:
+    from gtdnet.models.complexity import Views
 
 EXAMPLE = 'gtdnet models "*_resnet50" --complexity --views 8x3x2,16x3x2'
 
@@ -45,6 +44,10 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    import torch
+
+    from gtdnet.models.build import create_model, list_models, model_options, parts_of
+
     names = [name for name in list_models() if fnmatchcase(name, args.model)]
     if not names:
         raise InputError(f"no model is called {args.model!r}; gtdnet models lists them all")
@@ -66,14 +69,18 @@ def _names(rows: Sequence[dict[str, Any]]) -> str:
     lines = [f"{'model':20} {'M parameters':>12}  method"]
     lines += [f"{r['name']:20} {r['parameters'] / 1e6:12.2f}  {r['title']}" for r in rows]
     lines += ["", "options (--model_options.NAME of gtdnet train), with their defaults:"]
+    from gtdnet.models.build import parts_of
+
     of_methods = {parts_of(row["name"]).method.name: row["options"] for row in rows}
     for method, options in of_methods.items():
         lines.append(f"  {method}_*: " + ", ".join(f"{k}={v}" for k, v in options.items()))
     return "\n".join(lines)
 
 
-def _protocols(args: Namespace) -> list[Views]:
+def _protocols(args: Namespace) -> "list[Views]":
     """The protocols that complexity is asked for; none if it is not asked for."""
+    from gtdnet.models.complexity import Views
+
     if not args.complexity:
         for option in ("--views", "--num_segments", "--crop_size"):
             if option in args.given:
@@ -91,9 +98,11 @@ def _protocols(args: Namespace) -> list[Views]:
 
 
 def _add_complexity(
-    rows: Sequence[dict[str, Any]], protocols: Sequence[Views], args: Namespace
+    rows: Sequence[dict[str, Any]], protocols: "Sequence[Views]", args: Namespace
 ) -> None:
     """Give each row what its model costs with each number of frames."""
+    from gtdnet.models.complexity import complexity
+
     with progress_bar("models", len(rows)) as advance:
         for row in rows:
             row["complexity"] = []
@@ -105,7 +114,10 @@ def _add_complexity(
             advance(1)
 
 
-def _costs(rows: Sequence[dict[str, Any]], protocols: Sequence[Views], crop_size: int) -> str:
+def _costs(rows: Sequence[dict[str, Any]], protocols: "Sequence[Views]", crop_size: int) -> str:
+    from gtdnet.models.build import parts_of
+    from gtdnet.models.complexity import Views
+
     kinds = [k for k in dict.fromkeys(v[1:] for v in protocols) if k != (1, 1)]
     heads = ["model", "frames", "M parameters", "GMACs a view"]
     heads += [f"GMACs {crops}x{clips}" for crops, clips in kinds]

@@ -1,15 +1,14 @@
 """How the words of a command are read, and what is said of those that do not fit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, nearest
 
 T = TypeVar("T")
 
@@ -58,6 +57,18 @@ class Parser(ArgumentParser):
         for action in self._actions:
             if action.dest in choices:
                 action.metavar = f"{{{','.join(choices[action.dest])}}}"
+
+    def lead(self, title: str, usage: str, *dests: str) -> None:
+        """Let help begin with a short usage and some options, under a title of their own."""
+        self.usage = f"{self.prog} {usage}"
+        group = self.add_argument_group(title)
+        moved = {a.dest: a for a in self._actions if a.dest in dests}
+        for other in self._action_groups:
+            other._group_actions[:] = [a for a in other._group_actions if a.dest not in moved]
+        group._group_actions.extend(moved[dest] for dest in dests)
+        groups: list[Any] = self._action_groups  # type: ignore[assignment]
+        groups.remove(group)
+        groups.insert(0, group)
 
     def list_words(self, **words: Iterable[str]) -> None:
         """Let help list the words of which some options take several, with commas between."""
@@ -109,20 +120,32 @@ class Parser(ArgumentParser):
         name, dot, key = option.partition(".")
         known = {o.lstrip("-"): o for o in self._option_string_actions}
         known |= {a.dest: f"--{a.dest}" for a in self._actions if not a.option_strings}
-        nearest = get_close_matches(name.lstrip("-"), known, 1, 0.65)
-        guess = f"; did you mean {known[nearest[0]]}{dot}{key}?" if nearest else ""
+        near = nearest(name, known.values())
+        guess = f"; did you mean {near}{dot}{key}?" if near else ""
         return f"unrecognized option {option}{guess}"
 
 
 def read(command: ModuleType, name: str, title: str, words: Sequence[str]) -> Namespace:
     """The arguments of a command from the words after its name; InputError if one does not fit."""
+    return make_parser(command, name, title, words).parse()
+
+
+def make_parser(command: ModuleType, name: str, title: str, words: Sequence[str] = ()) -> Parser:
+    """What reads these words as the arguments of a command."""
     parser = Parser(
-        words,
+        [_present(word, getattr(command, "OLD_NAMES", {})) for word in words],
         prog=f"gtdnet {name}",
         description=f"{title[0].upper()}{title[1:]}.",
         epilog=f"example: {command.EXAMPLE}",
     )
     command.fill(parser)
+    if is_computing(command):
+        parser.add_argument(
+            "--threads",
+            type=int | None,
+            default=None,
+            help="that compute; default: OMP_NUM_THREADS, else one for each core that is free",
+        )
     parser.add_argument(
         "--json", type=bool, default=False, help="print one JSON object on stdout as the last line"
     )
@@ -137,7 +160,12 @@ def read(command: ModuleType, name: str, title: str, words: Sequence[str]) -> Na
         metavar="MODULE",
         help="a Python module to import first, which may add models, formats, ...; repeatable",
     )
-    return parser.parse()
+    return parser
+
+
+def is_computing(command: ModuleType) -> bool:
+    """Whether a command runs networks, and so takes --threads."""
+    return getattr(command, "COMPUTES", False)
 
 
 def options(kind: type[T], args: Namespace) -> T:
@@ -150,6 +178,12 @@ def _is_there(word: str) -> bool:
         return Path(word).exists()
     except OSError:  # too long for a name
         return False
+
+
+def _present(word: str, old_names: Mapping[str, str]) -> str:
+    """--workers=2 as --num_workers=2, where a command says that this is what it is called now."""
+    option, equals, value = word.partition("=")
+    return f"{old_names.get(option, option)}{equals}{value}"
 
 
 def _underscored(word: str) -> str:

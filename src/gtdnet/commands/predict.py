@@ -1,16 +1,21 @@
 """gtdnet predict: name the action in video files."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, Outcome, complain
 from gtdnet.commands.parser import Namespace, Parser, options
-from gtdnet.engines.open import ENGINES
-from gtdnet.infer.answers import Report
-from gtdnet.infer.predict import PredictOptions, predict
-from gtdnet.infer.render import render_table, to_csv
+from gtdnet.engines import engine_names
+from gtdnet.infer.options import PredictOptions
 from gtdnet.text import counted
+from gtdnet.weights.hub import check_is_there
+
+if TYPE_CHECKING:
+    from gtdnet.infer.answers import Report
 
 EXAMPLE = "gtdnet predict runs/first clip.mp4 more/*.webm"
+COMPUTES = True
 
 
 def fill(parser: Parser) -> None:
@@ -23,11 +28,14 @@ def fill(parser: Parser) -> None:
         "videos", nargs="+", help="video files, folders, folders of frames, or globs in quotes"
     )
     parser.add_class_arguments(PredictOptions, None, as_group=False, skip={"model", "videos"})
-    parser.show_choices(engine=[*ENGINES, "auto"])
+    parser.show_choices(engine=[*engine_names(), "auto"])
     parser.add_argument("--csv", type=bool, default=False, help="print comma-separated values")
 
 
 def run(args: Namespace) -> Outcome:
+    check_is_there(args.model)
+    from gtdnet.infer.predict import predict
+
     report = predict(options(PredictOptions, args))
     only = report.videos[0] if len(report.videos) == 1 and not report.num_before else None
     if only and not (only.scores or only.windows):
@@ -38,6 +46,8 @@ def run(args: Namespace) -> Outcome:
 
 def _text(report: Report, args: Namespace) -> Any:
     """What people read: the answers, unless a file has them; then how many there are."""
+    from gtdnet.infer.render import render_table, to_csv
+
     if args.csv:
         return to_csv(report).rstrip()
     if not args.output:

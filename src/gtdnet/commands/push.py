@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser
-from gtdnet.hub import push_to_hub, write_repository
+from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet push runs/first/model.safetensors user/name --license apache-2.0"
 
@@ -35,6 +35,9 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    check_is_there(args.model)
+    from gtdnet.hub import push_to_hub, write_repository
+
     if args.preview:
         paths = write_repository(args.model, args.preview, args.repository, license=args.license)
         files = [str(path) for path in paths]

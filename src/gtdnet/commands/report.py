@@ -2,7 +2,7 @@
 
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
-from gtdnet.report.report import ReportOptions, report, summary
+from gtdnet.report.options import ReportOptions
 from gtdnet.text import progress_counter
 
 EXAMPLE = "gtdnet report runs/first runs/second --output report.html"
@@ -14,6 +14,8 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    from gtdnet.report.report import report, summary
+
     with progress_counter("reading frames") as progress:
         result = report(options(ReportOptions, args), progress)
     return EXIT_FAILED if result["not_written"] else EXIT_DONE, result, summary(result)

@@ -2,10 +2,11 @@
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
-from gtdnet.infer.render import percent
-from gtdnet.show.run import ShowOptions, show
+from gtdnet.show.options import ShowOptions
+from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet show runs/first clip.mp4 --output clip.html"
+COMPUTES = True
 
 
 def fill(parser: Parser) -> None:
@@ -23,6 +24,10 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    check_is_there(args.model)
+    from gtdnet.infer.render import percent
+    from gtdnet.show.run import show
+
     result = show(options(ShowOptions, args))
     lines = [f"{percent(c['probability']):>7}  {c['name']}" for c in result["prediction"]]
     return EXIT_DONE, result, "\n".join([*lines, *result["notes"], *result["files"]])

@@ -9,6 +9,7 @@ from gtdnet.data.synthetic import EDITIONS, write_dataset
 from gtdnet.text import progress_counter
 
 EXAMPLE = "gtdnet synth data/synth --train 2000 --validation 400"
+OLD_NAMES = {"--workers": "--num_workers"}
 
 
 @dataclass
@@ -24,7 +25,7 @@ class SynthOptions:
         test: test clips.
         seed: of everything random.
         size: shorter side in pixels; default: the edition's.
-        workers: processes; default: one per core.
+        num_workers: processes; default: one per core.
     """
 
     root: str
@@ -35,7 +36,7 @@ class SynthOptions:
     test: int = 0
     seed: int = 0
     size: int | None = None
-    workers: int | None = None
+    num_workers: int | None = None
 
 
 def fill(parser: Parser) -> None:
@@ -45,7 +46,9 @@ def fill(parser: Parser) -> None:
 
 def run(args: Namespace) -> Outcome:
     with progress_counter("writing clips") as progress:
-        summary = write_dataset(**vars(options(SynthOptions, args)), progress=progress)
+        given = vars(options(SynthOptions, args))
+        given["workers"] = given.pop("num_workers")
+        summary = write_dataset(**given, progress=progress)
     text = (
         f"{args.root}: {args.train} training, {args.validation} validation and {args.test} test "
         f"clips of {len(summary['classes'])} classes ({args.edition} edition, {args.format})\n"

@@ -2,13 +2,29 @@
 
 from dataclasses import asdict
 
+import yaml
+
 from gtdnet.commands import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
-from gtdnet.data.formats import FORMATS
+from gtdnet.data.formats import FORMATS, check_dataset_is_there
+from gtdnet.data.spec import SAMPLINGS
 from gtdnet.errors import InputError
-from gtdnet.train.config import GROUPS, TrainConfig, find_recipe, list_recipes
+from gtdnet.train.config import (
+    FREEZES,
+    GROUPS,
+    INITS,
+    OPTIMIZERS,
+    SCHEDULES,
+    TrainConfig,
+    check_is_run,
+    find_recipe,
+    list_recipes,
+)
+from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet train --recipe gtdnet_r50_8f_ssv2 --data data/ssv2 --name first"
+COMPUTES = True
+_WITH_RESUME = ("--resume", "--threads", "--json")
 
 
 def fill(parser: Parser) -> None:
@@ -29,25 +45,56 @@ def fill(parser: Parser) -> None:
     )
     for group in GROUPS:
         parser.add_class_arguments(group, None)
-    parser.show_choices(format=FORMATS)
+    parser.show_choices(
+        format=FORMATS,
+        sampling=SAMPLINGS,
+        init=INITS,
+        freeze=FREEZES,
+        optimizer=OPTIMIZERS,
+        schedule=SCHEDULES,
+        device=("auto", "cpu", "cuda", "cuda:1", "mps"),
+        precision=("auto", "fp32", "bf16", "fp16"),
+    )
+    parser.add_argument(
+        "--print_config",
+        type=bool,
+        default=False,
+        help="print all options of the run as YAML, which --config takes, and train nothing",
+    )
+    parser.lead(
+        "What matters most",
+        "--data PATH [--recipe NAME] [--model NAME] [options]",
+        *("data", "recipe", "model", "pretrained", "epochs", "batch_size", "lr", "name", "output"),
+        *("resume", "print_config"),
+    )
     # As defaults, so that what is given wins wherever the recipe stands among the words.
     for recipe in [value for option, value in parser.given if option in ("--recipe", "--config")]:
         parser.set_defaults(asdict(TrainConfig.load(find_recipe(recipe))))
 
 
 def run(args: Namespace) -> Outcome:
-    from gtdnet.train.run import is_first_process, resume, train
-
     if args.resume:
-        extra = [option for option in args.given if option not in ("--resume", "--json")]
+        extra = [option for option in args.given if option not in _WITH_RESUME]
         if extra:
             raise InputError(
                 f"{extra[0]} cannot be changed by --resume, which takes every option from the "
                 f"run's config.yaml; start a new run with --config {args.resume}/config.yaml"
             )
+        check_is_run(args.resume)
+        from gtdnet.train.run import is_first_process, resume
+
         result = resume(args.resume)
     else:
-        result = train(options(TrainConfig, args))
+        config = options(TrainConfig, args)
+        if args.print_config:
+            values = asdict(config)
+            return EXIT_DONE, values, yaml.safe_dump(values, sort_keys=False).rstrip()
+        check_dataset_is_there(config.data)
+        if config.init_from:
+            check_is_there(config.init_from)
+        from gtdnet.train.run import is_first_process, train
+
+        result = train(config)
     stopped = EXIT_TERMINATED if result.terminated else EXIT_INTERRUPTED
     code = EXIT_DONE if result.finished else stopped
     if not is_first_process():

@@ -61,7 +61,9 @@ A pure function: it is called a second time when a file turns out to hold fewer 
 """
 
 Reduce = Callable[["torch.Tensor"], "torch.Tensor"]
-"""One frame, uint8 [1, 3, H, W], to a smaller one; all frames of a clip to the same size."""
+"""Some frames, uint8 [k, 3, H, W], to smaller ones; all frames of a clip alike."""
+
+_TOGETHER = 1 << 22  # bytes of small frames that are reduced in one call
 
 
 def open_clip(path: str | Path) -> Reader:
@@ -142,7 +144,7 @@ def read_frames(
 ) -> tuple[torch.Tensor, int]:
     """Decode the frames that ``choose(number of frames)`` asks for, in its order.
 
-    ``reduce`` makes each frame smaller as it comes, so that memory holds one of full size.
+    ``reduce`` makes frames smaller as they come, so that memory holds a large one, or a few.
 
     Returns uint8 [T, 3, H, W] (channels last in memory) and the number of frames that ``choose``
     was given. Raises `DecodeError`; IndexError for indices outside the clip.
@@ -208,13 +210,30 @@ def _gather(
     import torch
 
     clip: np.ndarray | None = None
-    for index, rgb in frames:
+    for group in _groups(frames, _TOGETHER if reduce else 0):
+        pictures = group[0][1][None] if len(group) == 1 else np.stack([rgb for _, rgb in group])
         if reduce is not None:
-            small = reduce(torch.from_numpy(rgb).permute(2, 0, 1)[None])
-            rgb = small[0].permute(1, 2, 0).numpy()
+            # The axis of frames is outermost, so that they are taken for channels last.
+            reduced = reduce(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+            pictures = reduced.permute(0, 2, 3, 1).numpy()
         if clip is None:
-            clip = np.empty((len(indices), *rgb.shape), np.uint8)
-        clip[indices == index] = rgb
+            clip = np.empty((len(indices), *pictures.shape[1:]), np.uint8)
+        for (index, _), picture in zip(group, pictures, strict=True):
+            clip[indices == index] = picture
     if clip is None:
         raise ValueError("no frame was chosen")
     return torch.from_numpy(clip).permute(0, 3, 1, 2)
+
+
+def _groups(
+    frames: Iterator[tuple[int, np.ndarray]], num_bytes: int
+) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """The frames in groups of one, or as many as have so many bytes."""
+    group: list[tuple[int, np.ndarray]] = []
+    for index, rgb in frames:
+        group.append((index, rgb))
+        if (len(group) + 1) * rgb.nbytes > num_bytes:
+            yield group
+            group = []
+    if group:
+        yield group

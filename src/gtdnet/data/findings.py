@@ -64,6 +64,13 @@ def odd_classes(read: Mapping[str, Annotations]) -> Iterator[Finding]:
         "Classes whose names differ in case, spaces or signs alone",
         "Give them one name if they are one class.",
     )
+    yield from finding(
+        "only-in-validation",
+        "warning",
+        only_measured(read),
+        "Classes with validation clips, but none for training",
+        "Add training clips of them, or take them out: what is not learned is answered wrong.",
+    )
     if "train" in read:
         train = read["train"]
         clips = len(train.records) + len(train.missing)
@@ -71,6 +78,15 @@ def odd_classes(read: Mapping[str, Annotations]) -> Iterator[Finding]:
             text = f"There are {len(train.class_names)} classes, but {clips} training clips."
             fix = "Check the labels, and that the clips of a class are not taken for classes."
             yield Finding("few-clips", "warning", 1, text, fix)
+
+
+def only_measured(read: Mapping[str, Annotations]) -> list[str]:
+    """The classes that have clips on disk in validation, but not in train."""
+    if not {"train", "validation"} <= set(read):
+        return []
+    learned, measured = ({r.label for r in read[s].records} for s in ("train", "validation"))
+    names = read["validation"].class_names
+    return [name for label, name in enumerate(names) if label in measured - learned]
 
 
 def shared_clips(read: Mapping[str, Annotations]) -> Iterator[Finding]:

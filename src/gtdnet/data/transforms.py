@@ -35,7 +35,7 @@ def resize_frames(
 
 def resize_picture(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The same for one picture, uint8 [H, W, 3]."""
-    frames = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    frames = torch.from_numpy(picture)[None].permute(0, 3, 1, 2)
     return resize_frames(frames, size)[0].permute(1, 2, 0).contiguous().numpy()
 
 

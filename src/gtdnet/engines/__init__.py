@@ -1,26 +1,38 @@
 """Engines: what computes a model's logits from frames, one file each."""
 
-from importlib import import_module
+import sys
+from typing import TYPE_CHECKING
 
-from gtdnet.engines.base import ENGINES, Check, Choice, Engine, Source, register_engine
-from gtdnet.engines.graph import example_clips
-from gtdnet.engines.header import ExportedFile
-from gtdnet.engines.open import (
-    build_engine,
-    choose,
-    choose_for,
-    find_model,
-    is_exported,
-    open_engine,
-    open_model,
-    unavailable,
-)
-from gtdnet.engines.profile import Node
+from gtdnet import lazy
 
-for _name in ("torch", "compile", "onnx", "openvino"):  # each registers its own
-    import_module(f"{__name__}.{_name}")
+if TYPE_CHECKING:
+    from gtdnet.engines.base import ENGINES, Check, Choice, Engine, Source, register_engine
+    from gtdnet.engines.graph import example_clips
+    from gtdnet.engines.header import ExportedFile
+    from gtdnet.engines.open import (
+        build_engine,
+        choose,
+        choose_for,
+        find_model,
+        is_exported,
+        open_engine,
+        open_model,
+        unavailable,
+    )
+    from gtdnet.engines.profile import Node
+
+BUILT_IN = ("torch", "compile", "onnx", "openvino")
+"""Modules of this room, each of which registers the engine of its name."""
+
+
+def engine_names() -> list[str]:
+    """Of all engines; nothing heavy is imported for it."""
+    base = sys.modules.get(f"{__name__}.base")  # others have registered theirs by way of it
+    return list(base.ENGINES if base else BUILT_IN)
+
 
 __all__ = [
+    "BUILT_IN",
     "ENGINES",
     "Check",
     "Choice",
@@ -31,6 +43,7 @@ __all__ = [
     "build_engine",
     "choose",
     "choose_for",
+    "engine_names",
     "example_clips",
     "find_model",
     "is_exported",
@@ -39,3 +52,25 @@ __all__ = [
     "register_engine",
     "unavailable",
 ]
+
+__getattr__ = lazy.names(
+    __name__,
+    {
+        "Check": "base",
+        "Choice": "base",
+        "ENGINES": "base",
+        "Engine": "base",
+        "ExportedFile": "header",
+        "Node": "profile",
+        "Source": "base",
+        "build_engine": "open",
+        "choose": "open",
+        "choose_for": "open",
+        "example_clips": "graph",
+        "is_exported": "open",
+        "open_engine": "open",
+        "open_model": "open",
+        "register_engine": "base",
+        "unavailable": "open",
+    },
+)

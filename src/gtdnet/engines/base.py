@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import Precision
+from gtdnet.engines import BUILT_IN
 from gtdnet.engines.header import ExportedFile, parse_header
 from gtdnet.engines.profile import Node, OperatorLog
 from gtdnet.errors import InputError
@@ -184,7 +184,31 @@ E = TypeVar("E", bound=type[Engine])
 
 _registered: dict[str, type[Engine]] = {}
 
-ENGINES: Mapping[str, type[Engine]] = MappingProxyType(_registered)
+
+class _Engines(Mapping[str, type[Engine]]):
+    """The registered ones; this package's own are imported when it is first looked at."""
+
+    _complete = False
+
+    def _all(self) -> Mapping[str, type[Engine]]:
+        if not self._complete:
+            self._complete = True
+            for name in BUILT_IN:
+                import_module(f"gtdnet.engines.{name}")
+        return _registered
+
+    def __getitem__(self, name: str) -> type[Engine]:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        own = [name for name in BUILT_IN if name in self._all()]  # first, in their order
+        return iter(dict.fromkeys([*own, *self._all()]))
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+ENGINES: Mapping[str, type[Engine]] = _Engines()
 """By name."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtdnet.errors import InputError
+from gtdnet.evaluate.options import EnsembleOptions
 from gtdnet.evaluate.protocol import FIGURES, differing_names, summary
 from gtdnet.evaluate.results import (
     Evaluation,
@@ -25,26 +26,7 @@ from gtdnet.evaluate.results import (
 )
 from gtdnet.evaluate.statistics import mcnemar
 from gtdnet.measure.provenance import versions
-from gtdnet.text import aligned, first_of, say
-
-
-@dataclass
-class EnsembleOptions:
-    """Average the probabilities of several evaluations
-
-    Args:
-        members: folders that gtdnet evaluate or ensemble wrote, or their scores.npz; two or more.
-        weights: one positive number for each member; default: all count the same.
-        common: where members lack each other's clips, use those that all of them have.
-        output: folder of the results; default: a new one beside the first member.
-        overwrite: replace the results that are in the output folder.
-    """
-
-    members: Sequence[str]
-    weights: Sequence[float] | None = None
-    common: bool = False
-    output: str | None = None
-    overwrite: bool = False
+from gtdnet.text import aligned, alike, first_of, say
 
 
 def ensemble(options: EnsembleOptions) -> dict[str, Any]:
@@ -130,9 +112,9 @@ def _read_members(paths: Sequence[str]) -> list[Results]:
 
 
 def _with_classes_of(first: Results, member: Results) -> Results:
-    names, order = member.class_names, first.class_names
+    names, order = alike(member.class_names), alike(first.class_names)
     if names == order:
-        return member
+        return replace(member, class_names=first.class_names)
     if len(names) != len(order) or set(names) != set(order):
         both = {str(first.path): order, str(member.path): names}
         raise InputError(
@@ -145,7 +127,7 @@ def _with_classes_of(first: Results, member: Results) -> Results:
     failures = (f._replace(label=int(labels[f.label])) for f in member.failures)
     return replace(
         member,
-        class_names=order,
+        class_names=first.class_names,
         scores=member.scores[:, columns],
         labels=labels[member.labels],
         failures=tuple(failures),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from gtdnet.data.dataset import sample_rng
 from gtdnet.data.spec import describe_sampling
 from gtdnet.errors import InputError, check_choice
-from gtdnet.text import first_of
+from gtdnet.text import alike, first_of
 
 FRAME_ORDERS = ("in-order", "shuffled", "reversed", "repeated")
 """How a clip's frames are fed. All but the first show what a model loses without the order of time:
@@ -37,7 +36,7 @@ def match_classes(
     Raises:
         ValueError: the names differ.
     """
-    model, data = _spelled(model_names), _spelled(data_names)
+    model, data = alike(model_names), alike(data_names)
     if model == data:
         return None
     if has_no_names(data):
@@ -55,12 +54,6 @@ def match_classes(
         f"the data's {len(data)} classes ({of_data}) are not the model's {len(model)} "
         f"({of_model}): {differ}; evaluate on data with the model's classes"
     )
-
-
-def _spelled(names: Sequence[str]) -> tuple[str, ...]:
-    """The names in NFC, unless two of them would then be the same."""
-    spelled = tuple(unicodedata.normalize("NFC", name) for name in names)
-    return spelled if len(set(spelled)) == len(spelled) else tuple(names)
 
 
 def differing_names(two: Mapping[str, Sequence[str]]) -> str:

@@ -187,6 +187,8 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
     try:
         with np.load(path) as file:
             found = {key: file[key] for key in file.files}
+        if odd := [key for key, array in found.items() if not isinstance(array, np.ndarray)]:
+            raise TypeError(f"{odd[0]} is no array")  # NumPy gives the bytes of what it can't read
     except Exception as error:  # of NumPy, zipfile, zlib and others; objects are never unpickled
         raise _unreadable(path, error) from error
     if missing := [key for key in _KEYS if key not in found]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
-from gtdnet.engines import Choice, ExportedFile, choose_for, find_model, open_model
+from gtdnet.data.formats import Annotations, VideoRecord
+from gtdnet.engines import Choice, ExportedFile, choose_for, open_model
 from gtdnet.errors import InputError
+from gtdnet.evaluate.clips import find_source, read_clips
 from gtdnet.evaluate.diagnose import diagnose
+from gtdnet.evaluate.options import EvaluateOptions
 from gtdnet.evaluate.partial import PartialScores
 from gtdnet.evaluate.protocol import (
     FRAME_ORDERS,
@@ -44,63 +46,6 @@ PARTIAL_FILE = "scores.partial.npz"
 _SHOWN_FAILURES = 5
 
 
-@dataclass
-class EvaluateOptions:
-    """Evaluate a model file on one split of a dataset
-
-    Args:
-        model: a run folder, a model file (*.safetensors), an exported one (*.onnx, *.xml) or its
-            folder, or hf://user/name.
-        data: dataset folder, list file or manifest of gtdnet check.
-        format: how the dataset is laid out; default: recognised.
-        split: train, validation or test.
-        clips: test clips per video (the last number of frames x crops x clips).
-        crops: test crops per clip: 1 (centre) or 3 (along the longer side).
-        average: what is averaged over the crops and clips: probabilities, or logits, as the test
-            scripts of TSM and its descendants do.
-        num_segments: frames per clip; default: as in training.
-        short_side: the shorter side in pixels before the crops; default: as in the model file.
-        crop_size: side in pixels of the square the model sees; default: as in the model file.
-        frames: in-order, or what shows how much the order counts: shuffled, reversed, repeated
-            (the middle frame over and over).
-        diagnose: measure all four orders of frames, decoding each clip once, and say which classes
-            need the order, for which one frame is enough, and what each is when played backwards.
-        batch_size: views that go through the model at a time.
-        num_workers: decoding processes; default: one per core, at most 8 (half of them when the
-            model runs on the CPU).
-        device: auto, cpu, cuda or mps.
-        engine: torch, compile, onnx, openvino or auto (openvino on a CPU where it is installed,
-            else torch); default: torch, of an exported model its own.
-        precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
-            exported model its own.
-        seed: of shuffling alone; everything else is determined.
-        output: folder of the results; default: a new one beside the model file, or for hf://
-            models in runs/.
-        overwrite: replace the results that are in the output folder.
-    """
-
-    model: str
-    data: str
-    format: str | None = None
-    split: str = "validation"
-    clips: int = 1
-    crops: int = 1
-    average: str = "probabilities"
-    num_segments: int | None = None
-    short_side: int | None = None
-    crop_size: int | None = None
-    frames: str = "in-order"
-    diagnose: bool = False
-    batch_size: int = 8
-    num_workers: int | None = None
-    device: str = "auto"
-    engine: str | None = None
-    precision: str | None = None
-    seed: int = 0
-    output: str | None = None
-    overwrite: bool = False
-
-
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Evaluate a model file and write the results; an interrupted evaluation goes on.
 
@@ -112,10 +57,11 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         ValueError: bad options, a model or dataset that cannot be read, classes that do not match,
             no clip that can be decoded, or results that would be overwritten.
     """
-    options = replace(options, model=find_model(options.model))
+    source = find_source(options.model, options.data, options.format)
+    options = replace(options, model=source.model, data=source.data)
     model_file, choice = _open(options)
     spec = model_file.spec
-    annotations = read_annotations(options.data, options.split, options.format)
+    annotations = read_clips(source, options.split)
     if options.diagnose and all(record.label is None for record in annotations.records):
         raise InputError(
             f"the {options.split} split of {annotations.root} has no labels, without which there "

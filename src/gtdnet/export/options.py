@@ -1,16 +1,16 @@
 """What ``gtdnet export`` is asked for, and whether that can be."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gtdnet.device import PRECISIONS, Precision
-from gtdnet.engines import ENGINES, Engine, is_exported
 from gtdnet.errors import InputError, check_at_least, check_choice
 from gtdnet.files import check_free
-from gtdnet.infer.scoring import check_loading
+
+if TYPE_CHECKING:
+    from gtdnet.device import Precision
+    from gtdnet.engines import Engine
 
 
 @dataclass
@@ -58,12 +58,16 @@ class ExportOptions:
     force: bool = False
 
 
-def check_options(options: ExportOptions) -> Precision:
+def check_options(options: ExportOptions) -> "Precision":
     """The precision that is asked for.
 
     Raises:
         ValueError: options that contradict each other, or an output that is there already.
     """
+    from gtdnet.device import PRECISIONS
+    from gtdnet.engines import is_exported
+    from gtdnet.infer.scoring import check_loading
+
     saved = {precision for kind in writers().values() for precision in kind.saved_precisions}
     known: list[Precision] = [precision for precision in PRECISIONS if precision in saved]
     precision = check_choice("precision", options.precision, known)
@@ -92,7 +96,9 @@ def check_options(options: ExportOptions) -> Precision:
     return precision
 
 
-def choose_formats(asked_for: str | None, precision: Precision) -> tuple[list[str], dict[str, str]]:
+def choose_formats(
+    asked_for: str | None, precision: "Precision"
+) -> tuple[list[str], dict[str, str]]:
     """The formats to write, and the reasons why others are not.
 
     Raises:
@@ -114,6 +120,8 @@ def choose_formats(asked_for: str | None, precision: Precision) -> tuple[list[st
     return formats, left_out
 
 
-def writers() -> Mapping[str, type[Engine]]:
+def writers() -> "Mapping[str, type[Engine]]":
     """The engines that have files, by name, which is the format's."""
+    from gtdnet.engines import ENGINES
+
     return {name: kind for name, kind in sorted(ENGINES.items()) if kind.suffixes}

@@ -22,6 +22,7 @@ from gtdnet.files import atomic_folder, sha256, write_text
 from gtdnet.measure.provenance import now, versions
 from gtdnet.models.model_file import ModelFile, load_model
 from gtdnet.text import aligned, say
+from gtdnet.threads import say_threads
 
 __all__ = ["ExportFailed", "ExportOptions", "export", "summary"]
 
@@ -61,6 +62,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
         calibration = read_clips(dataset.calibration, spec, "calibration clips")
     source = Source(model_file.model, spec, calibration)
     quantization = None
+    say_threads()
     with atomic_folder(options.output) as folder:
         rows = [_write(name, folder, source, reference, precision) for name in formats]
         if dataset:

@@ -1,5 +1,19 @@
 """Recognising actions in videos with a model file."""
 
-from gtdnet.infer.recognizer import ClassScore, Recognizer, load
+from typing import TYPE_CHECKING
+
+from gtdnet import lazy
+
+if TYPE_CHECKING:
+    from gtdnet.infer.recognizer import ClassScore, Recognizer, load
 
 __all__ = ["ClassScore", "Recognizer", "load"]
+
+__getattr__ = lazy.names(
+    __name__,
+    {
+        "ClassScore": "recognizer",
+        "Recognizer": "recognizer",
+        "load": "recognizer",
+    },
+)

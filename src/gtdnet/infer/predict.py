@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from gtdnet.infer.answers import (
 )
 from gtdnet.infer.features import Features, check_features_file, features_of, save_features
 from gtdnet.infer.find import find_videos
+from gtdnet.infer.options import PredictOptions
 from gtdnet.infer.output import open_results
 from gtdnet.infer.recognizer import Recognizer, check_average, check_views, load
 from gtdnet.infer.scoring import check_loading, score_batches
@@ -46,65 +47,6 @@ __all__ = [
 _WINDOW = 2.0  # seconds, where pictures are asked for and no window is
 _WORTHWHILE = 40
 """Views from which OpenVINO's speed makes up for its preparation (a ResNet-50 on one core)."""
-
-
-@dataclass
-class PredictOptions:
-    """Recognise what happens in videos
-
-    Args:
-        model: a run folder, a model file (*.safetensors), an exported one (*.onnx, *.xml) or its
-            folder, or hf://user/name.
-        videos: files, folders (with all videos below) and patterns such as "clips/**/*.mp4".
-        topk: classes to give per video or window.
-        clips: test clips per video or window.
-        crops: test crops per clip: 1 (centre) or 3 (along the longer side).
-        average: what is averaged over the crops and clips: probabilities, or logits, as the test
-            scripts of TSM and its descendants do.
-        num_segments: frames per clip; default: as in training.
-        window: seconds; cuts each video into windows and gives the classes of each; default: whole
-            videos, or with timeline or draw windows of 2.
-        stride: seconds from the start of one window to the next; default: as long as a window.
-        fps: frames per second of folders of pictures and of videos that do not state theirs.
-        batch_size: views that go through the model at a time.
-        num_workers: videos that are decoded at a time, in processes, or windows in threads;
-            default: one per core, at most 8 (half of them when the model runs on the CPU).
-        device: auto, cpu, cuda or mps.
-        engine: that computes. auto: of an exported model its own; else openvino on a CPU where it
-            is installed and there are enough clips to make up for the seconds of its preparation;
-            else torch.
-        precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
-            exported model its own.
-        output: file to which answers are added as they come, a line a video (*.jsonl) or a class
-            (*.csv); the same command goes on where it was stopped.
-        features: file for what the classifier sees (*.npz or *.parquet): pooled features of each
-            video or window and of its frames, names and times beside.
-        timeline: picture (*.png, *.pdf, *.svg) of the probabilities over time, or a folder for one
-            of each video.
-        draw: video (*.mp4) with the answers drawn on it, or a folder for one of each video.
-        overwrite: replace these files where they are there.
-    """
-
-    model: str
-    videos: list[str]
-    topk: int = 5
-    clips: int = 1
-    crops: int = 1
-    average: str = "probabilities"
-    num_segments: int | None = None
-    window: float | None = None
-    stride: float | None = None
-    fps: float | None = None
-    batch_size: int = 8
-    num_workers: int | None = None
-    device: str = "auto"
-    engine: str = "auto"
-    precision: str | None = None
-    output: str | None = None
-    features: str | None = None
-    timeline: str | None = None
-    draw: str | None = None
-    overwrite: bool = False
 
 
 def predict(options: PredictOptions) -> Report:

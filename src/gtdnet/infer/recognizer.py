@@ -30,6 +30,7 @@ from gtdnet.infer.timeline import read_one, read_windows
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile
 from gtdnet.text import counted
+from gtdnet.threads import say_threads
 
 AVERAGES = ("probabilities", "logits")
 """What the mean over a clip's views is taken of; of logits, softmax comes after it."""
@@ -314,6 +315,8 @@ class Recognizer:
         """Logits [N, V, K] of views [N, V, T*f, 3, h, w], part by part."""
         parts = views.flatten(0, 1).split(batch_size)
         try:
+            if self.device.type == "cpu":
+                say_threads()
             return torch.cat([logits(part) for part in parts]).unflatten(0, views.shape[:2])
         except torch.OutOfMemoryError as error:
             raise InputError(

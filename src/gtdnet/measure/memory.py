@@ -9,24 +9,23 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gtdnet.workers import keep_freed_memory
+from gtdnet.workers import keep_freed_memory, new_processes, obey_parent
 
 T = TypeVar("T")
 
 
 def alone(function: Callable[..., T], *arguments: Any) -> T:
     """What a function of a module returns, or raises, in a new process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn"), _prepare) as pool:
-        return pool.submit(function, *arguments).result()
+    with new_processes(1, _prepare) as submit:
+        return submit(function, *arguments).result()
 
 
 def _prepare() -> None:
     """As the command does it; and what libraries say there is not for this terminal."""
+    obey_parent()
     keep_freed_memory()
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from gtdnet.errors import InputError, check_at_least
+from gtdnet.errors import InputError, check_at_least, suggestion
 from gtdnet.models.backbones import BACKBONES, BackboneKind
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.methods import METHODS, Method, check_stages
@@ -52,7 +52,8 @@ def parts_of(name: str) -> Parts:
     models = _models()
     if name not in models:
         raise InputError(
-            f"unknown model {name!r}: choose one of {', '.join(models)}; for one of a package of "
+            f"unknown model {name!r}{suggestion(name, models)}: choose one of "
+            f"{', '.join(models)}; for one of a package of "
             f"your own, import that first (--import PACKAGE)"
         )
     return models[name]
@@ -166,7 +167,9 @@ def create_model(
     if weights:
         weights.load_plain(backbone)
     if method.insert is not None:
-        of_stages = ([b for b in backbone.blocks() if b.stage == stage] for stage in stages)
+        of_stages = (
+            [b for b in backbone.residual_blocks() if b.stage == stage] for stage in stages
+        )
         blocks = [block for those in of_stages for block in those[:: chosen["every"]]]
         arguments = {key: chosen[key] for key in method.options}
         method.insert(backbone, blocks, num_segments, init, **arguments)
@@ -211,7 +214,10 @@ def _chosen(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     known = model_options(name)
     for key, value in options.items():
         if key not in known:
-            raise InputError(f"{name} has no option {key!r}; its options are {', '.join(known)}")
+            raise InputError(
+                f"{name} has no option {key!r}{suggestion(key, known)}; its options are "
+                f"{', '.join(known)}"
+            )
         kinds, words = _KINDS.get(type(known[key]), ((object,), ""))
         is_kind = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         if words and not is_kind:

@@ -25,7 +25,7 @@ from gtdnet.models.classifier import VideoClassifier
 from gtdnet.nn.frames import check_num_segments
 from gtdnet.text import first_line
 from gtdnet.weights.fit import load_all, resize_segments
-from gtdnet.weights.hub import find_file
+from gtdnet.weights.hub import find_file, no_model_file
 from gtdnet.weights.read import read_safetensors
 
 # Stays when a field comes that only some files need: older versions refuse just those files.
@@ -222,7 +222,7 @@ def _read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 f"{path.parent}: the folder holds no {MODEL_NAME}; give a run folder that does, or "
                 f"a model file"
             )
-        raise InputError(f"{path}: no such model file; train one with gtdnet train, or gtdnet demo")
+        raise no_model_file(path)
     metadata, tensors = read_safetensors(path)
     if METADATA_KEY not in metadata:
         raise InputError(

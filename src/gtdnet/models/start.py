@@ -13,6 +13,7 @@ from gtdnet.errors import InputError
 from gtdnet.models.build import create_model, model_options, parts_of
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import ModelFile, load_model
+from gtdnet.text import alike
 from gtdnet.weights.fit import is_temporal
 
 
@@ -103,10 +104,11 @@ def start_from(
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    rows = {name: row for row, name in enumerate(source.spec.class_names)}
-    keeps_classifier = all(name in rows for name in class_names)
+    rows = {name: row for row, name in enumerate(alike(source.spec.class_names))}
+    wanted_rows = [rows.get(name) for name in alike(class_names)]
+    kept = [row for row in wanted_rows if row is not None]
+    keeps_classifier = len(kept) == len(wanted_rows)
     if keeps_classifier:
-        kept = [rows[name] for name in class_names]
         with torch.no_grad():
             model.classifier.weight.copy_(old.classifier.weight[kept])
             model.classifier.bias.copy_(old.classifier.bias[kept])

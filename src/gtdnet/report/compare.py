@@ -10,6 +10,7 @@ import numpy as np
 
 from gtdnet.evaluate.statistics import Interval, discoveries, mcnemar, paired_difference_interval
 from gtdnet.report.reading import Evaluated, Run
+from gtdnet.text import alike
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _refusal(first: str, a: Evaluated, second: str, b: Evaluated) -> str | None:
             f"{first} was evaluated on the {splits[0]} split and {second} on the {splits[1]} "
             f"split; evaluate both on the same one."
         )
-    shared = set(a.class_names) & set(b.class_names)
+    shared = set(alike(a.class_names)) & set(alike(b.class_names))
     if len(shared) < max(len(a.class_names), len(b.class_names)):
         return (
             f"{first} knows {len(a.class_names)} classes and {second} {len(b.class_names)}, of "

@@ -20,7 +20,7 @@ from gtdnet.errors import InputError
 from gtdnet.evaluate.metrics import confusion_matrix
 from gtdnet.evaluate.results import Results, read_results
 from gtdnet.evaluate.statistics import wilson_interval
-from gtdnet.text import first_line
+from gtdnet.text import alike, first_line
 
 
 class Figure(NamedTuple):
@@ -117,10 +117,8 @@ class Evaluated(Results):
     @cached_property
     def clips(self) -> dict[str, tuple[str, bool]]:
         """Of every clip with a label, by id: the name of its class, and whether it is right."""
-        correct = self.correct
-        return {
-            self.ids[i]: (self.class_names[self.labels[i]], bool(correct[i])) for i in self.known
-        }
+        correct, names = self.correct, alike(self.class_names)
+        return {self.ids[i]: (names[self.labels[i]], bool(correct[i])) for i in self.known}
 
     def classes(self) -> list[ClassFigures]:
         """Every class, from the lowest accuracy to the highest, then those without clips."""

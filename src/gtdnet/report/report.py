@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,33 +14,12 @@ from gtdnet.errors import DecodeError, InputError, check_not_negative
 from gtdnet.files import write_text
 from gtdnet.report.compare import Comparison, compare_runs
 from gtdnet.report.frames import Picture, clip_pictures, find_clips
+from gtdnet.report.options import ReportOptions
 from gtdnet.report.page import Shown, render
 from gtdnet.report.reading import Run, read_runs
 from gtdnet.text import first_line
 
 REPORT_FILE = "report.html"
-
-
-@dataclass
-class ReportOptions:
-    """One self-contained HTML file about one run, or about several compared
-
-    Args:
-        runs: run directories, or folders of evaluations.
-        output: the file to write; default: report.html in the run's folder, of several runs in the
-            current one.
-        clips: worst clips to show with their frames, 0 for none.
-        data: where the dataset is now, if it is not where it was for the evaluation.
-        title: of the page; default: the run's name.
-        overwrite: replace the file if it exists.
-    """
-
-    runs: list[str] = field(default_factory=list)
-    output: str | None = None
-    clips: int = 12
-    data: str | None = None
-    title: str | None = None
-    overwrite: bool = False
 
 
 def report(

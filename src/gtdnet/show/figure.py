@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Circle, Rectangle
-from numpy.typing import NDArray
 
-from gtdnet.infer.fonts import installed
 from gtdnet.infer.render import percent
+from gtdnet.show.canvas import GREY, INK, Canvas, quiet_fonts, save
 from gtdnet.show.views import HEAT, ClipViews, Discs, Row, rows
-
-INK, GREY, FAINT, ACCENT = "#1b1f24", "#636b75", "#dfe3e8", "#f2a33c"
 
 # Inches.
 WIDTH, WIDER = 13.0, 16.0  # the latter from 11 columns on
@@ -30,11 +23,8 @@ LARGEST_CELL = 1.75
 
 def save_figure(views: ClipViews, path: Path) -> None:
     """Write the figure to a .png, .pdf or .svg file."""
-    with warnings.catch_warnings():
-        # Letters that no font here has are drawn as boxes; the page has them.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure = draw(views)
-        figure.savefig(path, dpi=figure.dpi, metadata=_metadata(path))
+    with quiet_fonts():
+        save(draw(views), path)
 
 
 def draw(views: ClipViews) -> Figure:
@@ -45,7 +35,7 @@ def draw(views: ClipViews) -> Figure:
     room = (WIDTH if columns <= 10 else WIDER) - 2 * MARGIN - LABELS + GAP
     cell = min(LARGEST_CELL, room / columns - GAP)
     width = max(2 * MARGIN + LABELS + columns * (cell + GAP) - GAP, 8.0)
-    sheet = _Sheet(width, dpi=260 if cell < 1 else 200)
+    sheet = Canvas(width, dpi=260 if cell < 1 else 200)
     y = _header(sheet, views, width, cell)
     drawn = rows(views)
     for start in range(0, total, columns):
@@ -55,7 +45,7 @@ def draw(views: ClipViews) -> Figure:
     return sheet.finish(y + MARGIN - 0.05)
 
 
-def _header(sheet: _Sheet, views: ClipViews, width: float, cell: float) -> float:
+def _header(sheet: Canvas, views: ClipViews, width: float, cell: float) -> float:
     side = min(max(cell, 1.25), 1.4)
     x = width - MARGIN - side
     sheet.picture(views.global_image.round().astype(np.uint8), x, MARGIN, side)
@@ -79,7 +69,7 @@ def _header(sheet: _Sheet, views: ClipViews, width: float, cell: float) -> float
 
 
 def _band(
-    sheet: _Sheet, views: ClipViews, drawn: list[Row | Discs], part: slice, cell: float, y: float
+    sheet: Canvas, views: ClipViews, drawn: list[Row | Discs], part: slice, cell: float, y: float
 ) -> float:
     """One line of frames with all rows below it; returns where it ends."""
     xs = [MARGIN + LABELS + i * (cell + GAP) for i in range(len(views.indices[part]))]
@@ -95,7 +85,7 @@ def _band(
 
 
 def _pictures(
-    sheet: _Sheet, row: Row, part: slice, xs: list[float], cell: float, y: float
+    sheet: Canvas, row: Row, part: slice, xs: list[float], cell: float, y: float
 ) -> float:
     bottom = _label(sheet, row.title, row.hint, y)
     for x, picture in zip(xs, row.pictures[part], strict=False):
@@ -111,7 +101,7 @@ def _pictures(
     return y
 
 
-def _discs(sheet: _Sheet, row: Discs, part: slice, xs: list[float], cell: float, y: float) -> float:
+def _discs(sheet: Canvas, row: Discs, part: slice, xs: list[float], cell: float, y: float) -> float:
     height = max(2 * float(row.radii.max()) * cell, 0.34) + 0.1
     _label(sheet, row.title, row.hint, y + 0.02)
     for x, score, radius in zip(xs, row.scores[part], row.radii[part], strict=True):
@@ -121,102 +111,13 @@ def _discs(sheet: _Sheet, row: Discs, part: slice, xs: list[float], cell: float,
     return y + height
 
 
-def _label(sheet: _Sheet, title: str, hint: str, y: float) -> float:
+def _label(sheet: Canvas, title: str, hint: str, y: float) -> float:
     y = sheet.text(MARGIN, y + 0.03, title, 9.5, INK, LABELS - 0.15, bold=True)
     return sheet.text(MARGIN, y + 0.02, hint, 8, GREY, LABELS - 0.2, lines=5) if hint else y
 
 
-def _heat_scale(sheet: _Sheet, most: float, y: float) -> float:
+def _heat_scale(sheet: Canvas, most: float, y: float) -> float:
     colours = (colormaps[HEAT](np.linspace(0, 1, 64))[None, :, :3] * 255).astype(np.uint8)
     sheet.picture(colours, MARGIN, y, 0.7, 0.08)
     sheet.text(MARGIN, y + 0.09, "0", 7, GREY, 0.3)
     return sheet.text(MARGIN + 0.7, y + 0.09, f"{most:.3g}", 7, GREY, 0.5, align="right")
-
-
-class _Sheet:
-    """A figure on which things are placed in inches from its top left corner."""
-
-    def __init__(self, width: float, dpi: int) -> None:
-        self.width, self.dpi = width, dpi
-        self.figure = Figure(figsize=(width, 1), dpi=dpi, facecolor="white")
-        self.renderer = FigureCanvasAgg(self.figure).get_renderer()
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
-        self.axes.set_axis_off()
-        self.family = installed()
-
-    def finish(self, height: float) -> Figure:
-        self.figure.set_size_inches(self.width, height)
-        self.axes.set_aspect("auto")
-        self.axes.set_xlim(0, self.width)
-        self.axes.set_ylim(height, 0)
-        return self.figure
-
-    def picture(
-        self, picture: NDArray[np.uint8], x: float, y: float, width: float, height: float = 0
-    ) -> None:
-        height = height or width
-        extent = (x, x + width, y + height, y)
-        self.axes.imshow(picture, extent=extent, interpolation="antialiased")
-        self.axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=FAINT, lw=0.4))
-
-    def bar(self, x: float, y: float, width: float, height: float, share: float) -> None:
-        for colour, part in ((FAINT, 1.0), (ACCENT, share)):
-            self.axes.add_patch(Rectangle((x, y), width * part, height, color=colour, lw=0))
-
-    def disc(self, centre: tuple[float, float], radius: float, ring: float) -> None:
-        self.axes.add_patch(Circle(centre, radius, facecolor=ACCENT, lw=0))
-        self.axes.add_patch(
-            Circle(centre, ring, fill=False, edgecolor=GREY, lw=0.5, ls=(0, (3, 3)))
-        )
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        size: float,
-        colour: str,
-        width: float,
-        *,
-        bold: bool = False,
-        align: str = "left",
-        lines: int = 1,
-    ) -> float:
-        """Text from y downwards, wrapped to ``width``, shortened to ``lines``; returns its end."""
-        font = FontProperties(family=self.family, size=size, weight="bold" if bold else "normal")
-        step = 1.22 * size / 72
-        for line in self._wrap(text, font, width, lines):
-            self.axes.text(
-                x, y + 0.82 * step, line, font=font, color=colour, ha=align, parse_math=False
-            )
-            y += step
-        return y
-
-    def _wrap(self, text: str, font: FontProperties, width: float, lines: int) -> list[str]:
-        words, wrapped = text.split(" "), []
-        while words and len(wrapped) < lines - 1:
-            count = len(words)
-            while count > 1 and self._width(" ".join(words[:count]), font) > width:
-                count -= 1
-            wrapped.append(self._shorten(" ".join(words[:count]), font, width))
-            words = words[count:]
-        if words:
-            wrapped.append(self._shorten(" ".join(words), font, width))
-        return wrapped
-
-    def _shorten(self, text: str, font: FontProperties, width: float) -> str:
-        if self._width(text, font) <= width:
-            return text
-        while text and self._width(f"{text}…", font) > width:
-            text = text[:-1]
-        return f"{text.rstrip()}…"
-
-    def _width(self, text: str, font: FontProperties) -> float:
-        return self.renderer.get_text_width_height_descent(text, font, ismath=False)[0] / self.dpi
-
-
-def _metadata(path: Path) -> dict[str, str | None]:
-    # The same clip gives the same file: no time of writing in it.
-    if path.suffix.lower() == ".png":
-        return {"Software": "gtdnet"}
-    return {"CreationDate": None} if path.suffix.lower() == ".pdf" else {"Date": None}

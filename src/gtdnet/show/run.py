@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, write_text
 from gtdnet.infer.recognizer import Recognizer, load
 from gtdnet.models.classifier import VideoClassifier
+from gtdnet.show.options import ShowOptions
 from gtdnet.show.views import (
     ClipViews,
     class_activation_maps,
@@ -27,31 +27,6 @@ from gtdnet.show.views import (
 )
 
 SUFFIXES = (".png", ".pdf", ".svg", ".html")
-
-
-@dataclass
-class ShowOptions:
-    """Show how a model sees one clip: differences, global difference scores, activation maps
-
-    Args:
-        model: a run folder, a model file (*.safetensors), or hf://user/name.
-        video: a video file or a folder of numbered pictures.
-        class_name: name or number of the class that the activation maps are about; default: the
-            predicted one.
-        output: a .png, .pdf, .svg or .html file to write, or a folder for VIDEO.png and
-            VIDEO.html.
-        overwrite: replace files that are there.
-        num_segments: frames per clip; default: as in training.
-        device: auto, cpu, cuda or mps.
-    """
-
-    model: str
-    video: str
-    class_name: str | None = None
-    output: str = "show"
-    overwrite: bool = False
-    num_segments: int | None = None
-    device: str = "auto"
 
 
 def show(options: ShowOptions) -> dict[str, Any]:

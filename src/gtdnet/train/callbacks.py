@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.plugins import TorchCheckpointIO
 from rich.console import Console
 
@@ -36,8 +36,9 @@ class RunFiles(Callback):
 
     last.ckpt is written at the end of every epoch, every ``save_minutes`` in between, and when the
     user stops the run (Ctrl-C or SIGTERM; a second Ctrl-C stops at once): always between two
-    steps, so that resuming continues at the very next one. best.ckpt is the epoch of highest
-    validation top-1 (the last epoch, where there is no validation).
+    steps, so that resuming continues at the very next one, or with the validation that was stopped
+    or not begun. best.ckpt is the epoch of highest validation top-1 (the last epoch, where there is
+    no validation).
 
     Attributes:
         position: (epoch, batch) that comes next.
@@ -67,13 +68,16 @@ class RunFiles(Callback):
         self.stop_asked = False
         self.terminated = False
         self._handlers: dict[int, Any] = {}
+        self._val_batches = 0  # that every process has
 
     def state_dict(self) -> dict[str, Any]:
-        return {"position": list(self.position), "best": self.best, "rows": self.rows}
+        state = {"position": list(self.position), "best": self.best, "rows": self.rows}
+        return {**state, "lr": self.lr}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.position = tuple(state_dict["position"])
         self.best, self.rows = state_dict["best"], state_dict["rows"]
+        self.lr = state_dict.get("lr", 0.0)  # not of earlier versions
 
     # Stopping.
 
@@ -126,16 +130,50 @@ class RunFiles(Callback):
     ) -> None:
         done = batch_idx + 1
         if done == trainer.num_training_batches:
-            return  # the end of the epoch saves, after validation
+            return  # saved by validation, or at the end of the epoch
         if done % trainer.accumulate_grad_batches:
             return  # gradients in the making are not part of a checkpoint
-        due = time.monotonic() - self.last_saved > self.save_seconds
-        if not self._agreed(trainer, self.stop_asked or due):
+        if not self._agreed(trainer, self.stop_asked or self._is_due):
             return
         self.position = (trainer.current_epoch, done)
         self._save(trainer, "last.ckpt")
         if self._agreed(trainer, self.stop_asked):
             raise Interrupted
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        number = torch.tensor(int(trainer.num_val_batches[0]), device=pl_module.device)
+        # Of the process with the fewest: the others have nobody to agree with in their last batch.
+        self._val_batches = int(trainer.strategy.reduce(number, reduce_op="min"))
+        if self._agreed(trainer, self._is_due):
+            self._save_before_validation(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if batch_idx >= self._val_batches or not self._agreed(trainer, self.stop_asked):
+            return
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):  # give the module its own weights again
+                callback.on_validation_epoch_end(trainer, pl_module)
+        self._save_before_validation(trainer)
+        raise Interrupted
+
+    def _save_before_validation(self, trainer: pl.Trainer) -> None:
+        """Save so that resuming begins with the whole validation."""
+        self.position = (trainer.current_epoch, int(trainer.num_training_batches))
+        # Lightning leaves out a validation unless it was stopped within a batch: here, the first.
+        progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+        progress.reset()
+        progress.increment_ready()
+        progress.increment_started()
+        self._save(trainer, "last.ckpt")
+        progress.reset()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
@@ -172,6 +210,10 @@ class RunFiles(Callback):
         if not self.patience or not validated:
             return False
         return len(validated) - 1 - validated.index(self.best) >= self.patience
+
+    @property
+    def _is_due(self) -> bool:
+        return time.monotonic() - self.last_saved > self.save_seconds
 
     @staticmethod
     def _agreed(trainer: pl.Trainer, wish: bool) -> bool:

@@ -17,9 +17,9 @@ from gtdnet.errors import (
     check_choice,
     check_not_negative,
     check_positive,
+    suggestion,
 )
 from gtdnet.files import read_yaml, write_yaml
-from gtdnet.models.build import spec_values
 
 SCHEDULES = ("cosine", "step", "onecycle", "constant")
 OPTIMIZERS = ("sgd", "adamw")
@@ -47,8 +47,16 @@ class DataOptions:
     """Data
 
     Args:
-        data: dataset folder, list file or manifest of gtdnet check.
+        data: dataset folder, list file or manifest of gtdnet check; required, here or in the
+            recipe.
         format: how the dataset is laid out; default: recognised.
+        val: share of the training clips to hold out for validation, as 0.2, where the dataset has
+            no validation split.
+        group: what must not be on both sides of it, such as the person or the source of a clip: a
+            column of the list, or a regular expression that finds it in a clip's path (its first
+            bracketed part, where it has one); default: the column "group" where there is one.
+        val_groups: the groups to hold out, by name, as P01,P07, in place of a share.
+        val_seed: which clips or groups a share takes.
         batch_size: clips per device and step.
         num_workers: decoding processes; default: one per core, at most 8 (half of them when
             training runs on the CPU).
@@ -58,6 +66,10 @@ class DataOptions:
 
     data: str = ""
     format: str | None = None
+    val: float | None = None
+    group: str | None = None
+    val_groups: str | None = None
+    val_seed: int = 0
     batch_size: int = 8
     num_workers: int | None = None
     balanced: bool = False
@@ -70,7 +82,8 @@ class ModelOptions:
 
     Args:
         model: name, as gtdnet models lists them.
-        model_options: the model's own options, e.g. --model_options.reduction 8.
+        model_options: the model's own, as --model_options.reduction 8; gtdnet models lists those
+            of every method, with what they are by default.
         pretrained: weights to start from: imagenet or imagenet-v2 (published ones, downloaded),
             a file of 2D weights (.safetensors or .pth), a model file, or hf://user/name.
         init: of temporal modules that come with no weights: identity starts a GTDNet as exactly
@@ -80,6 +93,10 @@ class ModelOptions:
             classes are among its own; a GTDNet starts at exactly what a TSM file computes.
         freeze: what does not learn: none, norms (the 2D network's batch norms keep statistics,
             scale and shift: for small batches) or backbone (only the classifier learns).
+        frozen_stages: the 2D network is frozen up to this stage, temporal modules there included
+            (1: the stem; 0: nothing); what comes before costs no backward pass.
+        norm_momentum: share of a batch in the running statistics of the 2D network's batch norms;
+            default: the network's own.
     """
 
     model: str = "gtdnet_resnet50"
@@ -88,6 +105,8 @@ class ModelOptions:
     init: str = "auto"
     init_from: str | None = None
     freeze: str = "none"
+    frozen_stages: int = 0
+    norm_momentum: float | None = None
 
 
 @dataclass
@@ -207,8 +226,8 @@ _CHOICES = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "init": INITS, "free
 _LIMITS: dict[str, Callable[..., None]] = {  # by options
     "batch_size epochs accumulate devices validate_every": partial(check_at_least, 1),
     "lr_batch momentum weight_decay classifier_lr bias_lr temporal_lr warmup_epochs clip_gradient "
-    "mixup early_stopping save_minutes seed num_workers": check_not_negative,
-    "flip brightness label_smoothing dropout ema": partial(check_between, 0, 1),
+    "mixup early_stopping save_minutes seed val_seed num_workers frozen_stages": check_not_negative,
+    "norm_momentum flip brightness label_smoothing dropout ema": partial(check_between, 0, 1),
     "lr": check_positive,
 }
 
@@ -233,18 +252,36 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
                 f"validate_every={self.validate_every} is more than epochs={self.epochs}, so that "
                 f"no epoch would be validated; lower validate_every"
             )
+        if self.val is not None and not 0 < self.val < 1:
+            raise InputError(f"val must be a share between 0 and 1, as 0.2, got {self.val}")
+        if self.val is not None and self.val_groups:
+            raise InputError(
+                f"val={self.val} and val_groups={self.val_groups} both say what to hold out; leave "
+                f"one of them out"
+            )
+        if self.group and not self.holds_out:
+            raise InputError(f"group={self.group} is of clips to hold out; add val, as --val 0.2")
         if self.pretrained and self.init_from:
             raise InputError(
                 f"pretrained={self.pretrained} and init_from={self.init_from} are two starts; "
                 f"leave one of them out"
             )
-        if self.freeze != "none" and not (self.pretrained or self.init_from):
-            raise InputError(
-                f"freeze={self.freeze} would keep random weights; give pretrained or init_from"
-            )
+        for name, none in (("freeze", "none"), ("frozen_stages", 0)):
+            value = getattr(self, name)
+            if value != none and not (self.pretrained or self.init_from):
+                raise InputError(
+                    f"{name}={value} would keep random weights; give pretrained or init_from"
+                )
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether validation clips are to be taken out of the training split."""
+        return self.val is not None or bool(self.val_groups)
 
     def clip_spec(self, class_names: tuple[str, ...]) -> ClipSpec:
         """The clip spec of this config's model for these classes; InputError if they do not fit."""
+        from gtdnet.models.build import spec_values  # with it comes PyTorch
+
         return ClipSpec(
             class_names=class_names,
             num_segments=self.num_segments,
@@ -280,7 +317,10 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
         """
         kinds = {option.name: option.type for option in fields(cls)}
         if unknown := sorted(set(map(str, values)) - set(kinds)):
-            raise InputError(f"{where}: unknown option {unknown[0]!r}; see gtdnet train --help")
+            guess = suggestion(unknown[0], kinds)
+            raise InputError(
+                f"{where}: unknown option {unknown[0]!r}{guess}; see gtdnet train --help"
+            )
         options = dict(values)
         for name, value in values.items():
             # YAML 1.1 takes 1e-3, without a dot, for text.
@@ -291,6 +331,12 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             return cls(**options)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
+
+
+def check_is_run(folder: str | Path) -> None:
+    """Raise InputError for what is no run directory."""
+    if not Path(folder, "config.yaml").is_file():
+        raise InputError(f"{folder}: is not a run directory (it holds no config.yaml)")
 
 
 _RECIPES = Path(__file__).parents[1] / "recipes"
@@ -307,6 +353,5 @@ def find_recipe(name: str) -> Path:
         return Path(name)
     if name in list_recipes():
         return _RECIPES / f"{name}.yaml"
-    raise InputError(
-        f"no recipe {name!r}: give the path of a YAML file or one of {', '.join(list_recipes())}"
-    )
+    guess, names = suggestion(name, list_recipes()), ", ".join(list_recipes())
+    raise InputError(f"no recipe {name!r}{guess}: give the path of a YAML file or one of {names}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,9 +13,17 @@ from torch import Tensor
 
 from gtdnet.data.dataset import EpochBatches, EvalClips, TrainClips, balanced_weights
 from gtdnet.data.findings import odd_classes, shared_clips
-from gtdnet.data.formats import Annotations, list_splits, read_annotations
+from gtdnet.data.formats import (
+    Annotations,
+    check_dataset_is_there,
+    list_splits,
+    read_annotations,
+)
+from gtdnet.data.formats.held_out import HeldOut
+from gtdnet.data.holdout import hold_out
 from gtdnet.data.loader import ClipLoader
 from gtdnet.errors import InputError
+from gtdnet.train.config import TrainConfig
 
 
 def read_splits(data: str, format: str | None = None) -> tuple[Annotations, Annotations | None]:
@@ -23,11 +32,49 @@ def read_splits(data: str, format: str | None = None) -> tuple[Annotations, Anno
     Raises:
         ValueError: no such dataset, no training clips, or clips without a label.
     """
-    if not data:
-        raise InputError("no dataset given; say where the clips are with --data PATH")
+    check_dataset_is_there(data)
     splits = list_splits(data, format)
     train = read_annotations(data, "train", format)
     validation = read_annotations(data, "validation", format) if "validation" in splits else None
+    _check_labels(train, validation)
+    return train, validation
+
+
+def split_clips(
+    config: TrainConfig, split_file: Path | None = None
+) -> tuple[Annotations, Annotations | None, HeldOut | None]:
+    """As `read_splits`, and where the config holds clips out, which they are.
+
+    They are those of ``split_file`` where it is given, as a run that goes on has it.
+
+    Raises:
+        ValueError: as well a dataset with a validation split of its own, or nothing to hold out.
+    """
+    if not config.holds_out:
+        return *read_splits(config.data, config.format), None
+    if config.data and "validation" in list_splits(config.data, config.format):
+        raise InputError(
+            f"{config.data} has a validation split of its own; leave out --val and --val-groups"
+        )
+    whole, _ = read_splits(config.data, config.format)
+    if split_file is not None:
+        held_out = HeldOut.read(split_file)
+    else:
+        names = [name.strip() for name in (config.val_groups or "").split(",") if name.strip()]
+        held_out = hold_out(
+            whole, share=config.val, names=names, group=config.group, seed=config.val_seed
+        )
+    train, validation = held_out.parts(whole)
+    for part in (train, validation):
+        if not part.records:
+            raise InputError(
+                f"{config.data}: no {part.split} clips are left on disk once "
+                f"{len(held_out.validation)} are held out; choose others, or put the clips there"
+            )
+    return train, validation, held_out
+
+
+def _check_labels(train: Annotations, validation: Annotations | None) -> None:
     classes = len(train.class_names)
     for part in (train, validation):
         for record in part.records if part else ():
@@ -36,7 +83,6 @@ def read_splits(data: str, format: str | None = None) -> tuple[Annotations, Anno
                     f"{record.path}: has the label {record.label}, but there are {classes} classes "
                     f"(0 to {classes - 1}); gtdnet check lists all such clips"
                 )
-    return train, validation
 
 
 def remarks(train: Annotations, validation: Annotations | None) -> list[str]:

@@ -7,13 +7,15 @@ classifier learns faster, biases learn twice as fast, neither biases nor norms d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 
+from gtdnet.errors import InputError
+from gtdnet.models.backbones import Backbone
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.train.config import OptimOptions
 from gtdnet.weights.fit import is_temporal
@@ -21,20 +23,56 @@ from gtdnet.weights.fit import is_temporal
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
-def freeze(model: VideoClassifier, what: str) -> None:
+def freeze(model: VideoClassifier, what: str, stages: int = 0) -> None:
     """Keep from learning: "none", "norms" (the 2D network's batch norms) or "backbone".
 
     A frozen batch norm keeps its statistics too.
+
+    Args:
+        stages: the backbone up to this stage does not learn either.
+
+    Raises:
+        ValueError: the backbone has no such stage, or does not say what its stages are.
     """
-    if what == "none":
-        return
+    backbone = model.backbone
     if what == "backbone":
-        model.backbone.requires_grad_(False)
-    for name, norm in model.backbone.named_modules():
-        # Those of temporal modules may be new, with no statistics yet to keep.
-        if isinstance(norm, _BatchNorm) and (what == "backbone" or not is_temporal(name)):
+        backbone.requires_grad_(False)
+    early = set(_up_to(backbone, stages)) if stages else set()
+    for name, module in backbone.named_modules():
+        if name in early:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+        if isinstance(module, _BatchNorm) and (
+            # Those of temporal modules may be new, with no statistics yet to keep.
+            what == "backbone" or name in early or (what == "norms" and not is_temporal(name))
+        ):
             # Lightning leaves each module in the mode it finds it in.
-            norm.requires_grad_(False).eval()
+            module.requires_grad_(False).eval()
+
+
+def set_norm_momentum(model: VideoClassifier, momentum: float) -> None:
+    """Share of each batch in the running statistics of the 2D network's batch norms."""
+    for name, module in model.backbone.named_modules():
+        if isinstance(module, _BatchNorm) and not is_temporal(name):
+            module.momentum = momentum
+
+
+def _up_to(backbone: nn.Module, stage: int) -> Iterator[str]:
+    """The modules that come before those of the next stage, in the order of their registration."""
+    if not isinstance(backbone, Backbone):
+        kind = type(backbone).__name__
+        raise InputError(f"frozen_stages={stage}: {kind} does not say what its stages are; give 0")
+    if stage > (last := backbone.stages[-1]):
+        raise InputError(f"frozen_stages={stage}: the stages are 1 (the stem) to {last}")
+    blocks = backbone.residual_blocks()
+    inside = {block.name.rpartition(".")[0] for block in blocks if block.stage <= stage}
+    later = next((block.name for block in blocks if block.stage > stage), None)
+    if later and (group := later.rpartition(".")[0]) and group not in inside:
+        later = group  # its first block may have no shortcut, and so not be among the blocks
+    for name, _ in backbone.named_modules():
+        if name == later:
+            return
+        yield name
 
 
 def parameter_groups(

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from rich.console import Console
 
 from gtdnet.data.dataset import Augmentation, EvalClips, TrainClips
 from gtdnet.data.formats import Annotations
+from gtdnet.data.formats.held_out import SPLIT_FILE
+from gtdnet.data.holdout import describe
 from gtdnet.data.loader import killed_worker
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import resolve_device, resolve_precision, to_channels_last
@@ -31,7 +34,8 @@ from gtdnet.models.build import create_model
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
 from gtdnet.models.start import Start, start_from
-from gtdnet.text import only_errors, say
+from gtdnet.text import alike, only_errors, say
+from gtdnet.threads import say_threads
 from gtdnet.train.callbacks import (
     Checkpoint,
     Interrupted,
@@ -40,10 +44,10 @@ from gtdnet.train.callbacks import (
     RunFiles,
     load_weights,
 )
-from gtdnet.train.config import TrainConfig
-from gtdnet.train.data import ClipLoaders, class_weights, digest, read_splits, remarks
+from gtdnet.train.config import TrainConfig, check_is_run
+from gtdnet.train.data import ClipLoaders, class_weights, digest, remarks, split_clips
 from gtdnet.train.module import TrainingModule
-from gtdnet.train.optim import freeze, scaled_lr
+from gtdnet.train.optim import freeze, scaled_lr, set_norm_momentum
 from gtdnet.workers import default_workers
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -99,8 +103,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
 def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
     """Continue a stopped run at the very step of its last.ckpt; InputError if it cannot be."""
     folder = Path(folder)
-    if not (folder / "config.yaml").is_file():
-        raise InputError(f"{folder}: is not a run directory (it holds no config.yaml)")
+    check_is_run(folder)
     if not (folder / "last.ckpt").is_file():
         raise InputError(
             f"{folder}: holds no last.ckpt to continue from; start anew with "
@@ -122,7 +125,8 @@ def _console() -> Console:
 
 def _train(config: TrainConfig, resumed: Path | None, console: Console) -> TrainResult:
     device, precision = _resolve(config)
-    annotations, validation = read_splits(config.data, config.format)
+    split_file = resumed / SPLIT_FILE if resumed else None
+    annotations, validation, held_out = split_clips(config, split_file)
     for sentence in remarks(annotations, validation):
         say(sentence, console)
     spec = config.clip_spec(annotations.class_names)
@@ -147,7 +151,9 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
         to_channels_last(model)
     if config.compile:
         model.compile()
-    freeze(model, config.freeze)
+    freeze(model, config.freeze, config.frozen_stages)
+    if config.norm_momentum is not None:
+        set_norm_momentum(model, config.norm_momentum)
     weights = class_weights(annotations) if config.class_weights else None
     module = TrainingModule(
         model, spec, config, lr, seed=config.seed, class_weights=weights, clips=clips_digest
@@ -173,19 +179,26 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
         if is_first_process():
             if not resumed:
                 replace(config, name=folder.name).save(folder / "config.yaml")
+                if held_out:
+                    held_out.save(folder / SPLIT_FILE)
             size = sum(p.numel() for p in model.parameters()) / 1e6
             say(f"{config.model}: {size:.2f} M parameters, {device.type}, {precision}", console)
+            if device.type == "cpu":
+                say_threads(partial(say, console=console))
             for line in _announcement(config, annotations, validation, module, folder, start):
                 say(line, console)
+            if held_out and validation:
+                say(describe(held_out, annotations, validation), console)
         if checkpoint is not None:
-            epoch, batch = loaders.start = checkpoint.position
-            where = f"epoch {epoch + 1}, batch {batch + 1}"
-            done = epoch >= config.epochs
-            say("all epochs are done" if done else f"continuing at {where}", console)
+            loaders.start = checkpoint.position
+            per_epoch = len(annotations.records) // clips
+            say(_where(*checkpoint.position, per_epoch, config.epochs), console)
         try:
             os.environ.setdefault(_RUN_FOLDER, str(folder))
             with only_errors(*_LIGHTNING_LOGGERS), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module="lightning.*")
+                # With channels_last, of 1x1 convolutions, whose strides mean nothing.
+                warnings.filterwarnings("ignore", message="Grad strides do not match bucket")
                 trainer = _trainer(config, files, device, precision)
                 path = folder / "last.ckpt" if resumed else None
                 trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
@@ -344,7 +357,7 @@ def _rebuild_model(
     config: TrainConfig, spec: ClipSpec, checkpoint: Checkpoint, annotations: Annotations
 ) -> tuple[VideoClassifier, ClipSpec]:
     """The stopped run's network and spec; the file it once started from is not needed again."""
-    if checkpoint.spec.class_names != spec.class_names:
+    if alike(checkpoint.spec.class_names) != alike(spec.class_names):
         raise InputError(
             f"{annotations.root}: its classes are no longer those that the run was started with; "
             f"restore the dataset, or start a new run"
@@ -383,7 +396,7 @@ def _announcement(
     held_out = (
         f"{len(validation.records)} validation clips"
         if validation
-        else "no validation split: the last epoch is kept"
+        else "no validation split: the last epoch is kept (--val 0.2 would hold clips out)"
     )
     yield (
         f"{len(annotations.records)} training clips, {held_out}, {spec.num_classes} classes "
@@ -404,6 +417,15 @@ def _announcement(
             f"scaled to {clips} ({config.batch_size} x {config.devices} devices x "
             f"{config.accumulate} accumulated)"
         )
+
+
+def _where(epoch: int, batch: int, batches: int, epochs: int) -> str:
+    """Where a stopped run goes on, of so many batches an epoch."""
+    if epoch >= epochs:
+        return "all epochs are done"
+    if batch == batches:
+        return f"continuing with the validation of epoch {epoch + 1}"
+    return f"continuing at epoch {epoch + 1}, batch {batch + 1}"
 
 
 class _TensorBoard(TensorBoardLogger):

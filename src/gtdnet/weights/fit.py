@@ -12,6 +12,8 @@ from gtdnet.errors import InputError
 from gtdnet.text import first_of
 from gtdnet.weights.read import read_tensors
 
+_HEADS = ("fc.", "classifier.", "head.")
+
 
 def is_temporal(key: str) -> bool:
     """Whether a backbone's tensor belongs to a temporal module rather than to the 2D network."""
@@ -36,8 +38,7 @@ class BackboneWeights:
         """From a state dict, a ``.safetensors`` file or a ``.pth``/``.pt``/``.tar`` file.
 
         Plain or under "state_dict" or "model" (so that a run's last.ckpt will do); with or without
-        the prefixes "module.", "model.", "backbone." and "base_model."; classifier weights (fc.*,
-        classifier.*, head.*) are left out.
+        the prefixes "module.", "model.", "backbone." and "base_model.".
 
         Raises:
             ValueError: no such file, or no weights in it.
@@ -47,24 +48,31 @@ class BackboneWeights:
         for prefix in ("module.", "model.", "backbone.", "base_model."):
             if any(k.startswith(prefix) for k in tensors):
                 tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
-        heads = ("fc.", "classifier.", "head.")
-        kept = {k: v for k, v in tensors.items() if not k.startswith(heads)}
         return cls(
-            {k: v for k, v in kept.items() if not is_temporal(k)},
-            {k: v for k, v in kept.items() if is_temporal(k)},
+            {k: v for k, v in tensors.items() if not is_temporal(k)},
+            {k: v for k, v in tensors.items() if is_temporal(k)},
             str(source) if is_file else "the state dict",
         )
 
     def load_plain(self, backbone: nn.Module) -> None:
-        """Load the 2D weights into a backbone without temporal modules; InputError if not its."""
-        load_all(backbone, self.plain, self.label)
+        """Load the 2D weights into a backbone without temporal modules; InputError if not its.
+
+        They may have any names that the backbone knows (``own_keys``); classifier weights (fc.*,
+        classifier.*, head.*) are left out.
+        """
+        load_all(backbone, self._own(backbone), self.label)
 
     def load_temporal(self, backbone: nn.Module) -> None:
         """Load the temporal modules' weights; a network whose modules have none stays as it is."""
         learned = any(is_temporal(key) for key in backbone.state_dict())
         if self.temporal and learned:
-            tensors = {**self.plain, **self.temporal}  # and nothing else: none may stay at random
+            # And nothing else: none may stay at random.
+            tensors = {**self._own(backbone), **self.temporal}
             load_all(backbone, resize_segments(tensors, backbone), self.label)
+
+    def _own(self, backbone: nn.Module) -> dict[str, Tensor]:
+        tensors = backbone.own_keys(self.plain) if hasattr(backbone, "own_keys") else self.plain  # type: ignore[operator]
+        return {k: v for k, v in tensors.items() if not k.startswith(_HEADS)}
 
 
 def resize_segments(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -71,6 +71,23 @@ def find_file(source: str | Path) -> Path:
     return Path(path)
 
 
+def check_is_there(source: str | Path) -> None:
+    """Raise InputError for the path of a model file where there is nothing.
+
+    It is no more than that, and so comes before all that reads one is imported; what lies on the
+    hub, and exported files, are left to what opens them.
+    """
+    if str(source).startswith(_HUB) or Path(source).suffix.lower() not in ("", ".safetensors"):
+        return
+    if not find_file(source).exists():
+        raise no_model_file(source)
+
+
+def no_model_file(path: str | Path) -> InputError:
+    """The complaint."""
+    return InputError(f"{path}: no such model file; train one with gtdnet train, or gtdnet demo")
+
+
 def _why_silent(repo: str, file: str, revision: str) -> Exception | None:
     """Why the hub gives no answer at all, if it gives none.
 

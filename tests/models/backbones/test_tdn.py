@@ -88,7 +88,7 @@ def test_only_our_resnet_becomes_a_tdn() -> None:
     with pytest.raises(ValueError, match=r"made of a gtdnet\.models\.ResNet, not of a Sequential"):
         insert_tdn(nn.Sequential(), [], T)
     backbone = ResNet(18, 0.125)
-    blocks = backbone.blocks()
+    blocks = backbone.residual_blocks()
     insert_tdn(backbone, blocks[2:3], T)
     with pytest.raises(ValueError, match="not of a TDNResNet"):
         insert_tdn(backbone, blocks[3:4], T)

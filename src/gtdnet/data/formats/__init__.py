@@ -14,6 +14,7 @@ from gtdnet.data.formats.base import (
     Rows,
     VideoRecord,
     WritableFormat,
+    check_dataset_is_there,
     detect_format,
     formats_line,
     list_splits,
@@ -29,9 +30,11 @@ from gtdnet.data.formats import something_v2
 from gtdnet.data.formats import kinetics
 from gtdnet.data.formats import folder
 from gtdnet.data.formats import lists
+from gtdnet.data.formats import csv_list
 from gtdnet.data.formats import ucf101
 from gtdnet.data.formats import hmdb51
 from gtdnet.data.formats import jester
+from gtdnet.data.formats import held_out
 from gtdnet.data.formats import packed
 from gtdnet.data.formats.clip_list import MANIFEST_VERSION
 
@@ -46,6 +49,7 @@ __all__ = [
     "Rows",
     "VideoRecord",
     "WritableFormat",
+    "check_dataset_is_there",
     "detect_format",
     "formats_line",
     "list_splits",

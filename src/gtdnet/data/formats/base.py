@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, suggestion
+from gtdnet.text import in_nfc
 
 ALIASES = {  # of the splits, in names of files and folders; the first is the one to write
     "train": ("train", "training"),
@@ -28,11 +28,13 @@ class VideoRecord:
 
     ``id`` is unique within its split. ``path`` is a video file or a folder of frames. ``label``
     is an index into the class names, None where the annotation has none (test splits).
+    ``columns`` is what else a table says of the clip, by name of the column.
     """
 
     id: str
     path: str
     label: int | None
+    columns: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 Row = tuple[VideoRecord, bool]
@@ -169,7 +171,10 @@ def read_annotations(
     unless ``allow_missing``.
     """
     if split not in SPLITS:
-        raise InputError(f"There is no split {split!r}; the splits are {', '.join(SPLITS)}.")
+        raise InputError(
+            f"There is no split {split!r}{suggestion(split, SPLITS)}; the splits are "
+            f"{', '.join(SPLITS)}."
+        )
     with _told(root):
         chosen = _format_of(Path(root), format)
         listed_names, listed = chosen.read(Path(root), split)
@@ -200,12 +205,22 @@ def _told(root: str | Path) -> Iterator[None]:
         ) from None
 
 
+def check_dataset_is_there(root: str | Path) -> None:
+    """Raise InputError where there is nothing at its path."""
+    if not str(root):
+        raise InputError("no dataset given; say where the clips are with --data PATH")
+    if not Path(root).exists():
+        raise InputError(f"The dataset {root} does not exist; check the path.")
+
+
 def _format_of(root: Path, name: str | None = None) -> Format:
     """The format that is asked for, or the one that is recognised."""
     if name is not None and name not in _formats:
-        raise InputError(f"There is no format {name!r}; the formats are {formats_line()}.")
-    if not root.exists():
-        raise InputError(f"The dataset {root} does not exist; check the path.")
+        raise InputError(
+            f"There is no format {name!r}{suggestion(name, _formats)}; the formats are "
+            f"{formats_line()}."
+        )
+    check_dataset_is_there(root)
     for format in _formats.values():
         if format.is_derived and format.recognises(root):
             return format
@@ -235,7 +250,7 @@ def _format_of(root: Path, name: str | None = None) -> Format:
 
 def _distinct(listed: Sequence[str], root: str | Path) -> tuple[str, ...]:
     """The names of the classes in NFC; InputError if two are the same."""
-    names = tuple(unicodedata.normalize("NFC", name) for name in listed)
+    names = tuple(map(in_nfc, listed))
     for name, times in Counter(names).items():
         if times > 1:
             raise InputError(f"{root} has {times} classes of the name {name!r:.80}; rename them.")

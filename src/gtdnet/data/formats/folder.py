@@ -18,8 +18,8 @@ from gtdnet.data.formats.base import (
     register_format,
 )
 from gtdnet.data.formats.lookup import (
-    class_name,
     is_picture,
+    is_shown,
     is_video,
     matching,
     split_folders,
@@ -28,6 +28,7 @@ from gtdnet.data.formats.lookup import (
 )
 from gtdnet.errors import InputError
 from gtdnet.files import walk
+from gtdnet.text import in_nfc
 
 _TABLES = ("labels", *(name for names in ALIASES.values() for name in names))
 
@@ -62,6 +63,12 @@ class Folder(WritableFormat):
                 f"dataset's annotation files, or give {classes[0]} if its folders are the classes"
             )
         if nested := next((folder for folder in classes if split_folders(folder)), None):
+            (split, (inside, *_)), *_ = split_folders(nested).items()
+            if any(is_video(path.name) for path in inside.iterdir()):
+                return (
+                    f"{inside} is a split inside of a class; nest them the other way round, as "
+                    f"{root / ALIASES[split][0] / nested.name}"
+                )
             return f"{nested} has splits of its own; give the folder of one dataset"
         splits = {split: f.name for f in classes if (split := split_of(f.name))}
         if len(splits) > 1:
@@ -91,10 +98,10 @@ class Folder(WritableFormat):
                 names = " and ".join(folder.name for folder in found)
                 raise InputError(f"{root} has two folders for one split, {names}; keep one.")
         (mine,), (train,) = folders[split], folders.get("train", folders[split])
-        classes = sorted({class_name(folder.name) for folder in subfolders(train)})
+        classes = sorted({in_nfc(folder.name) for folder in subfolders(train)})
         index = {name: number for number, name in enumerate(classes)}
         for folder in subfolders(mine):
-            if class_name(folder.name) not in index:
+            if in_nfc(folder.name) not in index:
                 raise InputError(
                     f"The class {folder.name!r} in {mine} is not among the training classes in "
                     f"{train}; rename or move it."
@@ -110,7 +117,7 @@ class Folder(WritableFormat):
                         )
                     clip = path.relative_to(mine)
                     clip = clip.with_suffix("") if is_video(path.name) else clip
-                    label = index[class_name(folder.name)]
+                    label = index[in_nfc(folder.name)]
                     yield VideoRecord(clip.as_posix(), str(path), label), True
 
         return classes, rows()
@@ -148,5 +155,5 @@ def _clips(root: Path) -> list[Path]:
 def _shown_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """As `walk`, without what is hidden."""
     for folder, folders, files in walk(root):
-        folders[:] = [name for name in folders if name[0] != "."]
+        folders[:] = filter(is_shown, folders)
         yield Path(folder), folders, [name for name in files if name[0] != "."]

@@ -25,6 +25,7 @@ from gtdnet.data.formats.base import (
 )
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
+from gtdnet.text import in_nfc
 
 
 @register_format
@@ -45,7 +46,7 @@ class Kinetics(WritableFormat):
         for labelled in ("train", "validation"):
             if file := lookup.find_file(root, ".csv", ALIASES[labelled]):
                 names.update(row["label"] for row in _table(file) if row.get("label"))
-        class_names = sorted(set(map(lookup.class_name, names)))
+        class_names = sorted(set(map(in_nfc, names)))
         index = {name: number for number, name in enumerate(class_names)}
         folders = lookup.split_folders(root)
         own = folders.pop(split, [root])[0]

@@ -22,10 +22,7 @@ from gtdnet.data.formats.base import (
     register_format,
 )
 from gtdnet.errors import InputError
-
-_HERE = ("",)  # lists lie in the root itself
-_NAMES = ("classes", "category", "categories", "labels")
-_MANY = 1000  # classes that a list without names may have beyond ten a clip
+from gtdnet.text import in_nfc
 
 
 class _Line(NamedTuple):
@@ -42,26 +39,26 @@ class Lists(WritableFormat):
     def recognises(self, root: Path) -> float:
         if root.is_file():
             return MAYBE * (root.suffix == ".txt")
-        return bool(lookup.split_files(root, ".txt", _HERE))
+        return bool(lookup.split_files(root, ".txt", lookup.HERE))
 
     def splits(self, root: Path) -> Iterable[str]:
-        return [split for split in SPLITS if _list_of(root, split)]
+        return [split for split in SPLITS if lookup.list_of(root, split, ".txt")]
 
     def read(self, root: Path, split: str) -> tuple[Sequence[str], Rows]:
-        folder, table = root.parent if root.is_file() else root, _list_of(root, split)
+        folder, table = root.parent if root.is_file() else root, lookup.list_of(root, split, ".txt")
         if table is None:
-            found = lookup.split_files(folder, ".txt", _HERE).values()
+            found = lookup.split_files(folder, ".txt", lookup.HERE).values()
             there = ", ".join(path.name for paths in found for path in paths) or "no list"
             raise InputError(
                 f"There is no list for the {split} split of {root} (there is {there}); "
                 f"write {folder / ALIASES[split][0]}.txt."
             )
-        names_file = lookup.find_file(folder, ".txt", _NAMES, _HERE)
-        names = list(map(lookup.class_name, lookup.read_lines(names_file))) if names_file else []
+        names_file, names = lookup.listed_classes(folder)
         lines = _lines(table, names, split)
         if not names_file:
-            train = _list_of(root, "train") or table
-            names = _numbered_classes(train, folder / "classes.txt")
+            train = lookup.list_of(root, "train", ".txt") or table
+            labels = [line.label for line in _lines(train, (), "train")]
+            names = lookup.numbered_classes(labels, train)
         folders = lookup.Listings()
 
         def rows() -> Rows:
@@ -86,39 +83,6 @@ class Lists(WritableFormat):
         for split, mine in lookup.by_split(clips).items():
             lines = [f"{self.clip_path(clip).as_posix()} {clip.label}" for clip in mine]
             lookup.write_lines(root / f"{ALIASES[split][0]}.txt", lines)
-
-
-def _list_of(root: Path, split: str) -> Path | None:
-    """The list of a split: the root itself, or the one beside it that differs in the split.
-
-    A file without a split in its name is a training list, so that it can never serve two splits.
-    """
-    if not root.is_file():
-        return lookup.find_file(root, ".txt", ALIASES[split], _HERE)
-    words = lookup.words_of(root)
-    own = next((s for s in SPLITS if not words.isdisjoint(ALIASES[s])), "train")
-    if own == split:
-        return root
-    for other in lookup.matching(root.parent, ".txt", ALIASES[split], _HERE):
-        if lookup.words_of(other) - set(ALIASES[split]) == words - set(ALIASES[own]):
-            return other
-    return None
-
-
-def _numbered_classes(train: Path, names_file: Path) -> list[str]:
-    lines = _lines(train, (), "train")
-    labels = {line.label for line in lines if line.label is not None}
-    if labels and max(labels) >= 10 * len(lines) + _MANY:
-        raise InputError(
-            f"{train} has {len(lines)} clips, but labels up to {max(labels)}, far more than clips; "
-            f"correct the labels, or name the classes in {names_file}."
-        )
-    if len(labels) > 1 and labels == set(range(1, len(labels) + 1)):
-        raise InputError(
-            f"The labels in {train} count from 1, not from 0; subtract 1 from each, or name the "
-            f"classes in {names_file}, that of label 0 first."
-        )
-    return [f"class {number}" for number in range(max(labels, default=-1) + 1)]
 
 
 def _lines(table: Path, names: Sequence[str], split: str) -> list[_Line]:
@@ -157,4 +121,4 @@ def _lines(table: Path, names: Sequence[str], split: str) -> list[_Line]:
 
 
 def _name(line: str, space: int) -> str:
-    return lookup.class_name(line[space + 1 :])
+    return in_nfc(line[space + 1 :])

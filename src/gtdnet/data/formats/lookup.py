@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gtdnet.data.formats.base import ALIASES, SPLITS, NewClip, Row, VideoRecord
 from gtdnet.data.pack.shards import packed_clip
 from gtdnet.errors import InputError
 from gtdnet.files import walk, write_text
+from gtdnet.text import in_nfc
 
 # Suffixes of videos that are not read: check names the files.
 OTHER_VIDEOS = frozenset(
@@ -29,7 +31,14 @@ OTHER_VIDEOS = frozenset(
     | {".tod", ".tp", ".trp", ".vob", ".wtv", ".xvid", ".y4m", ".webp"}
 )
 _FILLERS = {"set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames"}
+# What systems make beside files: macOS, Synology, Windows, Linux.
+SYSTEM_FOLDERS = frozenset(
+    {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
 PLACES = ("", "labels", "annotations")  # folders of the root, in the order in which they count
+HERE = ("",)  # where lists lie: in the root itself
+_NAMES = ("classes", "category", "categories", "labels")
+_MANY = 1000  # classes that a list without names may have beyond ten a clip
 
 
 def words_of(path: Path) -> set[str]:
@@ -83,6 +92,45 @@ def split_files(
     return {split: found for split, found in files.items() if found}
 
 
+def list_of(root: Path, split: str, suffix: str) -> Path | None:
+    """The list of a split: the root itself, or the one beside it that differs in the split.
+
+    A file without a split in its name is a training list, so that it can never serve two splits.
+    """
+    if not root.is_file():
+        return find_file(root, suffix, ALIASES[split], HERE)
+    words = words_of(root)
+    own = next((s for s in SPLITS if not words.isdisjoint(ALIASES[s])), "train")
+    if own == split:
+        return root
+    for other in matching(root.parent, suffix, ALIASES[split], HERE):
+        if words_of(other) - set(ALIASES[split]) == words - set(ALIASES[own]):
+            return other
+    return None
+
+
+def listed_classes(folder: Path) -> tuple[Path | None, list[str]]:
+    """The file of class names beside a list, and the names in it; None and none without it."""
+    file = find_file(folder, ".txt", _NAMES, HERE)
+    return file, list(map(in_nfc, read_lines(file))) if file else []
+
+
+def numbered_classes(labels: Sequence[int | None], train: Path) -> list[str]:
+    """Names for classes that a training list knows by number alone: "class 0", "class 1", ..."""
+    names_file, known = train.parent / "classes.txt", {n for n in labels if n is not None}
+    if known and max(known) >= 10 * len(labels) + _MANY:
+        raise InputError(
+            f"{train} has {len(labels)} clips, but labels up to {max(known)}, far more than clips; "
+            f"correct the labels, or name the classes in {names_file}."
+        )
+    if len(known) > 1 and known == set(range(1, len(known) + 1)):
+        raise InputError(
+            f"The labels in {train} count from 1, not from 0; subtract 1 from each, or name the "
+            f"classes in {names_file}, that of label 0 first."
+        )
+    return [f"class {number}" for number in range(max(known, default=-1) + 1)]
+
+
 def split_folders(root: Path) -> dict[str, list[Path]]:
     """The folders of each split that has any; upper and lower case are one."""
     folders = subfolders(root) if root.is_dir() else []
@@ -101,12 +149,12 @@ def split_of(name: str) -> str | None:
 
 
 def subfolders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_dir())
+    return sorted(path for path in root.iterdir() if is_shown(path.name) and path.is_dir())
 
 
-def class_name(text: str) -> str:
-    """A name in the spelling of Unicode that all systems can agree on: NFC."""
-    return unicodedata.normalize("NFC", text)
+def is_shown(name: str) -> bool:
+    """Whether a folder may hold clips, by its name."""
+    return name[0] != "." and name not in SYSTEM_FOLDERS
 
 
 def is_video(name: str) -> bool:
@@ -144,7 +192,7 @@ class ClipFolder:
 
 def videos_below(root: Path, skip: Sequence[Path]) -> Iterator[str]:
     for folder, folders, files in walk(root):
-        folders[:] = [f for f in folders if f[0] != "." and Path(folder, f) not in skip]
+        folders[:] = [f for f in folders if is_shown(f) and Path(folder, f) not in skip]
         for name in files:
             if name[0] != "." and is_video(name):
                 yield os.path.join(folder, name)  # noqa: PTH118  (hundreds of thousands of files)
@@ -180,7 +228,7 @@ def label_of(
         if split == "test":
             return None
         raise InputError(f"The clip {clip} in {table} has no label, which {split} clips need.")
-    if (name := class_name(name)) not in index:
+    if (name := in_nfc(name)) not in index:
         raise InputError(f"The clip {clip} in {table} has an unknown label: {name!r:.80}.")
     return index[name]
 
@@ -192,7 +240,22 @@ def whole_number(text: str, where: object) -> int:
     return int(text)
 
 
+_noted: ContextVar[list[Path] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting_files() -> Iterator[list[Path]]:
+    """Yield a list that gets the annotation files read within it, each once, in their order."""
+    token = _noted.set(noted := [])
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
 def read_text(path: Path) -> str:
+    if (noted := _noted.get()) is not None and path not in noted:
+        noted.append(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

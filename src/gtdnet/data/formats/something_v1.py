@@ -12,6 +12,7 @@ import numpy as np
 
 from gtdnet.data.formats import lookup
 from gtdnet.data.formats.base import ALIASES, NewClip, Rows, WritableFormat, register_format
+from gtdnet.text import in_nfc
 
 
 class IdTables(WritableFormat):
@@ -34,7 +35,7 @@ class IdTables(WritableFormat):
     def class_names(self, root: Path) -> list[str]:
         """In the order of the labels file."""
         labels = lookup.need_file(root, ".csv", ("labels",), f"{self.prefix}-labels.csv")
-        return list(dict.fromkeys(map(lookup.class_name, lookup.read_lines(labels))))
+        return list(dict.fromkeys(map(in_nfc, lookup.read_lines(labels))))
 
     def read(self, root: Path, split: str) -> tuple[Sequence[str], Rows]:
         class_names = self.class_names(root)

@@ -16,6 +16,7 @@ from gtdnet.data.formats import lookup
 from gtdnet.data.formats.base import ALIASES, NewClip, Rows, WritableFormat, register_format
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
+from gtdnet.text import in_nfc
 
 _VIDEOS = "20bn-something-something-v2"
 
@@ -81,7 +82,7 @@ def _is_number(value: object) -> bool:
 
 def _plain(template: str) -> str:
     """ "Moving [something] up" -> "Moving something up"."""
-    return lookup.class_name(template.replace("[", "").replace("]", ""))
+    return in_nfc(template.replace("[", "").replace("]", ""))
 
 
 def _video_folder(root: Path) -> Path:

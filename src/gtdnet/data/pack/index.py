@@ -144,7 +144,8 @@ def find_clips(path: Path) -> list[Path] | None:
 def read_sums(root: Path) -> dict[str, str]:
     """SHA-256 by name of file; empty if there are none."""
     try:
-        lines = (root / SUMS).read_text(encoding="utf-8").splitlines()
+        # What is not UTF-8 is the sum of no file.
+        lines = (root / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return {}
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}

@@ -36,11 +36,24 @@ Picture = tuple[int, VideoFrame | None, bool]
 """Index; the frame, or None where nothing came out; whether it is damaged."""
 
 
-class Pictures:
-    """The pictures of a stream in the order shown, with what is damaged marked."""
+VP8 = ("vp8", "libvpx")
 
-    def __init__(self, packets: Iterable[Packet], stream: VideoStream) -> None:
-        self._packets, self._codec = packets, stream.codec_context
+
+def is_shown(packet: Packet, is_vp8: bool) -> bool:
+    """Whether a packet gives a picture: edit lists and VP8 mark some that give none."""
+    return not packet.is_discard and (not is_vp8 or bool(memoryview(packet)[0] & 0x10))  # pyright: ignore[reportArgumentType]
+
+
+class Pictures:
+    """The pictures of a stream in the order shown, with what is damaged marked.
+
+    ``last`` is the index of the last that matters, if not all do.
+    """
+
+    def __init__(
+        self, packets: Iterable[Packet], stream: VideoStream, last: int | None = None
+    ) -> None:
+        self._packets, self._codec, self._last = packets, stream.codec_context, last
         self._drops_lost = self._codec.name in _ONE_EACH
         self._waiting: list[int] = []  # a heap: times of packets whose pictures have not come yet
         # Of each loss, the times of pictures still to come that were decoded before it.
@@ -48,30 +61,34 @@ class Pictures:
         self._numbers = continuity(self._codec.name, self._codec.extradata)
         self._earlier: set[int] = set()  # what waited before the last that is not bidirectional
         self._fed = self._count = 0
-        self._has_skipped = False
+        self._has_skipped = self._is_over = False
+        self._has_order = True  # whether timestamps tell the order in which pictures are shown
 
     def __iter__(self) -> Iterator[Picture]:
         # This runs for every frame of every clip: all that can wait is left to other functions.
         held: list[Picture] = []  # bidirectional ones, until the one that they need has come
         codec, numbers, waiting = self._codec, self._numbers, self._waiting
         push, pop, decode = heapq.heappush, heapq.heappop, codec.decode
+        is_vp8 = codec.codec.name in VP8
         try:
             for packet in chain(self._packets, [None]):
+                if self._last is not None and self._count > self._last and not self.is_short:
+                    packet, self._is_over = None, True  # what the last needs has been decoded
                 if packet is not None:
                     if numbers is not None and (lost := numbers.lost(memoryview(packet))):  # pyright: ignore[reportArgumentType]
                         self._lose(set(waiting) if lost == 1 else self._earlier)
                     if numbers is not None and numbers.looks_back and not numbers.is_bidirectional:
                         self._earlier = set(waiting)
-                    if not packet.is_discard:
+                    if is_shown(packet, is_vp8):
                         self._fed += 1
-                        if (pts := packet.pts) is not None:
+                        if self._has_order and (pts := packet.pts) is not None:
                             push(waiting, pts)
                     if packet.is_corrupt:
                         self._lose(set(waiting))
                 for frame in decode(packet):
                     if waiting and waiting[0] == (pts := frame.pts):
                         pop(waiting)
-                    else:
+                    elif self._has_order and not self._is_over:
                         yield from self._missing(frame)
                     is_damaged = (frame.is_corrupt or self._losses) and self._is_damaged(frame)
                     picture = (self._count, frame, bool(is_damaged))
@@ -80,16 +97,19 @@ class Pictures:
                         held.append(picture)
                         continue
                     if held:
-                        is_corrupt = frame.is_corrupt
+                        # They may refer to each other, and do to this one.
+                        is_corrupt = frame.is_corrupt or any(f and f.is_corrupt for _, f, _ in held)
                         for index, before, was_damaged in held:
                             yield index, before, was_damaged or is_corrupt
                         held.clear()
                     yield picture
+                if self._is_over:
+                    break
         except av.error.FFmpegError:
             yield from held
             raise
         yield from held
-        if waiting:
+        if waiting and not self._is_over:
             yield from self._missing(None)
 
     def _lose(self, sound: set[int]) -> None:
@@ -99,6 +119,8 @@ class Pictures:
     @property
     def is_short(self) -> bool:
         """Whether some packets so far gave no picture."""
+        if self._is_over:
+            return False
         ahead = self._fed - self._count
         return self._has_skipped or ahead > self._codec.reorder_depth + 1
 
@@ -108,8 +130,14 @@ class Pictures:
         if frame is None:
             skipped = len(waiting)
         elif frame.pts is not None:
+            time = None
             while waiting and waiting[0] <= frame.pts:
-                skipped += heapq.heappop(waiting) < frame.pts
+                time = heapq.heappop(waiting)
+                skipped += time < frame.pts
+            if time != frame.pts:  # as of B-frames packed into others (MPEG-4 in AVI)
+                self._has_order = self._has_skipped = False
+                waiting.clear()
+                return
         if not skipped:
             return
         if self._drops_lost and self._count and (frame is None or frame.key_frame):

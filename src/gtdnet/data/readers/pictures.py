@@ -15,6 +15,7 @@ from av.packet import Packet
 
 from gtdnet.data.readers import VideoInfo, check_size
 from gtdnet.data.readers.display import Display, strict_decoder
+from gtdnet.data.readers.scans import is_damaged_scan
 from gtdnet.errors import DecodeError
 
 NUMBERED_IMAGE = re.compile(r"(.*?)(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
@@ -50,7 +51,7 @@ class PictureReader:
         for index in range(len(self._names)) if wanted is None else wanted.tolist():
             name = self._names[index]
             try:
-                rgb = _decode(self._folder / name)
+                rgb = _decode(self._folder / name, is_thorough=broken is not None)
             except DecodeError as error:
                 if broken is None:
                     raise
@@ -86,7 +87,7 @@ def _numbered(folder: Path) -> list[str]:
     return [m[0] for m in matches]
 
 
-def _decode(path: Path) -> np.ndarray:
+def _decode(path: Path, is_thorough: bool = False) -> np.ndarray:
     """RGB [H, W, 3] of a JPEG or PNG file."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a FIFO or /dev/zero would not end
@@ -113,6 +114,8 @@ def _decode(path: Path) -> np.ndarray:
         raise DecodeError(path, reason) from None
     if len(frames) != 1:
         raise DecodeError(path, f"the picture can't be decoded; {_EXTRACT}")
+    if is_thorough and codec == "mjpeg" and is_damaged_scan(data[:end]):
+        raise DecodeError(path, f"the picture is damaged; {_EXTRACT}")
     return Display(frames[0])(frames[0])
 
 

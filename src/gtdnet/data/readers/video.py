@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -17,7 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from gtdnet.data.readers import FewerFrames, VideoInfo, check_size
-from gtdnet.data.readers.damage import Pictures
+from gtdnet.data.readers.damage import VP8, Pictures, is_shown
 from gtdnet.data.readers.display import Display
 from gtdnet.errors import DecodeError
 
@@ -33,6 +33,8 @@ CONTAINERS = (
     "mxf,nut,dv,rm,ivf,h264,hevc,vvc,m4v,obu,av1,dirac,yuv4mpegpipe,wtv,nsv,swf,apng"
 )
 
+_MAX_KEPT = 1 << 24  # bytes of a file whose packets are kept between counting and decoding
+
 _REPLACE = "re-encode or replace the file"
 
 
@@ -46,10 +48,13 @@ class VideoReader:
             raise DecodeError(path, "the file is empty (0 bytes); download or encode it again")
         if not os.access(path, os.R_OK):
             raise DecodeError(path, "there is no permission to read it; change its permissions")
-        self._path = path
+        self._path, self._size = path, status.st_size
         self._counted: int | None = None
-        self._times: np.ndarray | None = None
+        self._ticks: list[int | None] = []  # timestamps of the packets that give a picture
+        self._last = 0.0  # how long the last of them is shown, in ticks
+        self._tick: float | None = None  # seconds
         self._is_sure = False  # whether all has been decoded to count it
+        self._kept: _Packets | None = None  # read by `count`, for `frames`
 
     def count(self) -> int:
         """The number of packets that give a picture.
@@ -57,42 +62,42 @@ class VideoReader:
         The few files with packets that give none after all hold fewer frames, which shows when
         they are decoded.
         """
-        with _opened(self._path) as (container, stream):
-            packets = _Packets(self._path, container, stream)
-            is_vp8 = stream.codec_context.codec.name in ("vp8", "libvpx")
-            count, last, times = 0, None, []
-            try:
-                for packet in packets:
-                    # Edit lists discard packets; VP8 marks frames that are only referred to.
-                    shown = not is_vp8 or memoryview(packet)[0] & 0x10  # pyright: ignore[reportArgumentType]
-                    if shown and not packet.is_discard:
-                        count += 1
-                        times.append(packet.pts)
-                        last = packet.duration
-            except av.error.FFmpegError as error:
-                reason = f"reading failed after {count} frames ({error.strerror})"
-                raise DecodeError(self._path, f"{reason}; {_REPLACE}") from None
-            packets.check_whole()
-        if not count:
+        packets = _Packets(self._path, self._size, keep=self._size <= _MAX_KEPT)
+        ticks: list[int | None] = []
+        last: Packet | None = None
+        try:
+            is_vp8 = packets.stream.codec_context.codec.name in VP8
+            for packet in packets:
+                if is_shown(packet, is_vp8):
+                    ticks.append(packet.pts)
+                    last = packet
+        except av.error.FFmpegError as error:
+            reason = f"reading failed after {len(ticks)} frames ({error.strerror})"
+            raise DecodeError(self._path, f"{reason}; {_REPLACE}") from None
+        packets.check_whole()
+        if last is None:
             raise DecodeError(self._path, f"its video stream holds no frames; {_REPLACE}")
-        self._counted = count
-        if stream.time_base and None not in times:
-            shown_at = np.sort(np.array(times, np.float64))
-            step = max([last or 0, *np.diff(shown_at[-2:])])  # how long the last is shown
-            ticks = np.append(shown_at, shown_at[-1] + step) - shown_at[0]
-            self._times = ticks * float(stream.time_base)
-        return count
+        base = packets.stream.time_base
+        self._ticks, self._last = ticks, last.duration or 0
+        self._tick = float(base) if base else None
+        self._counted, self._kept = len(ticks), packets if packets.kept else None
+        return len(ticks)
 
     def times(self) -> np.ndarray | None:
         """Of the timestamps of the packets."""
         if self._counted is None:
             self.count()
-        return self._times
+        if not self._tick or None in self._ticks:
+            return None
+        shown_at = np.sort(np.array(self._ticks, np.float64))
+        step = max([self._last, *np.diff(shown_at[-2:])])
+        return (np.append(shown_at, shown_at[-1] + step) - shown_at[0]) * self._tick
 
     def info(self) -> VideoInfo:
         num_frames = self.count()
         _, rgb = next(self.frames(np.zeros(1, np.int64)))
-        with _opened(self._path) as (container, stream):
+        with closing(_Packets(self._path, self._size)) as packets:
+            container, stream = packets.container, packets.stream
             rate = stream.average_rate or stream.guessed_rate
             if stream.duration and stream.time_base:
                 duration = float(stream.duration * stream.time_base)
@@ -108,16 +113,17 @@ class VideoReader:
         pending = set(wanted.tolist()) if wanted is not None else None
         show: Display | None = None
         seen = 0
-        with _opened(self._path) as (container, stream):
-            packets = _Packets(self._path, container, stream)
-            pictures = Pictures(packets, stream)
+        # What `count` read is decoded once: a decoder does not begin anew.
+        packets, self._kept = self._kept or _Packets(self._path, self._size), None
+        with closing(packets):
+            stream = packets.stream
+            pictures = Pictures(packets, stream, None if self._is_sure else last)
             try:
                 for index, frame, is_damaged in pictures:
                     seen = index + 1
-                    if frame is not None:
-                        if show is None:
-                            check_size(self._path, frame.width, frame.height)
-                        show = show or Display(frame, stream.sample_aspect_ratio)
+                    if frame is not None and show is None:
+                        check_size(self._path, frame.width, frame.height)
+                        show = Display(frame, stream.sample_aspect_ratio)
                     if pending is None or index in pending:
                         if frame is not None and show and not is_damaged:
                             yield index, show(frame)
@@ -143,8 +149,7 @@ class VideoReader:
             raise FewerFrames(seen)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     """The container and its best video stream, set to decode with one thread."""
     try:
         # As a file: URL, a name such as "http:a.mp4" isn't taken for a protocol.
@@ -158,45 +163,60 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         is_other = isinstance(error, av.error.ArgumentError)
         why = "no container of those that are read" if is_other else error.strerror
         raise DecodeError(path, f"it is not a readable video ({why}); {_REPLACE}") from None
-    with container:
-        stream = container.streams.best("video")
-        # FFmpeg takes the cover of a song for a video.
-        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-            raise DecodeError(path, "it holds no video stream; give a video file")
-        if getattr(stream, "codec_context", None) is None:
-            raise DecodeError(path, f"its video codec is not supported; {_REPLACE}")
-        check_size(path, stream.codec_context.width, stream.codec_context.height)
-        stream.codec_context.thread_count = 1
-        stream.codec_context.thread_type = "NONE"
-        yield container, stream
+    stream = container.streams.best("video")
+    # FFmpeg takes the cover of a song for a video.
+    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+        raise DecodeError(path, "it holds no video stream; give a video file")
+    if getattr(stream, "codec_context", None) is None:
+        raise DecodeError(path, f"its video codec is not supported; {_REPLACE}")
+    check_size(path, stream.codec_context.width, stream.codec_context.height)
+    stream.codec_context.thread_count = 1
+    stream.codec_context.thread_type = "NONE"
+    return container, stream
 
 
 class _Packets:
-    """Iterates over the packets of a stream and knows afterwards whether the file was whole."""
+    """The packets of a file's best video stream; knows after them whether the file was whole.
 
-    def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
-        self._path, self._container, self._stream = path, container, stream
+    Those of a small file are kept, so that it is opened and read once to count and to decode.
+    """
+
+    def __init__(self, path: Path, size: int, keep: bool = False) -> None:
+        self.container, self.stream = _open(path)
+        self.kept: list[Packet] = []
+        self._path, self._size, self._keeps = path, size, keep
         self._total = 0
-        self._last_is_cut = False
+        self._last_is_cut = self._is_whole = False
+
+    def close(self) -> None:
+        self.kept.clear()
+        self.container.close()
 
     def __iter__(self) -> Iterator[Packet]:
-        for packet in self._container.demux(self._stream):
+        return iter(self.kept) if self.kept else self._read()
+
+    def _read(self) -> Iterator[Packet]:
+        for packet in self.container.demux(self.stream):
             # AVI marks a dropped frame by an empty packet, which a decoder would take for the end.
             if packet.size:
                 self._total += 1
                 self._last_is_cut = packet.is_corrupt
+                if self._keeps:
+                    self.kept.append(packet)
                 yield packet
 
     def check_whole(self) -> None:
         """Raise `DecodeError` if the file breaks off before the end its header states."""
-        size = self._path.stat().st_size
-        stated = _stated_size(self._path, size)
-        whole, listed = self._total - self._last_is_cut, self._stream.frames
-        is_short = stated is not None and stated > size and (not listed or whole < listed)
+        if self._is_whole:
+            return
+        stated = _stated_size(self._path, self._size)
+        whole, listed = self._total - self._last_is_cut, self.stream.frames
+        is_short = stated is not None and stated > self._size and (not listed or whole < listed)
         if self._last_is_cut or is_short or (listed and not whole):
             of = f" of {listed}" if listed else ""
             reason = f"the file is cut off after {whole}{of} frames"
             raise DecodeError(self._path, f"{reason}; download it again, or {_REPLACE}")
+        self._is_whole = True
 
 
 def _stated_size(path: Path, size: int) -> int | None:

@@ -37,7 +37,7 @@ import numpy as np
 
 from gtdnet.data.synthetic import motions
 from gtdnet.data.synthetic.scene import Array, Scene, Stage
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, suggestion
 
 VERSION = 1  # raise it when the same arguments give other clips
 
@@ -214,7 +214,10 @@ EDITIONS: Mapping[str, Edition] = MappingProxyType({e.name: e for e in (_EASY, _
 def find_edition(name: str) -> Edition:
     """The edition of that name; InputError if there is none."""
     if name not in EDITIONS:
-        raise InputError(f"edition {name!r} is unknown; choose one of {', '.join(EDITIONS)}")
+        raise InputError(
+            f"edition {name!r} is unknown{suggestion(name, EDITIONS)}; choose one of "
+            f"{', '.join(EDITIONS)}"
+        )
     return EDITIONS[name]
 
 

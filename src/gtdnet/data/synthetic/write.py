@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from gtdnet.data.formats import SPLITS, NewClip, written_formats
 from gtdnet.data.synthetic.classes import TEMPLATES, VERSION, class_names, compose, find_edition
 from gtdnet.data.synthetic.draw import render
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, suggestion
 from gtdnet.files import write_text
 from gtdnet.workers import map_in_processes, num_cores
 
@@ -137,7 +137,10 @@ def write_dataset(
     spec = find_edition(edition)
     formats = written_formats()
     if format not in formats:
-        raise InputError(f"format {format!r} is unknown; choose one of {', '.join(formats)}")
+        raise InputError(
+            f"format {format!r} is unknown{suggestion(format, formats)}; choose one of "
+            f"{', '.join(formats)}"
+        )
     for name, count in (("train", train), ("validation", validation), ("test", test)):
         if count < 0:
             raise InputError(f"{name}={count} clips cannot be written; give 0 or more")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from gtdnet.errors import InputError
 
@@ -44,9 +44,16 @@ class Backbone(nn.Module):
     stages: ClassVar[tuple[int, ...]] = (2, 3, 4, 5)
     spec: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
-    def blocks(self) -> list[Block]:
+    def residual_blocks(self) -> list[Block]:
         """Its residual blocks in their order."""
         raise NotImplementedError
+
+    def own_keys(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Published weights, under whatever names, by this network's own; others stay as they are.
+
+        A classifier's are called fc, classifier or head.
+        """
+        return dict(tensors)
 
 
 @dataclass(frozen=True)

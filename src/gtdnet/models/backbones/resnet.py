@@ -144,7 +144,7 @@ class StagedNetwork(Backbone):
             x = self.get_submodule(name)(x)
         return x
 
-    def blocks(self) -> list[Block]:
+    def residual_blocks(self) -> list[Block]:
         kind, counts = self.layout
         return [
             Block(f"{layer}.{i}", stage, tuple(f"{layer}.{i}.{name}" for name in kind.branch))
