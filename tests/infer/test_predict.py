@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gtdnet.errors import InputError
+from gtdnet.errors import DecodeError, InputError
 from gtdnet.infer import ClassScore, load
 from gtdnet.infer import predict as module
 from gtdnet.infer.predict import (
@@ -82,7 +82,7 @@ def test_timeline_of_a_broken_video(use_colours, write_video, tmp_path, monkeypa
     def breaks_off(*args, **kwargs):
         windows = original(*args, **kwargs)
         yield next(windows)
-        raise module.DecodeError(video, "decoding failed after 12 frames")
+        raise DecodeError(video, "decoding failed after 12 frames")
 
     monkeypatch.setattr(module, "read_windows", breaks_off)
     report = predict(PredictOptions("m", [str(video)], window=1.0, device="cpu"))

@@ -103,9 +103,11 @@ def test_bad_arguments(by_colour, arguments, message):
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        (np.zeros((32, 32, 3), np.uint8), r"frames as \[F, H, W, 3\]"),
+        (np.zeros((32, 32, 3), np.uint8), r"frames as \[F, H, W, 3\] or \[F, 3, H, W\]"),
         (np.zeros((0, 32, 32, 3), np.uint8), r"\[0, 32, 32, 3\]"),
-        (np.zeros((4, 3, 32, 32), np.uint8), r"\[4, 3, 32, 32\]"),
+        (np.zeros((4, 32, 32), np.uint8), r"\[4, 32, 32\]"),
+        (np.zeros((4, 3, 32, 3), np.uint8), r"\[4, 3, 32, 3\] may be .* make them larger"),
+        (np.zeros((1, 4, 32, 32, 3), np.uint8), "give a list"),
         (np.zeros((4, 32, 32, 3), np.float32), "uint8 .* got float32"),
         (torch.zeros(4, 32, 32, 3), "uint8 .* got torch.float32"),
     ],

@@ -67,10 +67,10 @@ def test_a_window_is_sampled_as_a_video_of_its_frames(
     found = list(
         read_windows(video, by_colour.spec, window=1.0, stride=0.5, clips=clips, crops=crops)
     )
-    assert [(start, end) for start, end, _ in found] == [
+    assert [w[:2] for w in found] == [
         (0, 1), (0.5, 1.5), (1, 2), (1.5, 2.3)
     ]  # fmt: skip
-    for start, end, views in found:
+    for start, end, views, _ in found:
         part = frames[round(10 * start) : round(10 * end)]
         assert torch.equal(views, by_colour.views(part, clips, crops))
 
@@ -81,8 +81,8 @@ def test_windows_with_several_frames_of_each_segment(by_colour, write_video, tmp
     by_colour.spec = by_colour.spec.with_options(num_segments=2, frames_per_segment=5)
     # 8 frames, and at the end 4, which is less than a group.
     found = list(read_windows(video, by_colour.spec, window=0.8, stride=1.9, clips=2, crops=3))
-    assert [(start, end) for start, end, _ in found] == [(0, 0.8), (1.9, 2.3)]
-    for start, end, views in found:
+    assert [w[:2] for w in found] == [(0, 0.8), (1.9, 2.3)]
+    for start, end, views, _ in found:
         assert views.shape == (6, 10, 3, 32, 32)
         part = frames[round(10 * start) : round(10 * end)]
         assert torch.equal(views, by_colour.views(part, 2, 3))
@@ -91,9 +91,9 @@ def test_windows_with_several_frames_of_each_segment(by_colour, write_video, tmp
 def test_fewer_frames_than_packets(by_colour, write_video, tmp_path, monkeypatch):
     video = write_video(tmp_path / "a.mp4", COLOURS)
     expected = list(read_windows(video, by_colour.spec, 1.0, 1.0))
-    monkeypatch.setattr(timeline, "frame_times", lambda path: None)
+    monkeypatch.setattr(timeline.ClipReader, "times", lambda reader: None)
     lie = VideoInfo(len(COLOURS) + 9, 32, 48, 10.0, None, "mpeg4")
-    monkeypatch.setattr(timeline, "probe", lambda path: lie)
+    monkeypatch.setattr(timeline.ClipReader, "info", lambda reader: lie)
     found = list(read_windows(video, by_colour.spec, 1.0, 1.0))
     assert [w[:2] for w in found] == [w[:2] for w in expected] == [(0, 1), (1, 2)]
     assert all(torch.equal(a[2], b[2]) for a, b in zip(found, expected, strict=True))
@@ -112,9 +112,9 @@ def test_only_chosen_frames_are_kept(by_colour, write_video, tmp_path, monkeypat
 
 def test_frame_rate(by_colour, tmp_path, monkeypatch, write_video):
     video = write_video(tmp_path / "a.mp4", ["red"] * 20)
-    monkeypatch.setattr(timeline, "frame_times", lambda path: None)
+    monkeypatch.setattr(timeline.ClipReader, "times", lambda reader: None)
     unknown = VideoInfo(20, 32, 48, None, None, "mpeg4")
-    monkeypatch.setattr(timeline, "probe", lambda path: unknown)
+    monkeypatch.setattr(timeline.ClipReader, "info", lambda reader: unknown)
     with pytest.raises(DecodeError, match="--fps"):
         next(read_windows(video, by_colour.spec, 1.0, 1.0))
     found = list(read_windows(video, by_colour.spec, 1.0, 1.0, fps=5))
@@ -147,9 +147,9 @@ def test_time_comes_from_timestamps(by_colour, tmp_path, suffix):
     spans = plan_times(times, 2.0, 2.0)
     assert [span for span, _ in spans] == [(0, 60), (60, 70), (70, 80), (80, 90)]
     found = list(read_windows(video, by_colour.spec, 2.0, 2.0))
-    seconds = [(round(start, 2), round(end)) for start, end, _ in found]
+    seconds = [(round(start, 2), round(end)) for start, end, *_ in found]
     assert seconds == [(0, 2), (2, 4), (4, 6), (6, 8)]
-    for (start, stop), (_, _, views) in zip([span for span, _ in spans], found, strict=True):
+    for (start, stop), (_, _, views, _) in zip([span for span, _ in spans], found, strict=True):
         grey = views.float().mean(dim=(0, 2, 3, 4)) / 2
         assert start - 2 <= grey.min() and grey.max() <= stop + 1
 
@@ -173,7 +173,8 @@ def test_plan_of_any_times(steps, window, stride):
     assert all(0 <= a < b <= len(steps) for (a, b), _ in planned)
 
 
-def test_timestamps_that_never_end(by_colour, tmp_path, monkeypatch):
-    monkeypatch.setattr(timeline, "frame_times", lambda path: np.array([0, 1e12, 1e12 + 1]))
+def test_timestamps_that_never_end(by_colour, write_video, tmp_path, monkeypatch):
+    video, times = write_video(tmp_path / "a.mp4", COLOURS), np.array([0, 1e12, 1e12 + 1])
+    monkeypatch.setattr(timeline.ClipReader, "times", lambda reader: times)
     with pytest.raises(DecodeError, match="span 1000000000001 seconds"):
-        next(read_windows(tmp_path, by_colour.spec, 1.0, 1.0))
+        next(read_windows(video, by_colour.spec, 1.0, 1.0))

@@ -67,6 +67,7 @@ __getattr__ = lazy.names(
         "choose": "open",
         "choose_for": "open",
         "example_clips": "graph",
+        "find_model": "open",
         "is_exported": "open",
         "open_engine": "open",
         "open_model": "open",
