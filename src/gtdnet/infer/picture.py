@@ -22,7 +22,7 @@ from gtdnet.text import printable
 # Told apart in print and by those who see few colours (Okabe and Ito, 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 INK, GREY, FAINT = "#1b1f24", "#636b75", "#dfe3e8"
-_WIDTH, _ROW, _LONGEST = 11.0, 0.62, 42  # inches, inches, letters of a name
+_WIDTH, _ROW, _LONGEST = 11.0, 0.62, 38  # inches, inches, letters of a name
 
 
 def borders(windows: Sequence[Window]) -> NDArray[np.float64]:
@@ -74,7 +74,7 @@ def draw(title: str, windows: Sequence[Window]) -> Figure:
     FigureCanvasAgg(figure)
     family = {"family": installed(), "parse_math": False}
     axes = figure.subplots(rows + 1, 1, sharex=True)
-    left, right = 0.27, 0.985
+    left, right = 0.29, 0.985
     figure.subplots_adjust(left, 0.6 / height, right, 1 - 0.55 / height, hspace=0.28)
     figure.text(0.012, 1 - 0.33 / height, _short(title, 110), size=12, color=INK, **family)
     colours = dict(zip([label for label, _ in classes], COLOURS, strict=False))
