@@ -183,7 +183,10 @@ def test_options_go_to_the_models_that_know_them() -> None:
         ({"engines": "torch,tensorrt"}, "--engines: unknown 'tensorrt'; choose of auto, torch"),
         ({"engines": ","}, "--engines is empty"),
         ({"precisions": "fp8"}, "--precisions: unknown 'fp8'"),
-        ({"layouts": "nhwc"}, "--layouts: unknown 'nhwc'; choose of nchw, channels_last"),
+        (
+            {"layouts": "nhwc"},
+            "--layouts: unknown 'nhwc' (did you mean nchw?); choose of nchw, channels_last",
+        ),
         ({"batch_sizes": "0"}, "--batch_sizes: expected whole numbers such as 1,8, got '0'"),
         ({"threads": "two"}, "--threads: expected whole numbers such as 1,8, got 'two'"),
         ({"threads": "100000"}, "--threads 100000: this machine has "),

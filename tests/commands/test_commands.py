@@ -140,7 +140,7 @@ def test_json_is_all_that_stdout_gets(
             "models --complexity --views 8x3x2 --num_segments 4",
             "--views 8x3x2 and --num_segments 4 both give the number of frames; leave one of",
         ),
-        ("evaluate x", "x: is in no run that says what clips it is for; give --data PATH"),
+        ("evaluate x", "x: no such model file; train one with gtdnet train"),
         ("evaluate nowhere.safetensors --data x", "nowhere.safetensors: no such model file"),
         ("train", "no dataset given; say where the clips are with --data PATH"),
         ("train --data nowhere", "The dataset nowhere does not exist; check the path."),

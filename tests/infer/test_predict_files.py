@@ -34,7 +34,7 @@ def options(model_path, videos, **more):
 
 
 def without_numbers(path):
-    """Its lines in any order; in batches of other sizes probabilities differ in their last digit."""
+    """Its lines in any order; in other batches probabilities differ in their last digit."""
     return sorted(re.sub(r"\d\.\d{3,}(e-\d+)?", "", line) for line in path.open())
 
 

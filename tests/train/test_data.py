@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_without_a_validation_split_nothing_is_validated() -> None:
 
 @pytest.mark.parametrize("label", [None, 2])
 def test_clips_without_a_class_are_refused(
-    label: int | None, monkeypatch: pytest.MonkeyPatch
+    label: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever format let them through."""
     clips = (VideoRecord("0", "a.mp4", 0), VideoRecord("1", "b.mp4", label))
@@ -93,4 +94,4 @@ def test_clips_without_a_class_are_refused(
     monkeypatch.setattr("gtdnet.train.data.list_splits", lambda *_: ("train",))
     monkeypatch.setattr("gtdnet.train.data.read_annotations", lambda *_: found)
     with pytest.raises(InputError, match=rf"b\.mp4: has the label {label}, but .* \(0 to 1\)"):
-        read_splits("x")
+        read_splits(str(tmp_path))
