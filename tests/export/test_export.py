@@ -387,7 +387,7 @@ def test_clips_of_the_user(
     [
         (
             {"precision": "fp16"},
-            "unknown precision 'fp16' (did you mean bf16?): choose one of fp32",
+            r"unknown precision 'fp16' \(did you mean bf16\?\): choose one of fp32",
         ),
         ({"formats": "tflite"}, "unknown format 'tflite': choose from onnx, openvino, torch"),
         ({"precision": "int8"}, "--precision int8 needs --data"),
