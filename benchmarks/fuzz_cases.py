@@ -323,6 +323,8 @@ def _check_chosen(clip: Path, given: Given) -> None:
         return
     for index, rgb in zip(segment_indices(num_frames, 8)[0].tolist(), chosen, strict=True):
         known = given.digests.get(index)
+        if clip.is_dir() and index in given.broken:
+            continue  # check looks where a JPEG's scan ends, which reading has no time for
         if known is None and given.error is None:
             raise Fault(f"frame {index} is given, though check finds it broken or not there")
         if known is not None and known != digest_of(rgb.permute(1, 2, 0).numpy()):

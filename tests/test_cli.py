@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import gtdnet
 from gtdnet import __version__, cli
 from gtdnet.cli import COMMANDS, main
 
@@ -155,3 +158,29 @@ def test_an_installed_package_may_add_a_command(
     assert capsys.readouterr().err.startswith(
         "gtdnet: the plugin greet (no_such_module) cannot be imported (ModuleNotFoundError: "
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process there")
+def test_ctrl_c_while_it_is_imported(tmp_path: Path) -> None:
+    """130 and no word, where what is imported takes its time."""
+    slow = tmp_path / "jsonargparse.py"
+    slow.write_text("import sys, time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    program = (
+        "import builtins, sys, gtdnet.__main__ as m\noriginal = builtins.__import__\n"
+        "def slowly(name, *rest, **more):\n"
+        "    if name == 'gtdnet.cli':\n        original('jsonargparse')\n"
+        "    return original(name, *rest, **more)\n"
+        "builtins.__import__ = slowly\nsys.exit(m.main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(gtdnet.__file__).parents[1]}"},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")

@@ -8,6 +8,7 @@ left, and removes it.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -35,6 +36,25 @@ _TEMPORARY = ".tmp"
 _LEFT = re.compile(r"\.(.+)-[a-z0-9_]{8}\.tmp(\.[^.]+)?")  # name and suffix of the final one
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+class NotWritten(InputError):
+    """There is no room for a file. What was to be written is not lost: whoever has it shows it."""
+
+
+@contextmanager
+def _saying(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise NotWritten(
+            f"{path}: could not be written ({error.strerror}); make room, or choose another place"
+        ) from error
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes that name, else it is removed.
@@ -42,6 +62,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The folder is made if it is not there. The suffix is kept, for writers that go by it.
 
     Raises:
+        NotWritten: there is no room for it.
         ValueError: the path is a folder, or a file lies where its folder would be.
     """
     final = Path(path)
@@ -56,11 +77,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             f"place"
         ) from error
     _remove_left(final.parent, (final.stem, final.suffix or None))
-    temporary, lock = _temporary_file(final)
+    with _saying(final):
+        temporary, lock = _temporary_file(final)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are private to the user
-        temporary.replace(final)
+        with _saying(final):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())  # mkstemp's files are private to the user
+            temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
         _unlock(lock)
@@ -91,13 +114,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     lock = os.open(temporary, os.O_RDONLY) if fcntl else None
     _lock(lock)
     try:
-        yield temporary
-        check_free(final, temporary)
-        if is_there:
-            for file in list(temporary.iterdir()):
-                file.replace(final / file.name)
-        else:
-            temporary.replace(final)
+        with _saying(path):
+            yield temporary
+            check_free(final, temporary)
+            if is_there:
+                for file in list(temporary.iterdir()):
+                    file.replace(final / file.name)
+            else:
+                temporary.replace(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         _unlock(lock)
@@ -261,14 +285,22 @@ def _temporary_file(final: Path) -> tuple[Path, int | None]:
         os.close(handle)
 
 
+_left: dict[Path, list[str]] = {}  # temporary names that were in a folder when first looked at
+
+
 def _remove_left(folder: Path, of: tuple[str, str | None] | None = None) -> None:
     """Remove what killed processes left in a folder: of one name and suffix, or all."""
     if fcntl is None or not folder.is_dir():
         return
-    with os.scandir(folder) as entries:
-        named = [(entry, _LEFT.fullmatch(entry.name)) for entry in entries]
-    left = [Path(e.path) for e, match in named if match and of in (None, match.groups())]
-    for path in left:
+    place = folder.resolve()
+    if of is None or place not in _left:  # it may hold a hundred thousand files
+        with os.scandir(folder) as entries:
+            _left[place] = [entry.name for entry in entries if _LEFT.fullmatch(entry.name)]
+    for name in _left[place]:
+        match = _LEFT.fullmatch(name)
+        if match is None or of not in (None, match.groups()):
+            continue
+        path = folder / name
         with suppress(OSError):  # of another user, just removed, no locks on this file system
             lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             try:

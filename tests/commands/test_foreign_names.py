@@ -106,11 +106,13 @@ def test_a_full_disk_loses_no_results(
     assert main(["check", str(data), "--workers=0", "--manifest", str(manifest)]) == 1
     out = capsys.readouterr().out
     assert "12 clips" in out
-    assert f"The manifest {manifest} could not be written: [Errno 28] No space left" in out
+    assert (
+        f"The manifest {manifest}: could not be written (No space left on device); make room" in out
+    )
     assert main(["report", str(run), "--output", str(page), "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert result["output"] is None
-    assert result["not_written"].endswith("No space left on device")
+    assert "could not be written (No space left on device); make room" in result["not_written"]
     assert not list(tmp_path.iterdir())
 
 

@@ -21,7 +21,7 @@ from gtdnet.data.formats import Annotations
 from gtdnet.device import resolve_device, resolve_precision
 from gtdnet.errors import InputError
 from gtdnet.evaluate.run import evaluate_model
-from gtdnet.files import alone_in, is_empty, read_yaml, write_text, write_yaml
+from gtdnet.files import NotWritten, alone_in, is_empty, read_yaml, write_text, write_yaml
 from gtdnet.measure.provenance import command, now, versions
 from gtdnet.models.complexity import measure
 from gtdnet.models.model_file import load_model
@@ -233,8 +233,12 @@ class _Ablation:
             "variants": summarise(runs, list(self.configs), self.sizes),
             "runs": runs,
         }
-        write_yaml(self.output / RESULTS_FILE, result)
-        write_text(self.output / TABLE_FILE, report(result))
+        try:
+            write_yaml(self.output / RESULTS_FILE, result)
+            write_text(self.output / TABLE_FILE, report(result))
+        except NotWritten as error:
+            say(str(error), self.console)
+            return {**result, "not_written": str(error)}
         return result
 
     def _is_done(self, run: _Run) -> bool:

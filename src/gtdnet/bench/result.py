@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from gtdnet import moved
-from gtdnet.files import write_yaml
+from gtdnet.files import NotWritten, write_yaml
 from gtdnet.measure.machine import describe_load, describe_machine
 from gtdnet.measure.memory import taken_mib
 from gtdnet.measure.provenance import now, versions
-from gtdnet.text import aligned, counted, one_line
+from gtdnet.text import aligned, counted, one_line, say
 
 Row = Mapping[str, Any]
 Block = str | list[list[str]]
@@ -37,9 +37,16 @@ def envelope(
 
 
 def save(result: Row, output: str | None) -> None:
-    """Write a result as YAML, atomically; nothing without an output."""
-    if output:
-        write_yaml(output, result)
+    """Write a result as YAML, atomically; nothing without an output.
+
+    Where there is no room the result says so as ``not_written``, and so does a message.
+    """
+    try:
+        if output:
+            write_yaml(output, result)
+    except NotWritten as error:
+        result["not_written"] = str(error)
+        say(str(error))
 
 
 def text(result: Row) -> str:

@@ -18,5 +18,6 @@ def run(args: Namespace) -> Outcome:
 
     result = ablate(options(AblateOptions, args))
     failed = any(run["status"] == "failed" for run in result["runs"])
+    failed |= "not_written" in result
     text = f"{table(result)}\n\nresults: {result['output']}"
     return EXIT_FAILED if failed else EXIT_DONE, result, text

@@ -7,7 +7,7 @@ from gtdnet.bench.options import (
     ModelBenchOptions,
     ModelChoice,
 )
-from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.engines import engine_names
 
@@ -36,4 +36,4 @@ def run(args: Namespace) -> Outcome:
     from gtdnet.bench.result import text
 
     result = bench_models(options(ModelBenchOptions, args))
-    return EXIT_DONE, result, text(result)
+    return EXIT_FAILED if "not_written" in result else EXIT_DONE, result, text(result)

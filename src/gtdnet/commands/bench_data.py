@@ -1,7 +1,7 @@
 """gtdnet bench data: time the reading of clips."""
 
 from gtdnet.bench.options import DataBenchOptions
-from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS
 
@@ -23,4 +23,4 @@ def run(args: Namespace) -> Outcome:
     from gtdnet.bench.result import text
 
     result = bench_data(options(DataBenchOptions, args))
-    return EXIT_DONE, result, text(result)
+    return EXIT_FAILED if "not_written" in result else EXIT_DONE, result, text(result)

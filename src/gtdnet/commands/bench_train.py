@@ -1,7 +1,7 @@
 """gtdnet bench train: time training steps."""
 
 from gtdnet.bench.options import SETTINGS, TrainBenchOptions, TrainChoice
-from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.bench import add_choice
 from gtdnet.commands.parser import Namespace, Parser, options
 
@@ -18,4 +18,4 @@ def run(args: Namespace) -> Outcome:
     from gtdnet.bench.train import bench_train
 
     result = bench_train(options(TrainBenchOptions, args))
-    return EXIT_DONE, result, text(result)
+    return EXIT_FAILED if "not_written" in result else EXIT_DONE, result, text(result)

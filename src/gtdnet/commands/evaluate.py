@@ -1,6 +1,6 @@
 """gtdnet evaluate: measure a model on every clip of a split."""
 
-from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS, check_dataset_is_there
 from gtdnet.engines import engine_names
@@ -23,7 +23,8 @@ def fill(parser: Parser) -> None:
 
 def run(args: Namespace) -> Outcome:
     check_is_there(args.model)
-    check_dataset_is_there(args.data)
+    if args.data is not None:
+        check_dataset_is_there(args.data)
     from gtdnet.evaluate.diagnose import describe
     from gtdnet.evaluate.protocol import summary
     from gtdnet.evaluate.run import evaluate
@@ -32,4 +33,4 @@ def run(args: Namespace) -> Outcome:
     text = summary(result)
     if args.diagnose:
         text += "\n\n" + describe(result["diagnosis"])
-    return EXIT_DONE, result, text
+    return EXIT_FAILED if "not_written" in result else EXIT_DONE, result, text

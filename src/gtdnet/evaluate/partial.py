@@ -9,8 +9,9 @@ import numpy as np
 
 from gtdnet import moved
 from gtdnet.data.dataset import Failure
-from gtdnet.files import atomic_path
+from gtdnet.files import NotWritten, atomic_path
 from gtdnet.infer.scoring import ScoredBatch
+from gtdnet.text import say
 
 _SAVE_SECONDS = 60.0
 
@@ -46,7 +47,11 @@ class PartialScores:
         """Add one that is done; all are saved once a minute."""
         self.batches.append(batch)  # one step, which Ctrl-C cannot halve
         if time.monotonic() - self._saved > _SAVE_SECONDS:
-            self.save()
+            try:
+                self.save()
+            except NotWritten as error:  # there may be room later
+                say(str(error))
+                self._saved = time.monotonic()
 
     def together(self) -> ScoredBatch:
         """All batches as one; there must be at least one."""

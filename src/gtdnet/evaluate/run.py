@@ -35,7 +35,7 @@ from gtdnet.evaluate.results import (
     result_file,
     write_results,
 )
-from gtdnet.files import sha256
+from gtdnet.files import NotWritten, sha256
 from gtdnet.infer.recognizer import Recognizer, check_average, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
 from gtdnet.measure.provenance import versions
@@ -123,9 +123,13 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         result = {**evaluation.to_dict(), **described, "output": str(folder)}
         diagnosis = {**diagnose(evaluations), "seed": options.seed} if options.diagnose else None
         _say_failures(evaluation.failures, len(evaluation.ids))
-        partial.save()  # what a kill among the results' files leaves is then known as ours
-        write_results(folder, evaluation, result, diagnosis)
-        partial.remove()
+        try:
+            partial.save()  # what a kill among the results' files leaves is then known as ours
+            write_results(folder, evaluation, result, diagnosis)
+            partial.remove()
+        except NotWritten as error:
+            result |= {"output": None, "not_written": str(error)}
+            say(str(error))
     return result if diagnosis is None else {**result, "diagnosis": diagnosis}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from gtdnet import __version__
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import DecodeError, InputError, check_not_negative
-from gtdnet.files import write_text
+from gtdnet.files import NotWritten, write_text
 from gtdnet.report.compare import Comparison, compare_runs
 from gtdnet.report.frames import Picture, clip_pictures, find_clips
 from gtdnet.report.options import ReportOptions
@@ -51,8 +51,10 @@ def report(
     page, not_written = render(title, shown, comparisons, made_by), None
     try:
         write_text(output, page)
+    except NotWritten as error:
+        not_written = str(error)
     except OSError as error:
-        not_written = f"{output} could not be written: {first_line(error)}"
+        not_written = f"{output}: could not be written ({first_line(error)})"
     return {
         "output": None if not_written else str(output),
         "runs": [_summary(run) for run in runs],

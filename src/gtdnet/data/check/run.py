@@ -17,6 +17,7 @@ from gtdnet.data.findings import finding, odd_classes
 from gtdnet.data.formats.clip_list import write_clip_list
 from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import InputError
+from gtdnet.files import NotWritten
 from gtdnet.text import first_line
 from gtdnet.workers import map_in_processes, num_cores
 
@@ -80,6 +81,8 @@ def check_dataset(
         }
         try:
             write_clip_list(manifest, root, read, kept)
+        except NotWritten as error:
+            not_written = f"the manifest {error}"
         except (OSError, InputError) as error:
             not_written = f"the manifest {manifest} could not be written: {first_line(error)}"
     return CheckReport(
