@@ -182,8 +182,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = compare(args.before.resolve(), HERE.parent.parent / "src", videos, args.seconds)
     line = "python benchmarks/two_versions.py --before ../before/src --videos VIDEOS --names "
     about = envelope(
-        "versions", "Two versions", line + " ".join(names), resolve_device("cpu"), ("av",)
+        "versions",
+        "What a version costs beside the one before (CPU time, after / before)",
+        line + " ".join(names),
+        resolve_device("cpu"),
+        ("av",),
     )
+    about.pop("bench")  # no bench of gtdnet's own
     save({**about, **found}, args.output)
     return 0
 
