@@ -190,6 +190,12 @@ def content(path: Path) -> Any:
         return timeless(yaml.safe_load(path.read_text()))
     if path.suffix == ".json":
         return timeless(json.loads(path.read_bytes()))
+    if path.suffix == ".md":  # a table with a column of minutes
+        lines = [line.split("|") for line in path.read_text().splitlines()]
+        heads = [[cell.strip() for cell in line] for line in lines]
+        places = [head.index("minutes") for head in heads if "minutes" in head]
+        rows = [[c for i, c in enumerate(line) if i not in places] for line in lines]
+        return [TIME.sub(b"", "|".join(row).encode()) for row in rows]
     if path.suffix == ".pt2":  # a zip file
         with zipfile.ZipFile(path) as file:
             names = [name for name in file.namelist() if not name.endswith("serialization_id")]
