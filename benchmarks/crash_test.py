@@ -190,8 +190,9 @@ def content(path: Path) -> Any:
         return timeless(yaml.safe_load(path.read_text()))
     if path.suffix == ".json":
         return timeless(json.loads(path.read_bytes()))
-    if path.suffix == ".md":  # a table with a column of minutes
-        lines = [line.split("|") for line in path.read_text().splitlines()]
+    if path.suffix == ".md":  # a table with a column of minutes, and the command
+        text = path.read_text().splitlines()
+        lines = [line.split("|") for line in text if not line.startswith("    gtdnet ")]
         heads = [[cell.strip() for cell in line] for line in lines]
         places = [head.index("minutes") for head in heads if "minutes" in head]
         rows = [[c for i, c in enumerate(line) if i not in places] for line in lines]
