@@ -285,6 +285,7 @@ def main() -> int:
     line = f"python benchmarks/crash_test.py --kills {args.kills} --seed {args.seed}"
     title = "Commands killed at random moments, and what was left"
     result = {**envelope("crash", title, line, torch.device("cpu"), ["lightning"]), "commands": {}}
+    result.pop("bench")  # no bench of gtdnet's own
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
 
         def test(subject: Subject) -> Subject:

@@ -36,7 +36,7 @@ def envelope(
     }
 
 
-def save(result: Row, output: str | None) -> None:
+def save(result: dict[str, Any], output: str | None) -> None:
     """Write a result as YAML, atomically; nothing without an output.
 
     Where there is no room the result says so as ``not_written``, and so does a message.

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from gtdnet.data.readers import FewerFrames, VideoInfo, check_size
 from gtdnet.data.readers.damage import VP8, Pictures, is_shown
 from gtdnet.data.readers.display import Display
+from gtdnet.data.readers.whole import stated_size
 from gtdnet.errors import DecodeError
 
 VIDEO_SUFFIXES = frozenset(
@@ -209,54 +210,13 @@ class _Packets:
         """Raise `DecodeError` if the file breaks off before the end its header states."""
         if self._is_whole:
             return
-        stated = _stated_size(self._path, self._size)
+        stated = stated_size(self._path, self._size)
         whole, listed = self._total - self._last_is_cut, self.stream.frames
+        if self.container.format.name == "gif":
+            listed = 0  # FFmpeg has counted what is there
         is_short = stated is not None and stated > self._size and (not listed or whole < listed)
         if self._last_is_cut or is_short or (listed and not whole):
             of = f" of {listed}" if listed else ""
             reason = f"the file is cut off after {whole}{of} frames"
             raise DecodeError(self._path, f"{reason}; download it again, or {_REPLACE}")
         self._is_whole = True
-
-
-def _stated_size(path: Path, size: int) -> int | None:
-    """Bytes the file should have by its own header: MP4/MOV, Matroska/WebM, AVI; else None.
-
-    ``size`` is what it has.
-    """
-    with path.open("rb") as file:
-        head = file.read(64)
-        if head[:4] == b"RIFF":
-            stated = int.from_bytes(head[4:8], "little")
-            return stated + 8 if 0 < stated < 0xFFFFFFFF else None
-        if head[:4] == b"\x1a\x45\xdf\xa3":  # an EBML header, then one Segment
-            length, width = _ebml_size(head[4:12])
-            segment = 4 + width + (length or 0)
-            file.seek(segment)
-            head = file.read(12)
-            if head[:4] != b"\x18\x53\x80\x67":
-                return None
-            length, width = _ebml_size(head[4:12])
-            return None if length is None else segment + 4 + width + length
-        if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            return None
-        start = 0
-        while len(head) >= 8:  # boxes: 32-bit size and type, or 1 and a 64-bit size after it
-            box = int.from_bytes(head[:4], "big")
-            if box == 1:
-                box = int.from_bytes(head[8:16], "big")
-            if box < 8:  # 0: up to the end of the file
-                return None
-            if head[4:8] == b"mdat" and start + box > size:
-                return start + box
-            start += box
-            file.seek(start)
-            head = file.read(16)
-    return None
-
-
-def _ebml_size(data: bytes) -> tuple[int | None, int]:
-    """A variable-length size and the bytes it took; None for an unknown size (live recordings)."""
-    width = 9 - data[0].bit_length() if data and data[0] else 8
-    value = int.from_bytes(data[:width], "big") & ((1 << 7 * width) - 1)
-    return (None if value == (1 << 7 * width) - 1 else value), width
