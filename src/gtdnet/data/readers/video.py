@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from gtdnet.data.readers import FewerFrames, VideoInfo, check_size
 from gtdnet.data.readers.damage import VP8, Pictures, is_shown
 from gtdnet.data.readers.display import Display
+from gtdnet.data.readers.stills import STRICT, Stills
 from gtdnet.data.readers.whole import stated_size
 from gtdnet.errors import DecodeError
 
@@ -118,7 +119,11 @@ class VideoReader:
         packets, self._kept = self._kept or _Packets(self._path, self._size), None
         with closing(packets):
             stream = packets.stream
-            pictures = Pictures(packets, stream, None if self._is_sure else last)
+            pictures: Stills | Pictures
+            if stream.codec_context.codec.name in STRICT:
+                pictures = Stills(packets, stream, is_thorough=broken is not None)
+            else:
+                pictures = Pictures(packets, stream, None if self._is_sure else last)
             try:
                 for index, frame, is_damaged in pictures:
                     seen = index + 1
