@@ -210,3 +210,20 @@ def test_what_ffmpeg_writes_is_whole_and_damage_is_refused(
     assert list(broken) == [3]
     assert given == {index: frame for index, frame in whole.items() if index != 3}
     assert (given, broken) == scanned(path)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "suffix"),
+    [
+        ("cfhd", "yuv422p10le", ".avi"),
+        ("flashsv", "bgr24", ".flv"),
+        ("flashsv2", "bgr24", ".flv"),
+    ],
+)
+def test_codecs_that_show_what_lay_in_memory_are_refused(
+    tmp_path: Path, codec: str, pix_fmt: str, suffix: str
+) -> None:
+    path = write(tmp_path / f"a{suffix}", coded(codec, pix_fmt), codec, pix_fmt=pix_fmt)
+    with pytest.raises(DecodeError, match="is not read, for damage in it shows"):
+        read_frames(path, lambda n: np.arange(n))
+    assert "is not read" in (inspect_clip(str(path)).error or "")

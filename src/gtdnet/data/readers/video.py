@@ -35,6 +35,9 @@ CONTAINERS = (
     "mxf,nut,dv,rm,ivf,h264,hevc,vvc,m4v,obu,av1,dirac,yuv4mpegpipe,wtv,nsv,swf,apng"
 )
 
+# Codecs whose damaged pictures hold what lay in memory, and FFmpeg says nothing of it.
+_UNSETTLED = {"cfhd": "CineForm", "flashsv": "Flash Screen Video", "flashsv2": "Flash Screen Video"}
+
 _MAX_KEPT = 1 << 24  # bytes of a file whose packets are kept between counting and decoding
 
 _REPLACE = "re-encode or replace the file"
@@ -175,6 +178,9 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
         raise DecodeError(path, "it holds no video stream; give a video file")
     if getattr(stream, "codec_context", None) is None:
         raise DecodeError(path, f"its video codec is not supported; {_REPLACE}")
+    if name := _UNSETTLED.get(stream.codec_context.codec.name):
+        reason = f"{name} is not read, for damage in it shows as whatever lay in memory"
+        raise DecodeError(path, f"{reason}; re-encode the file, with H.264 for example")
     check_size(path, stream.codec_context.width, stream.codec_context.height)
     stream.codec_context.thread_count = 1
     stream.codec_context.thread_type = "NONE"
