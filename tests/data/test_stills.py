@@ -105,6 +105,10 @@ def test_check_looks_where_the_scans_end(tmp_path: Path) -> None:
         damaged.append(data[:place] + data[place + 50 :])
     path = write(tmp_path / "a.avi", damaged)
     found = len(scanned(path)[1])
+    (tmp_path / "clip").mkdir()
+    for number in scanned(path)[1]:  # all refused, or found by looking into the scan alone
+        (tmp_path / "clip/1.jpg").write_bytes(damaged[number])
+        assert "1.jpg: the picture " in (inspect_clip(str(tmp_path / "clip")).error or "")
     for index in range(8):
         try:
             read_frames(path, lambda n, index=index: np.array([index]))

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gtdnet.data.decode import iter_frames, probe
+from gtdnet.data.decode import probe, scan_frames
 from gtdnet.errors import DecodeError
 
 
@@ -37,9 +37,17 @@ def inspect_clip(path: str) -> ClipFacts:
         info = probe(path)
         facts = replace(facts, height=info.height, width=info.width, fps=info.fps, codec=info.codec)
         digest.update(f"{info.width}x{info.height}".encode())
-        for num_frames, frame in enumerate(iter_frames(path), 1):
+        broken: dict[int, str] = {}
+        for index, frame in scan_frames(path, broken):
+            if broken:
+                break
+            if frame.shape[:2] != (info.height, info.width):
+                reason = f"its pictures differ in size (frame {index}); extract its frames again"
+                raise DecodeError(path, reason)
             digest.update(frame[::4, ::4].tobytes())
-            facts = replace(facts, num_frames=num_frames)
+            facts = replace(facts, num_frames=index + 1)
+        if broken:
+            raise DecodeError(path, broken[min(broken)])
     except DecodeError as error:
         is_empty = Path(path).is_file() and Path(path).stat().st_size == 0
         # A broken picture names itself, not its folder.
