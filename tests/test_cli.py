@@ -184,3 +184,38 @@ def test_ctrl_c_while_it_is_imported(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "")
+
+
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        "exec('import os; os.kill(os.getpid(), 2)')",  # as within a dataclass
+        "import os; os.kill(os.getpid(), 2)",
+        # Up to Python 3.11 this is a RuntimeError.
+        "import os\nclass A:\n    def __set_name__(self, *_): os.kill(os.getpid(), 2)\n"
+        "class B:\n    a = A()",
+    ],
+)
+def test_ctrl_c_is_130_wherever_it_comes(tmp_path: Path, plugin: str) -> None:
+    (tmp_path / "plugin.py").write_text(plugin)
+    process = subprocess.run(
+        [sys.executable, "-m", "gtdnet", "models", "--import", "plugin"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(gtdnet.__file__).parents[1]}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stderr) == (130, "gtdnet: interrupted\n")
+
+
+def test_ctrl_c_while_python_ends(tmp_path: Path) -> None:
+    """Nor a traceback from what is still to do at its end."""
+    (tmp_path / "plugin.py").write_text(
+        "import atexit, os, time\natexit.register(lambda: [os.kill(os.getpid(), 2), time.sleep(9)])"
+    )
+    process = subprocess.run(
+        [sys.executable, "-m", "gtdnet", "--version", "--import", "plugin"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(gtdnet.__file__).parents[1]}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stderr) == (130, "")

@@ -6,7 +6,6 @@ What is named here is imported when it is first used, so that ``import gtdnet`` 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from gtdnet import moved
@@ -64,8 +63,11 @@ moved.install()
 def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(import_module(f"gtdnet.{_PLACES[name]}"), name)
-    if not name.startswith("_") and find_spec(f"gtdnet.{name}"):  # a room, as gtdnet.nn
-        return import_module(f"gtdnet.{name}")
+    if not name.startswith("_"):
+        from importlib.util import find_spec
+
+        if find_spec(f"gtdnet.{name}"):  # a room, as gtdnet.nn
+            return import_module(f"gtdnet.{name}")
     raise AttributeError(f"module 'gtdnet' has no attribute {name!r}")
 
 

@@ -7,18 +7,28 @@ from types import FrameType
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    os._exit(128 + number)  # nothing has been begun yet that could be left half done
+    os._exit(128 + number)  # nothing has been begun yet, or all is done
 
 
 def main() -> int:
-    """:func:`gtdnet.cli.main`; Ctrl-C while it is still being imported ends without a traceback."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    """:func:`gtdnet.cli.main`; Ctrl-C before and after it ends this without a traceback."""
+    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_ours:
         signal.signal(signal.SIGINT, _end)
     from gtdnet.cli import main as run
 
-    if signal.getsignal(signal.SIGINT) is _end:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    return run()
+    try:
+        if is_ours and signal.getsignal(signal.SIGINT) is _end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = run()
+        if is_ours:
+            signal.signal(signal.SIGINT, _end)
+    except KeyboardInterrupt:  # just before the command began or after it was done
+        code = 128 + signal.SIGINT
+    # "python -m" would end by the signal, whatever the status, if the latest text that was
+    # executed (as for a dataclass) has been interrupted.
+    exec("")
+    return code
 
 
 if __name__ == "__main__":

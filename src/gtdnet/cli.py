@@ -89,11 +89,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if _was_interrupted(error):
+            complain(who, "interrupted")
+            return EXIT_INTERRUPTED
         if isinstance(error, InputError):
             complain(who, str(error))
             return EXIT_BAD_INPUT
         complain(who, f"failed: {type(error).__name__}: {error} (--debug: where)")
         return EXIT_FAILED
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C came in a place where Python makes it the cause of another exception."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _command(words: Sequence[str]) -> str:

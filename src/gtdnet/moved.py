@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -127,16 +126,16 @@ def _refuse_renamed(module: str, name: str) -> None:
         raise ImportError(f"{module}.{name} is now {now}", name=module)
 
 
-class _Finder(MetaPathFinder):
+class _Finder:  # of importlib.abc, whose import takes longer than all of this
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname.removeprefix("gtdnet.") in MODULES:
-            return ModuleSpec(fullname, _Loader())
+            return ModuleSpec(fullname, _Loader())  # pyright: ignore[reportArgumentType]
         return None
 
 
-class _Loader(Loader):
+class _Loader:
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None
 

@@ -262,3 +262,18 @@ def test_decoding(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(DecodeError, match=reason):
             read_frames(shard / name, lambda n: np.arange(n))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4, 5, 1000])
+def test_more_or_fewer_pictures_than_the_manifest_says(shard: Path, frames: int) -> None:
+    with zipfile.ZipFile(shard) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(members["manifest.json"])
+    manifest["clips"]["val/up/a.mp4"]["frames"] = frames
+    members["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(shard, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(DecodeError, match=f"has not the {frames} pictures of it that it says"):
+        read(shard / "val/up/a.mp4", 0)
+    assert read(shard / "val/ü/b", 0) == {0: b"x"}

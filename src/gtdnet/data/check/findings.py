@@ -9,6 +9,7 @@ from gtdnet.data.check.clips import ClipFacts
 from gtdnet.data.check.report import class_counts
 from gtdnet.data.findings import Finding, finding, only_measured
 from gtdnet.data.formats import Annotations, VideoRecord
+from gtdnet.text import counted
 
 _MIN_SIDE = 32  # pixels
 _MAX_ASPECT = 4
@@ -149,4 +150,11 @@ def shapes(facts: dict[str, ClipFacts], num_segments: int) -> Iterator[Finding]:
         ),
         f"Pictures smaller than {_MIN_SIDE} pixels or longer than {_MAX_ASPECT}:1",
         "Look at them: cropping to a square leaves little of the picture.",
+    )
+    yield from finding(
+        "gaps",
+        "info",
+        (f"{f.path}: {counted(f.gaps, 'gap')} in {f.num_frames} frames" for f in good if f.gaps),
+        "Clips at a constant rate but for gaps in time, where frames may have been lost",
+        "Nothing, if the camera or encoder left these frames out; else get the files again.",
     )

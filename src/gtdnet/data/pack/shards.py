@@ -110,6 +110,7 @@ class PackedClip:
         broken = sorted(entry.broken or ())
         start, size = self.directory
         with self.shard.open("rb") as file:  # anew for each clip: no handle outlives a fork
+            self._check_number(file, length)
             for index in indices:
                 if reason := entry.why_broken(index):
                     raise DecodeError(self.path, reason)
@@ -123,6 +124,21 @@ class PackedClip:
                 except (_Damage, OSError) as error:
                     what = f"frame {index} is damaged in {self.shard.name} ({error})"
                     raise DecodeError(self.path, f"{what}; {AGAIN}") from None
+
+    def _check_number(self, file: BinaryIO, length: int) -> None:
+        """Raise `DecodeError` unless the shard holds as many pictures as the manifest says."""
+        (start, size), own = self.directory, f"{self.name}/".encode()
+        last = self.entry.start + length * (self.entry.stored - 1)
+        if self.entry.stored < 1:
+            return  # whatever is asked for is broken
+        records = b""
+        if last + length <= size:
+            file.seek(start + last)
+            records = file.read(min(2 * length, size - last))
+        of, behind = (records[i + _RECORD.size :].startswith(own) for i in (0, length))
+        if not of or behind:
+            what = f"has not the {self.entry.stored} pictures of it that it says"
+            raise DecodeError(self.path, f"{self.shard.name} {what}; {AGAIN}")
 
 
 def packed_clip(path: Path) -> PackedClip | None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 
@@ -59,14 +58,6 @@ class Display:
         if transpose:
             rgb = rgb.transpose(1, 0, 2)
         return np.ascontiguousarray(rgb[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
-
-
-def strict_decoder(codec: str) -> VideoCodecContext:
-    """A decoder of single pictures that refuses a damaged one, where FFmpeg shows what it can."""
-    decoder: Any = VideoCodecContext.create(codec, "r")
-    decoder.thread_count = 1
-    decoder.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
-    return decoder
 
 
 def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:

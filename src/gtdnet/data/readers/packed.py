@@ -10,7 +10,8 @@ from av.packet import Packet
 
 from gtdnet.data.pack.shards import PackedClip
 from gtdnet.data.readers import FewerFrames, VideoInfo
-from gtdnet.data.readers.display import Display, strict_decoder
+from gtdnet.data.readers.display import Display
+from gtdnet.data.readers.stills import strict_decoder
 from gtdnet.errors import DecodeError
 
 

@@ -14,14 +14,12 @@ import numpy as np
 from av.packet import Packet
 
 from gtdnet.data.readers import VideoInfo, check_size
-from gtdnet.data.readers.display import Display, strict_decoder
-from gtdnet.data.readers.scans import is_damaged_scan
+from gtdnet.data.readers.display import Display
+from gtdnet.data.readers.scans import MARKER, end_of_jpeg, is_damaged_scan
+from gtdnet.data.readers.stills import strict_decoder
 from gtdnet.errors import DecodeError
 
 NUMBERED_IMAGE = re.compile(r"(.*?)(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
-
-# A JPEG marker; after 0xFF, 0 stands for a byte of the picture, D0 to D7 restart its coding.
-_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 _EXTRACT = "extract the frames again"
 
@@ -97,7 +95,7 @@ def _decode(path: Path, is_thorough: bool = False) -> np.ndarray:
         raise DecodeError(path, f"the picture can't be read ({error.strerror})") from None
     # FFmpeg fills the missing part of a cut-off picture with grey, without an error.
     if data[:2] == b"\xff\xd8":
-        codec, end = "mjpeg", _end_of_jpeg(data)
+        codec, end = "mjpeg", end_of_jpeg(data)
     elif data[:4] == b"\x89PNG":
         codec, end = "png", len(data) if b"IEND" in data[-64:] else 0
     else:
@@ -119,28 +117,12 @@ def _decode(path: Path, is_thorough: bool = False) -> np.ndarray:
     return Display(frames[0])(frames[0])
 
 
-def _end_of_jpeg(data: bytes) -> int:
-    """Where the first picture of a file ends, 0 if it is cut off: ITU-T T.81, annex B.
-
-    Cameras put more pictures, films or notes behind it.
-    """
-    if data.endswith(b"\xff\xd9"):
-        return len(data)
-    place = 2
-    while match := _MARKER.search(data, place):
-        marker, place = match[0][-1], match.end()
-        if marker == 0xD9:
-            return place
-        place += int.from_bytes(data[place : place + 2], "big")
-    return 0
-
-
 def _size(data: bytes) -> tuple[int, int]:
     """Width and height of a PNG or JPEG picture by its header; (0, 0) if it has none."""
     if data[:4] == b"\x89PNG":
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     place = 2
-    while match := _MARKER.search(data, place):
+    while match := MARKER.search(data, place):
         marker, place = match[0][-1], match.end()
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
             height, width = data[place + 3 : place + 5], data[place + 5 : place + 7]

@@ -14,6 +14,11 @@ any in a picture of several scans (progressive), of which FFmpeg itself finds mo
 from __future__ import annotations
 
 import io
+import re
+import warnings
+
+# A JPEG marker; after 0xFF, 0 stands for a byte of the picture, D0 to D7 restart its coding.
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 _AHEAD = bytes(16)  # libjpeg reads up to 8 bytes ahead
 
@@ -23,9 +28,11 @@ def is_damaged_scan(data: bytes) -> bool:
     if not _has_one_scan(data):
         return False
     scan = data[:-2]
-    if _is_drawn(scan + _AHEAD) is False and _is_drawn(data):
-        return True
-    return bool(_is_drawn(scan.rstrip(b"\xff\0")[:-2]))  # some fill up with zeros or ones
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what else is odd
+        if _is_drawn(scan + _AHEAD) is False and _is_drawn(data):
+            return True
+        return bool(_is_drawn(scan.rstrip(b"\xff\0")[:-2]))  # some fill up with zeros or ones
 
 
 def _has_one_scan(data: bytes) -> bool:
@@ -54,3 +61,19 @@ def _is_drawn(data: bytes) -> bool | None:
             return picture.crop((0, height - 1, width, height)).getbbox() is not None
     except Exception:  # what libjpeg does not know, FFmpeg may
         return None
+
+
+def end_of_jpeg(data: bytes) -> int:
+    """Where the first picture of a file ends, 0 if it is cut off: ITU-T T.81, annex B.
+
+    Cameras put more pictures, films or notes behind it.
+    """
+    if data.endswith(b"\xff\xd9"):
+        return len(data)
+    place = 2
+    while match := MARKER.search(data, place):
+        marker, place = match[0][-1], match.end()
+        if marker == 0xD9:
+            return place
+        place += int.from_bytes(data[place : place + 2], "big")
+    return 0

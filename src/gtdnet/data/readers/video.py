@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from gtdnet.data.readers import FewerFrames, VideoInfo, check_size
 from gtdnet.data.readers.damage import VP8, Pictures, is_shown
 from gtdnet.data.readers.display import Display
+from gtdnet.data.readers.stills import STRICT, Stills
 from gtdnet.data.readers.whole import stated_size
 from gtdnet.errors import DecodeError
 
@@ -33,6 +34,9 @@ CONTAINERS = (
     "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv,live_flv,ogg,gif,"  # of VIDEO_SUFFIXES
     "mxf,nut,dv,rm,ivf,h264,hevc,vvc,m4v,obu,av1,dirac,yuv4mpegpipe,wtv,nsv,swf,apng"
 )
+
+# Codecs whose damaged pictures hold what lay in memory, and FFmpeg says nothing of it.
+_UNSETTLED = {"cfhd": "CineForm", "flashsv": "Flash Screen Video", "flashsv2": "Flash Screen Video"}
 
 _MAX_KEPT = 1 << 24  # bytes of a file whose packets are kept between counting and decoding
 
@@ -118,7 +122,11 @@ class VideoReader:
         packets, self._kept = self._kept or _Packets(self._path, self._size), None
         with closing(packets):
             stream = packets.stream
-            pictures = Pictures(packets, stream, None if self._is_sure else last)
+            pictures: Stills | Pictures
+            if stream.codec_context.codec.name in STRICT:
+                pictures = Stills(packets, stream, is_thorough=broken is not None)
+            else:
+                pictures = Pictures(packets, stream, None if self._is_sure else last)
             try:
                 for index, frame, is_damaged in pictures:
                     seen = index + 1
@@ -170,6 +178,9 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
         raise DecodeError(path, "it holds no video stream; give a video file")
     if getattr(stream, "codec_context", None) is None:
         raise DecodeError(path, f"its video codec is not supported; {_REPLACE}")
+    if name := _UNSETTLED.get(stream.codec_context.codec.name):
+        reason = f"{name} is not read, for damage in it shows as whatever lay in memory"
+        raise DecodeError(path, f"{reason}; re-encode the file, with H.264 for example")
     check_size(path, stream.codec_context.width, stream.codec_context.height)
     stream.codec_context.thread_count = 1
     stream.codec_context.thread_type = "NONE"
