@@ -82,6 +82,8 @@ def test_metadata(model_path: Path) -> None:
                 "gate": True,
                 "difference": "global",
                 "gtd_stages": None,
+                "order": 0,
+                "cells": 1,
             },
         },
         "spec": {

@@ -27,6 +27,7 @@ from gtdnet.nn import (
     channel_attention,
     temporal_convs,
 )
+from gtdnet.nn.gtd import pooled_cells
 
 Vector = list[float]
 
@@ -124,6 +125,25 @@ def attend(q: Vector, k: Vector, v: Vector) -> Vector:
     return out
 
 
+def parts(image: np.ndarray, cells: int) -> list[np.ndarray]:
+    """Parts of an image row by row, as PyTorch's adaptive pooling cuts them."""
+    ends = [
+        [(math.floor(i * side / cells), math.ceil((i + 1) * side / cells)) for i in range(cells)]
+        for side in image.shape
+    ]
+    return [image[top:bottom, left:right] for top, bottom in ends[0] for left, right in ends[1]]
+
+
+def over_time(weights: dict[str, list], z: Sequence[Vector], frame: int, width: int) -> Vector:
+    out = list(weights["order.bias"])
+    for c, of_channel in enumerate(weights["order.weight"]):  # [D, D, width]
+        for j in range(width):
+            at = frame + j - width // 2
+            if 0 <= at < len(z):
+                out[c] += sum(of_channel[d][j] * z[at][d] for d in range(len(z[at])))
+    return out
+
+
 def expected_gates(
     block: GlobalTemporalDifference,
     aggregation: str,
@@ -132,6 +152,8 @@ def expected_gates(
     attention: bool = True,
     gate: bool = True,
     difference: str = "global",
+    order: int = 0,
+    cells: int = 1,
 ) -> np.ndarray:
     """s_t of every frame, [N*T, C]."""
     weights = weights_of(block)
@@ -139,10 +161,15 @@ def expected_gates(
     gates = []
     for clip in range(len(frames) // t):
         u = [
-            [frames[i, c].sum() / frames[i, c].size for c in range(frames.shape[1])]
+            [part.mean() for c in range(frames.shape[1]) for part in parts(frames[i, c], cells)]
             for i in range(clip * t, clip * t + t)
         ]
         z = [linear(weights, "reduce", u_t) for u_t in u]
+        if order:
+            z = [
+                [a + b for a, b in zip(z_t, over_time(weights, z, i, order), strict=True)]
+                for i, z_t in enumerate(z)
+            ]
         if gate and difference == "global":
             others = [aggregate(aggregation, weights, z)] * t
         else:
@@ -390,6 +417,9 @@ def test_unfolded_clip_is_refused() -> None:
         ({"difference": "both"}, "unknown difference 'both': choose one of global, local"),
         ({"attention": "no"}, "attention must be true or false, got 'no'"),
         ({"gate": 1}, "gate must be true or false, got 1"),
+        ({"order": 2}, "order must be 0 or an odd number of frames, got 2"),
+        ({"order": -1}, "order must be at least 0, got -1"),
+        ({"cells": 0}, "cells must be at least 1, got 0"),
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:
@@ -402,6 +432,12 @@ def test_bad_arguments(arguments: dict, message: str) -> None:
 VARIANTS = [
     {"attention": attention, "gate": gate, "difference": difference}
     for attention, gate, difference in product((True, False), (True, False), ("global", "local"))
+]
+VARIANTS += [
+    {"order": 3},
+    {"order": 5, "difference": "local"},
+    {"cells": 2},
+    {"cells": 3, "order": 3},
 ]
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 
@@ -425,16 +461,35 @@ def test_variants_have_no_unused_maps(aggregation: str, variant: dict[str, Any])
     for name, parameter in block.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.any(), name
+    has_gate, attends = variant.get("gate", True), variant.get("attention", True)
     maps = {
         "reduce": True,
-        "aggregation": variant["gate"] and variant["difference"] == "global",
-        "difference": variant["gate"],
-        "query": variant["attention"],
-        "key": variant["attention"],
-        "value": variant["attention"],
+        "order": bool(variant.get("order")),
+        "aggregation": has_gate and variant.get("difference", "global") == "global",
+        "difference": has_gate,
+        "query": attends,
+        "key": attends,
+        "value": attends,
         "expand": True,
     }
     assert [n for n, _ in block.named_children()] == [n for n, there in maps.items() if there]
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (4, 6), (1, 1), (7, 2)])
+@pytest.mark.parametrize("cells", [1, 2, 3])
+def test_cells_are_those_of_adaptive_pooling(shape: tuple[int, int], cells: int) -> None:
+    x = torch.randn(3, 4, *shape, dtype=torch.float64)
+    wanted = nn.functional.adaptive_avg_pool2d(x, cells).flatten(1)
+    torch.testing.assert_close(pooled_cells(x, cells), wanted, rtol=0, atol=1e-12)
+
+
+def test_the_order_aware_gate_knows_what_comes_next() -> None:
+    """With the mean of the clip alone, frames in another order get the same gates."""
+    x = make_clips(clips=1)
+    order = [2, 0, 3, 1]
+    plain, ordered = make_block("avg"), make_block("avg", order=3)
+    torch.testing.assert_close(plain.gate(x[order]), plain.gate(x)[order], rtol=0, atol=1e-12)
+    assert (ordered.gate(x[order]) - ordered.gate(x)[order]).abs().max() > 1e-4
 
 
 def test_local_difference_looks_at_the_next_frame_of_the_clip_alone() -> None:
@@ -505,13 +560,21 @@ def test_bad_gtd_stages() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"attention": False}, {"gate": False}, {"difference": "local"}, {"gtd_stages": [5]}],
+    [
+        {},
+        {"attention": False},
+        {"gate": False},
+        {"difference": "local"},
+        {"gtd_stages": [5]},
+        {"order": 3},
+        {"cells": 2},
+    ],
     ids=str,
 )
 def test_variants_travel_in_the_model_file(options: dict[str, Any], tmp_path: Path) -> None:
     model = network(**options)
     if not options:  # as written before the options were there
-        for name in ("attention", "gate", "difference", "gtd_stages"):
+        for name in ("attention", "gate", "difference", "gtd_stages", "order", "cells"):
             del model.options[name]
     spec = ClipSpec(tuple("abcde"), num_segments=4, short_side=32, crop_size=32)
     loaded = load_model(save_model(tmp_path / "model.safetensors", model, spec)).model

@@ -199,6 +199,8 @@ register_method(
             "gate": True,
             "difference": "global",
             "gtd_stages": None,
+            "order": 0,
+            "cells": 1,
         },
         identity=True,
         exact_starts={"tsm": ("stages", "every", "fold_div")},

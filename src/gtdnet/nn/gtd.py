@@ -128,13 +128,38 @@ def attended(block: GlobalTemporalDifference, z_prime: Tensor) -> Tensor:
 
 
 def unchanged(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
-    """z'_t = z_t without the difference gate, z"_t = z'_t without attention."""
+    """z'_t = z_t without the difference gate, z"_t = z'_t without attention; z_t by itself."""
     return z
 
 
 DIFFERENCES: Mapping[str, Callable[[GlobalTemporalDifference, Tensor], Tensor]] = MappingProxyType(
     {"global": difference_to_clip, "local": difference_to_next}
 )
+
+
+def in_order(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
+    """z_t + W_order [z_{t-k} .. z_{t+k}], zeros beyond the clip: what the frame lies between."""
+    over_time = z.unflatten(0, (-1, block.num_segments)).transpose(1, 2)  # [N, D, T]
+    return z + block.order(over_time).transpose(1, 2).flatten(0, 1)
+
+
+def pooled_cells(x: Tensor, cells: int) -> Tensor:
+    """Means over cells x cells parts of a map, [N, C, H, W] -> [N, C * cells**2].
+
+    Where a side is no multiple of ``cells``, neighbouring parts share a line, as in PyTorch's
+    adaptive pooling; sides shorter than ``cells`` are shared too.
+    """
+    height, width = x.shape[2:]
+
+    def part(side: int, i: int) -> slice:
+        return slice(i * side // cells, -(-(i + 1) * side // cells))
+
+    means = [
+        x[:, :, part(height, i), part(width, j)].mean(dim=(2, 3))
+        for i in range(cells)
+        for j in range(cells)
+    ]
+    return torch.stack(means, dim=2).flatten(1)
 
 
 def channel_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -171,13 +196,18 @@ class GlobalTemporalDifference(nn.Module):
         attention: whether the channels attend to each other; if not, z"_t = z'_t.
         gate: whether the difference gates z_t; if not, z'_t = z_t.
         difference: "global": z_m - z_t; or "local": z_{t+1} - z_t, 0 for the last frame.
+        order: frames that a convolution over time sees before the difference, odd: z_t becomes
+            z_t + W_order [z_{t-k} .. z_{t+k}]; 0 for none. Not the paper's; after the temporal
+            convolutions of TAdaConv (Huang et al., ICLR 2022).
+        cells: u_t is the means over cells x cells parts of the map instead of one; the gate is
+            still one for the whole map. Not the paper's; there is no fast path for it.
         init: "default" is PyTorch's for linear layers. "identity" zeroes W_expand, so that every
             gate is 1/2 and the block is x -> 1.5 x until it is trained; the convolution behind it
             takes the factor back (:func:`gtdnet.nn.insert_temporal`).
 
     Attributes:
         reduce, aggregation, difference, query, key, value, expand: the learned maps of the
-            formulas, all but ``aggregation`` linear over channels. Those that a variant does not
+            formulas, all but ``aggregation`` linear over channels; ``order`` that of the option. Those that a variant does not
             use are not there.
 
     Raises:
@@ -199,6 +229,8 @@ class GlobalTemporalDifference(nn.Module):
         attention: bool = True,
         gate: bool = True,
         difference: str = "global",
+        order: int = 0,
+        cells: int = 1,
         init: str = "default",
     ) -> None:
         super().__init__()
@@ -208,6 +240,10 @@ class GlobalTemporalDifference(nn.Module):
             if not isinstance(value, bool):
                 raise InputError(f"{name} must be true or false, got {value!r}")
         check_choice("difference", difference, DIFFERENCES)
+        check_at_least(0, order=order)
+        check_at_least(1, cells=cells)
+        if order and order % 2 == 0:
+            raise InputError(f"order must be 0 or an odd number of frames, got {order}")
         if init not in ("default", "identity"):
             raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
         self.num_segments = num_segments
@@ -215,7 +251,11 @@ class GlobalTemporalDifference(nn.Module):
         self.compare = DIFFERENCES[difference]
         self.gated = gated if gate else unchanged
         self.attended = attended if attention else unchanged
-        self.reduce = nn.Linear(channels, reduced)
+        self.cells = cells
+        self.ordered = in_order if order else unchanged
+        self.reduce = nn.Linear(channels * cells**2, reduced)
+        if order:
+            self.order = nn.Conv1d(reduced, reduced, order, padding=order // 2)
         if gate:
             if difference == "global":
                 self.aggregation = AGGREGATIONS[aggregation](reduced, num_segments, alpha)
@@ -240,19 +280,25 @@ class GlobalTemporalDifference(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """s_t of the formulas: [N*T, C, H, W] -> [N*T, C], every value in (0, 1)."""
-        return self.gate_of_pooled(x.mean(dim=(2, 3)))
+        if self.cells == 1:
+            return self.gate_of_pooled(x.mean(dim=(2, 3)))
+        return self.gate_of_pooled(pooled_cells(x, self.cells))
 
     def gate_of_pooled(self, u: Tensor) -> Tensor:
-        """s_t from u_t = GAP(x_t): [N*T, C] -> [N*T, C], in the precision of the weights."""
+        """s_t from u_t = GAP(x_t): [N*T, C] -> [N*T, C], in the precision of the weights.
+
+        With ``cells`` u_t is what :func:`pooled_cells` gives.
+        """
         with _without_autocast(u):  # which would copy every weight in each call
             z = self.reduce(u.to(self.reduce.weight.dtype))  # [N*T, D]
+            z = self.ordered(self, z)
             z_prime = self.gated(self, z)
             z_second = self.attended(self, z_prime)
             return torch.sigmoid(self.expand(z_second + z))  # [N*T, C]
 
     def fused_part(self, channels: int) -> FusedPart | None:
         """What :mod:`gtdnet.nn.fast` needs to compute the block in one pass with what follows."""
-        is_plain = type(self) is GlobalTemporalDifference
+        is_plain = type(self) is GlobalTemporalDifference and self.cells == 1
         return FusedPart(self.num_segments, gate=self) if is_plain else None
 
     def extra_repr(self) -> str:
