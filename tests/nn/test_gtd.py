@@ -120,7 +120,8 @@ def aggregate(aggregation: str, weights: dict[str, list], z: Sequence[Vector]) -
 def attend(q: Vector, k: Vector, v: Vector) -> Vector:
     out = []
     for q_i in q:
-        row = [math.exp(q_i * k_j) for k_j in k]
+        most = max(q_i * k_j for k_j in k)
+        row = [math.exp(q_i * k_j - most) for k_j in k]
         out.append(sum(a * v_j for a, v_j in zip(row, v, strict=True)) / sum(row))
     return out
 
