@@ -78,15 +78,11 @@ def describe(held_out: HeldOut, train: Annotations, validation: Annotations) -> 
         line += f", {how['groups_held_out']} of {how['groups']} groups by {how['group']}"
     line += "" if how.get("val_groups") else f", seed {how.get('val_seed')}"
     for part, what in ((validation, "validation"), (train, "training")):
-        there = {label for r in part.records for label in _classes(r)}
+        there = {label for r in part.records for label in r.classes}
         if absent := [n for k, n in enumerate(part.class_names) if k not in there]:
             line += f"; no {what} clips of {counted(len(absent), 'class', 'classes')} "
             line += f"({first_of(absent)})"
     return line
-
-
-def _classes(clip: VideoRecord) -> tuple[int, ...]:
-    return () if clip.label is None else (clip.label,)
 
 
 def _groups(
@@ -142,7 +138,7 @@ def _share_of(
     clip counts as wholly missed; no class loses its last training clip.
     """
     of = {
-        name: Counter(label for clip in clips for label in _classes(clip))
+        name: Counter(label for clip in clips for label in clip.classes)
         for name, clips in members.items()
     }
     total = sum(of.values(), Counter())

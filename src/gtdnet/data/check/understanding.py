@@ -51,8 +51,11 @@ class Understanding:
 
     def counts(self) -> dict[str, list[int]]:
         """The clips of every class on disk, by split, in the order of the classes."""
-        labels = {s: Counter(r.label for r in found.records) for s, found in self.read.items()}
-        return {s: [n[label] for label in range(len(self.class_names))] for s, n in labels.items()}
+        of_split = {
+            split: Counter(label for r in found.records for label in r.classes)
+            for split, found in self.read.items()
+        }
+        return {s: [n[k] for k in range(len(self.class_names))] for s, n in of_split.items()}
 
 
 def understand(
@@ -98,7 +101,7 @@ def format_understanding(understood: Understanding) -> str:
         f"  format       {of.name}: {understood.reason}",
         f"  read from    {read_from}",
         f"  splits       {splits}{_absent(understood)}",
-        f"  classes      {len(names)}",
+        f"  classes      {len(names)}{_several(understood)}",
         "",
         class_table(names, counts),
     ]
@@ -117,8 +120,17 @@ def _split_line(found: Annotations) -> str:
     notes = [f"{len(found.missing)} more are not on disk"] if found.missing else []
     if unlabelled := sum(record.label is None for record in found.records):
         notes.append(f"{unlabelled} without a label")
+    if found.multi_label:
+        labels = [len(r.classes) for r in found.records if r.label is not None]
+        mean = f"{sum(labels) / len(labels):.2f}" if labels else "no"
+        notes.append(f"{mean} labels a clip on average, {labels.count(0)} with none")
     beside = f" ({', '.join(notes)})" if notes else ""
     return f"{found.split} {counted(len(found.records), 'clip')}{beside}"
+
+
+def _several(understood: Understanding) -> str:
+    several = any(found.multi_label for found in understood.read.values())
+    return ", any number of them a clip (multi-label)" if several else ""
 
 
 def _absent(understood: Understanding) -> str:
