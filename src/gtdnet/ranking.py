@@ -6,6 +6,8 @@ question of its own: which of the clips are of it?
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -60,16 +62,24 @@ def mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float | None
     return mean_known(average_precision(scores, labels))
 
 
+@dataclass(frozen=True)
 class Counts:
-    """Clips that were rightly and wrongly given each class, and those that were not given it.
+    """Clips that were rightly and wrongly given each class, and those that were not given it: [K].
 
-    Given are the classes of at least the threshold. All are int64 [K]: ``tp``, ``fp``, ``fn``.
+    ``tp``, ``fp`` and ``fn`` are whole numbers.
     """
 
-    def __init__(self, given: NDArray[np.bool_], truth: NDArray[np.bool_]) -> None:
-        self.tp = (given & truth).sum(axis=0)
-        self.fp = (given & ~truth).sum(axis=0)
-        self.fn = (~given & truth).sum(axis=0)
+    tp: Floats
+    fp: Floats
+    fn: Floats
+
+    @classmethod
+    def of(
+        cls, given: NDArray[np.bool_], truth: NDArray[np.bool_], weights: ArrayLike | None = None
+    ) -> Counts:
+        """From what was given and what is true [N, K]; ``weights`` [N]: how often clips count."""
+        weight = np.ones(len(given)) if weights is None else np.asarray(weights, np.float64)
+        return cls(*(weight @ part for part in (given & truth, given & ~truth, ~given & truth)))
 
     @property
     def precision(self) -> Floats:
@@ -90,7 +100,7 @@ class Counts:
     @property
     def micro_f1(self) -> float | None:
         """F1 of all questions at once; None if nothing is true and nothing was given."""
-        tp, wrong = int(self.tp.sum()), int((self.fp + self.fn).sum())
+        tp, wrong = float(self.tp.sum()), float((self.fp + self.fn).sum())
         return 2 * tp / (2 * tp + wrong) if tp + wrong else None
 
     @property
@@ -106,7 +116,7 @@ def counts_at(scores: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> C
         ValueError: as :class:`Ranking`.
     """
     values, truth = check_multi_label(scores, labels)
-    return Counts(values >= threshold, truth.astype(bool))
+    return Counts.of(values >= threshold, truth.astype(bool))
 
 
 def mean_known(values: Floats) -> float | None:
@@ -138,5 +148,5 @@ def check_multi_label(
     return values, truth
 
 
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
+def _ratio(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
