@@ -83,7 +83,7 @@ def test_files_and_reading_them(result: dict[str, Any]) -> None:
 def test_what_people_read(result: dict[str, Any]) -> None:
     lines = summary(result).splitlines()
     assert lines[0].startswith(f"mAP {100 * result['map']:.2f} %")
-    assert lines[0].endswith("% at threshold 0.5; [95 % confidence]")
+    assert lines[0].endswith("% at threshold 0.5; too few clips for confidence intervals")
     assert lines[1].startswith("4x1x1 (frames x crops x clips), segment sampling, short side 36")
 
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,9 @@ def test_validation_joins_the_processes() -> None:
     whole.add(LOGITS, LABELS, torch.tensor([0, 1]))
     for i, part in enumerate(parts):
         part.add(LOGITS[i : i + 1], LABELS[i : i + 1], torch.tensor([i]))
-    found = parts[0].metrics(lambda t: t, lambda clips: {**clips, **parts[1]._clips})
+    own: list[dict[int, Any]] = []
+    parts[1].metrics(lambda t: t, lambda clips: own.append(clips) or clips)
+    found = parts[0].metrics(lambda t: t, lambda clips: {**clips, **own[0]})
     assert found == whole.metrics(lambda t: t, lambda clips: clips)
     assert found is not None and found["val_map"] == 1.0  # of a and c, b having no clip
     assert found["val_micro_f1"] == pytest.approx(4 / 6)  # 1/2 counts as given, and so does b

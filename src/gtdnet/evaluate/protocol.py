@@ -164,13 +164,15 @@ def summary(result: Mapping[str, Any]) -> str:
 
 def accuracies_line(result: Mapping[str, Any]) -> str:
     """The accuracies in per cent, each with its 95 % confidence interval in brackets."""
-    known = []
+    known, is_sure = [], False
     for key, name in figures_of(result).items():
         if result[key] is not None:
             between = result.get(f"{key}_interval")
             bounds = f" [{', '.join(f'{100 * x:.2f}' for x in between)}]" if between else ""
             known.append(f"{name} {100 * result[key]:.2f} %{bounds}")
+            is_sure = is_sure or bool(bounds)
     if not known:
         return "the clips have no labels: scores alone were written"
     at = f" at threshold {result['threshold']:g}" if "threshold" in result else ""
-    return f"{', '.join(known)}{at}; [95 % confidence]"
+    how = "[95 % confidence]" if is_sure else "too few clips for confidence intervals"
+    return f"{', '.join(known)}{at}; {how}"

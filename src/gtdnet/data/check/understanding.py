@@ -101,7 +101,8 @@ def format_understanding(understood: Understanding) -> str:
         f"  format       {of.name}: {understood.reason}",
         f"  read from    {read_from}",
         f"  splits       {splits}{_absent(understood)}",
-        f"  classes      {len(names)}{_several(understood)}",
+        f"  classes      {len(names)}",
+        *_labels_lines(understood),
         "",
         class_table(names, counts),
     ]
@@ -120,17 +121,18 @@ def _split_line(found: Annotations) -> str:
     notes = [f"{len(found.missing)} more are not on disk"] if found.missing else []
     if unlabelled := sum(record.label is None for record in found.records):
         notes.append(f"{unlabelled} without a label")
-    if found.multi_label:
-        labels = [len(r.classes) for r in found.records if r.label is not None]
-        mean = f"{sum(labels) / len(labels):.2f}" if labels else "no"
-        notes.append(f"{mean} labels a clip on average, {labels.count(0)} with none")
     beside = f" ({', '.join(notes)})" if notes else ""
     return f"{found.split} {counted(len(found.records), 'clip')}{beside}"
 
 
-def _several(understood: Understanding) -> str:
-    several = any(found.multi_label for found in understood.read.values())
-    return ", any number of them a clip (multi-label)" if several else ""
+def _labels_lines(understood: Understanding) -> list[str]:
+    """Of multi-label clips, how many classes they have."""
+    parts = []
+    for split, found in understood.read.items():
+        if labels := [len(r.label) for r in found.records if isinstance(r.label, tuple)]:
+            mean = sum(labels) / len(labels)
+            parts.append(f"{split} {mean:.2f} on average, {labels.count(0)} clips with none")
+    return [f"  labels       any number a clip: {'; '.join(parts)}"] if parts else []
 
 
 def _absent(understood: Understanding) -> str:
