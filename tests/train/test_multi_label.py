@@ -66,7 +66,7 @@ def test_validation_joins_the_processes() -> None:
     for i, part in enumerate(parts):
         part.add(LOGITS[i : i + 1], LABELS[i : i + 1], torch.tensor([i]))
     own: list[dict[int, Any]] = []
-    parts[1].metrics(lambda t: t, lambda clips: own.append(clips) or clips)
+    parts[1].metrics(lambda t: t, lambda clips: own.append(clips) or {})
     found = parts[0].metrics(lambda t: t, lambda clips: {**clips, **own[0]})
     assert found == whole.metrics(lambda t: t, lambda clips: clips)
     assert found is not None and found["val_map"] == 1.0  # of a and c, b having no clip
@@ -155,3 +155,5 @@ def test_holding_out_mixup_smoothing_and_weights(colours: Path, tiny: Make, tmp_
     assert result.finished and "val_map" in result.best
     held = json.loads((result.folder / "split.json").read_text())["validation"]
     assert 6 <= len(held) <= 12
+    without = {line.split(",")[0] for line in table.read_text().splitlines() if line.endswith(",")}
+    assert without & {*held} and without - {*held}  # clips of no class are on both sides, too

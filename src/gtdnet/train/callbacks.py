@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.plugins import TorchCheckpointIO
 from rich.console import Console
 
+from gtdnet import moved
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, write_csv
@@ -313,3 +314,6 @@ def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The network's weights out of a Lightning checkpoint (averaged ones, where EMA was on)."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     return {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+
+
+__getattr__ = moved.names(__name__)
