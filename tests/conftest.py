@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gtdnet import workers
 from gtdnet.data.synthetic import write_dataset
@@ -66,6 +68,30 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "easy"
     write_dataset(root, format="folder", edition="easy", train=13, validation=5, size=36, workers=1)
     return root
+
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A multi-label table: 24 training and 16 validation clips of 8 pictures.
+
+    A clip has any number of three classes, each a channel that is bright; green is rarer.
+    """
+    root = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    rows = ["path,labels,split"]
+    for number in range(40):
+        has = [number % 2 > 0, number % 8 < 3, number % 4 < 2]
+        pixels = rng.integers(0, 60, (8, 36, 36, 3)) + 150 * np.array(has)
+        (root / f"{number:02}").mkdir()
+        for frame, picture in enumerate(pixels.astype(np.uint8)):
+            Image.fromarray(picture).save(root / f"{number:02}" / f"{frame:02}.png")
+        names = ";".join(name for name, there in zip(COLOURS, has, strict=True) if there)
+        rows.append(f"{number:02},{names},{'train' if number < 24 else 'val'}")
+    (root / "clips.csv").write_text("\n".join(rows))
+    return root / "clips.csv"
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,9 @@ def model_card(
         "tags": ["gtdnet", "action-recognition", header["model"]["name"]],
         **({"license": license} if license else {}),
     }
+    from gtdnet.evaluate.measures import figures_of  # its package imports what is slow
+
+    titles = figures_of(evaluations[0]) if evaluations else {}
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
@@ -161,7 +164,8 @@ def model_card(
         spec=ClipSpec.from_dict(header["spec"]),
         title=parts_of(header["model"]["name"]).method.title,
         num_parameters=num_parameters,
-        measured=[_measured(result) for result in evaluations],
+        titles=list(titles.values()),
+        measured=[_measured(result, titles) for result in evaluations],
         validated=any(key.startswith("val_") for key in header["metrics"]),
     )
 
@@ -198,11 +202,11 @@ def _evaluations(path: Path) -> list[dict[str, Any]]:
     return [result for result in results if result.get("model", {}).get("sha256") == digest]
 
 
-def _measured(result: Mapping[str, Any]) -> tuple[str, ...]:
+def _measured(result: Mapping[str, Any], figures: Iterable[str]) -> tuple[str, ...]:
     """One evaluation's row of the card's table."""
     from gtdnet.evaluate.protocol import protocol_line  # its package imports what is slow
 
-    shares = (result[name] for name in ("top1", "top5", "mean_class_accuracy"))
+    shares = (result[name] for name in figures)
     percents = ("" if share is None else f"{100 * share:.2f} %" for share in shares)
     return Path(result["data"]["path"]).name, *percents, protocol_line(result)
 

@@ -79,6 +79,7 @@ RENAMED: dict[str, str] = {
     "bench.result.Result": "any mapping",
     "bench.result.Table": "a list of rows of text, the heads first",
     "evaluate.partial.Scored": "evaluate.partial.PartialScores",
+    "train.callbacks.METRICS": "columns of train.objective.Objective",
     "export.run.FORMATS": "export.options.writers()",
     "infer.exported.ENGINE_OF": "engines.ENGINES, whose engines have suffixes",
     "infer.exported.digest": "files.sha256",

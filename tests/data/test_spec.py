@@ -29,6 +29,7 @@ specs = st.builds(
     interpolation=st.sampled_from(["bilinear", "bicubic"]),
     antialias=st.booleans(),
     frames_per_segment=st.integers(1, 8),
+    multi_label=st.booleans(),
 )
 
 
@@ -49,6 +50,7 @@ def test_defaults() -> None:
         "bilinear",
         True,
         1,
+        False,
     )
     assert spec.num_classes == 2
     assert spec.describe() == "8 frames (segment), short side 256, crop 224"

@@ -62,6 +62,11 @@ def ablate(options: AblateOptions, console: Console | None = None) -> dict[str, 
     training, validation, _ = split_clips(first)
     if validation is None:
         raise InputError(f"{training.root}: has no validation split to compare variants on")
+    if training.multi_label:
+        raise InputError(
+            f"{training.root}: its clips have any number of classes (multi-label), but "
+            f"variants are compared by top-1; train each with gtdnet train and evaluate it"
+        )
     options = replace(options, data=first.data, output=str(output))
     described = _describe(options, grid, first, training, validation)
     console = console or Console(stderr=True)

@@ -111,7 +111,7 @@ def demo(options: DemoOptions) -> dict[str, Any]:
 
     announce("5/5 predicting one of them (gtdnet predict)")
     clip = held_out.records[0]
-    truth = held_out.class_names[clip.label or 0]
+    truth = held_out.class_names[clip.classes[0]]
     answers = Recognizer(load_model(trained.model), options.device).predict(clip.path, topk=3)
     return {
         "model": str(trained.model),

@@ -38,7 +38,7 @@ def run(args: Namespace) -> Outcome:
 
     report = predict(options(PredictOptions, args))
     only = report.videos[0] if len(report.videos) == 1 and not report.num_before else None
-    if only and not (only.scores or only.windows):
+    if only and only.reason is not None and not (only.scores or only.windows):
         complain("gtdnet predict", f"{only.path}: {only.reason}")
         return EXIT_BAD_INPUT, report.to_json(), ""
     return EXIT_FAILED if report.num_failed else EXIT_DONE, report.to_json(), _text(report, args)

@@ -99,6 +99,5 @@ def run(args: Namespace) -> Outcome:
     code = EXIT_DONE if result.finished else stopped
     if not is_first_process():
         return code, None, ""
-    score = result.best.get("val_top1")
-    beside = f" (validation top-1 {100 * score:.1f} %)" if score is not None else ""
+    beside = f" ({result.told})" if result.told else ""
     return code, result.to_dict(), f"model: {result.model}{beside}" if result.model else ""

@@ -51,10 +51,14 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip: views uint8 [V, T*f, 3, H, W] (V = 1 in training), label (-1: none), index."""
+    """One clip: views uint8 [V, T*f, 3, H, W] (V = 1 in training), label (-1: none), index.
+
+    Of a multi-label spec the label is K zeros and ones, a one for each of the clip's classes (all
+    -1: none is known).
+    """
 
     views: Tensor
-    label: int
+    label: int | tuple[int, ...]
     index: int
 
 
@@ -71,6 +75,7 @@ class Failure:
 class Batch:
     """Clips side by side: views uint8 [N, V, T*f, 3, H, W], labels and indices int64 [N]; failures.
 
+    Of a multi-label spec the labels are int64 [N, K], zeros and ones.
     In memory the views are [N, V, T*f, H, W, 3]. N is smaller than asked for by the number of
     failures, and may be 0 (views is then empty).
     """
@@ -137,12 +142,13 @@ class TrainClips(Dataset[Sample | Failure]):
             )
         except DecodeError as error:
             return Failure(index, error.path, error.reason)
-        label = -1 if record.label is None else record.label
-        mirrored = label if label < 0 else self._flip_labels[label]
-        if rng.random() < augment.flip and mirrored is not None:
-            frames, label = horizontal_flip(frames), mirrored
+        classes = record.classes
+        mirrored = [other for k in classes if (other := self._flip_labels[k]) is not None]
+        if rng.random() < augment.flip and len(mirrored) == len(classes):
+            frames, classes = horizontal_flip(frames), mirrored
         if augment.brightness:
             frames = jitter_brightness_contrast(frames, augment.brightness, rng)
+        label = target(classes, spec, record.label is not None)
         return Sample(frames.unsqueeze(0), label, index)
 
 
@@ -170,7 +176,15 @@ class EvalClips(Dataset[Sample | Failure]):
             views = read_views(record.path, self.spec, self.num_clips, self.num_crops)
         except DecodeError as error:
             return Failure(index, error.path, error.reason)
-        return Sample(views, -1 if record.label is None else record.label, index)
+        label = target(record.classes, self.spec, record.label is not None)
+        return Sample(views, label, index)
+
+
+def target(classes: Sequence[int], spec: ClipSpec, is_known: bool = True) -> int | tuple[int, ...]:
+    """What a network learns from a clip's classes: their number, or zeros and ones (`Sample`)."""
+    if not spec.multi_label:
+        return classes[0] if is_known else -1
+    return tuple(int(k in classes) if is_known else -1 for k in range(spec.num_classes))
 
 
 def read_views(path: Clip, spec: ClipSpec, num_clips: int = 1, num_crops: int = 1) -> Tensor:

@@ -84,7 +84,9 @@ def only_measured(read: Mapping[str, Annotations]) -> list[str]:
     """The classes that have clips on disk in validation, but not in train."""
     if not {"train", "validation"} <= set(read):
         return []
-    learned, measured = ({r.label for r in read[s].records} for s in ("train", "validation"))
+    learned, measured = (
+        {label for r in read[s].records for label in r.classes} for s in ("train", "validation")
+    )
     names = read["validation"].class_names
     return [name for label, name in enumerate(names) if label in measured - learned]
 

@@ -20,6 +20,7 @@ from gtdnet.text import counted, first_of
 GROUP = "group"
 """The column of a table that groups its clips where nothing else is said."""
 
+_NONE = -1  # what multi-label clips of none of the classes count as
 _ROUNDS = 20  # of going through all groups; two or three are enough for most datasets
 
 
@@ -78,15 +79,11 @@ def describe(held_out: HeldOut, train: Annotations, validation: Annotations) -> 
         line += f", {how['groups_held_out']} of {how['groups']} groups by {how['group']}"
     line += "" if how.get("val_groups") else f", seed {how.get('val_seed')}"
     for part, what in ((validation, "validation"), (train, "training")):
-        there = {label for r in part.records for label in _classes(r)}
+        there = {label for r in part.records for label in r.classes}
         if absent := [n for k, n in enumerate(part.class_names) if k not in there]:
             line += f"; no {what} clips of {counted(len(absent), 'class', 'classes')} "
             line += f"({first_of(absent)})"
     return line
-
-
-def _classes(clip: VideoRecord) -> tuple[int, ...]:
-    return () if clip.label is None else (clip.label,)
 
 
 def _groups(
@@ -138,11 +135,12 @@ def _share_of(
     """Groups that together have about a share of every class.
 
     Groups change sides, in an order drawn from the seed, as long as that brings the classes' shares
-    nearer to the one that is wanted (in squares, every class alike). A class without a validation
-    clip counts as wholly missed; no class loses its last training clip.
+    nearer to the one that is wanted (in squares, every class alike; multi-label clips of none are
+    as one more). A class without a validation clip counts as wholly missed; no class loses its last
+    training clip.
     """
     of = {
-        name: Counter(label for clip in clips for label in _classes(clip))
+        name: Counter(label for clip in clips for label in clip.classes or (_NONE,))
         for name, clips in members.items()
     }
     total = sum(of.values(), Counter())

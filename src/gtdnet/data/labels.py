@@ -1,11 +1,15 @@
-"""Class names in index order: built-in lists of the public data sets, and lists of one's own."""
+"""Labels of clips, and class names in index order: built-in lists, and lists of one's own."""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from gtdnet.errors import InputError
+
+Label = int | tuple[int, ...] | None
+"""A class, all classes of a multi-label clip (there may be none), or None: not annotated."""
 
 _FOLDER = resources.files("gtdnet") / "labels"
 
@@ -56,3 +60,17 @@ def read_labels(name_or_path: str | Path) -> tuple[str, ...]:
             )
         lines[name] = number
     return tuple(names)
+
+
+def label_of_json(value: Any, num_classes: int) -> Label:
+    """The label that a JSON file of ours holds: null, a number, or numbers in ascending order.
+
+    Raises:
+        ValueError: it is none.
+    """
+    classes = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(k) is int and 0 <= k < num_classes for k in classes):
+        raise ValueError(f"{value!r:.80}")
+    if classes != sorted({*classes}):
+        raise ValueError(f"{value!r:.80}")
+    return tuple(classes) if isinstance(value, list) else classes[0] if classes else None

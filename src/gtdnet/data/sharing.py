@@ -130,7 +130,7 @@ def _arrived(
     number: int,
     handle: Tensor | None,
     shape: tuple[int, ...],
-    labels: list[int],
+    labels: list[Any],  # numbers, or rows of them
     indices: list[int],
     failures: list[Failure],
 ) -> Batch:
@@ -139,7 +139,7 @@ def _arrived(
     # The tensors' storage holds this array; when the last of them is gone, so is the array.
     weakref.finalize(array, _give_back, memory, os.getpid()).atexit = False
     views = torch.from_numpy(array).view(*shape[:-3], *shape[-2:], shape[-3]).movedim(-1, -3)
-    labels_, indices_ = torch.tensor([labels, indices], dtype=torch.int64)
+    labels_, indices_ = (torch.tensor(part, dtype=torch.int64) for part in (labels, indices))
     return Batch(views, labels_, indices_, failures)
 
 

@@ -41,6 +41,8 @@ class ClipSpec:
         antialias: low-pass filter when shrinking.
         frames_per_segment: f, neighbouring frames that the model takes where others take one (TDN:
             5); a clip then is T*f frames, those of a segment side by side.
+        multi_label: a clip has any number of the classes, and the model gives each a probability
+            of its own; else it has exactly one.
 
     Raises:
         ValueError: a value out of range, or class names empty or repeated.
@@ -57,6 +59,7 @@ class ClipSpec:
     interpolation: str = "bilinear"
     antialias: bool = True
     frames_per_segment: int = 1
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         for name in ("class_names", "mean", "std"):  # lists come from JSON
@@ -82,8 +85,9 @@ class ClipSpec:
                 f"mean and std need three numbers each, std positive; "
                 f"got mean={self.mean}, std={self.std}"
             )
-        if not isinstance(self.antialias, bool):
-            raise InputError(f"antialias must be true or false, got {self.antialias!r}")
+        for name in ("antialias", "multi_label"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {value!r}")
         if not self.class_names:
             raise InputError("class_names is empty; a model needs at least one class")
         for name in self.class_names:
@@ -119,12 +123,13 @@ class ClipSpec:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :meth:`from_dict` gives the same spec back.
 
-        ``frames_per_segment`` is left out where it is 1, so that versions that do not know it can
-        read all files but those that they could not use.
+        ``frames_per_segment`` is left out where it is 1 and ``multi_label`` where it is false, so
+        that versions that do not know them can read all files but those that they could not use.
         """
         values = asdict(self)
-        if self.frames_per_segment == 1:
-            del values["frames_per_segment"]
+        for name, usual in (("frames_per_segment", 1), ("multi_label", False)):
+            if values[name] == usual:
+                del values[name]
         return values
 
     @classmethod

@@ -92,6 +92,11 @@ def _read_members(paths: Sequence[str]) -> list[Results]:
             raise InputError(f"{path} is given twice; give it once and use --weights")
     first, *others = [read_results(path) for path in paths]
     for member in (first, *others):
+        if member.labels.ndim == 2:
+            raise InputError(
+                f"{member.path}: its clips have any number of classes (multi-label), which "
+                f"ensembles do not take; give evaluations of models of one class a clip"
+            )
         parts = {"protocol": ("views", "split", "frames"), "model": ("name",), "data": ()}
         for part, names in parts.items():
             if part not in member.result or set(names) - set(member.result[part]):

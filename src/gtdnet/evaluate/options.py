@@ -19,6 +19,8 @@ class EvaluateOptions:
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).
         average: what is averaged over the crops and clips: probabilities, or logits, as the test
             scripts of TSM and its descendants do.
+        threshold: probability from which on a clip is given a class, for the F1 of multi-label
+            models; default: 0.5. Nothing is tuned on the clips that are measured.
         num_segments: frames per clip; default: as in training.
         short_side: the shorter side in pixels before the crops; default: as in the model file.
         crop_size: side in pixels of the square the model sees; default: as in the model file.
@@ -47,6 +49,7 @@ class EvaluateOptions:
     clips: int = 1
     crops: int = 1
     average: str = "probabilities"
+    threshold: float | None = None
     num_segments: int | None = None
     short_side: int | None = None
     crop_size: int | None = None

@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtdnet.data.dataset import sample_rng
-from gtdnet.data.spec import describe_sampling
+from gtdnet.data.formats import Annotations
+from gtdnet.data.spec import ClipSpec, describe_sampling
 from gtdnet.errors import InputError, check_choice
+from gtdnet.evaluate.measures import ACCURACIES, figures_of
 from gtdnet.text import alike, first_of
 
 FRAME_ORDERS = ("in-order", "shuffled", "reversed", "repeated")
 """How a clip's frames are fed. All but the first show what a model loses without the order of time:
 a random permutation, backwards, or the middle frame over and over."""
 
-FIGURES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
-"""The accuracies of a result, and what people call them."""
+FIGURES = ACCURACIES.figures
+"""The accuracies of a result of one class a clip, and what people call them."""
 
 
 def match_classes(
@@ -53,6 +55,23 @@ def match_classes(
     raise InputError(
         f"the data's {len(data)} classes ({of_data}) are not the model's {len(model)} "
         f"({of_model}): {differ}; evaluate on data with the model's classes"
+    )
+
+
+def check_kind(spec: ClipSpec, annotations: Annotations) -> None:
+    """Raise InputError where the model gives one class a clip and the data any number, or v.v."""
+    if spec.multi_label == annotations.multi_label:
+        return
+    if not annotations.multi_label and all(record.label is None for record in annotations.records):
+        return  # without labels there are scores alone
+    if spec.multi_label:
+        raise InputError(
+            f"{annotations.root} has one class for each clip, but the model was trained on clips "
+            f"of any number of classes; give data with a column labels"
+        )
+    raise InputError(
+        f"{annotations.root} has any number of classes for each clip, but the model was trained on "
+        f"clips of one; give data with a column label"
     )
 
 
@@ -145,12 +164,15 @@ def summary(result: Mapping[str, Any]) -> str:
 
 def accuracies_line(result: Mapping[str, Any]) -> str:
     """The accuracies in per cent, each with its 95 % confidence interval in brackets."""
-    known = []
-    for key, name in FIGURES.items():
+    known, is_sure = [], False
+    for key, name in figures_of(result).items():
         if result[key] is not None:
             between = result.get(f"{key}_interval")
             bounds = f" [{', '.join(f'{100 * x:.2f}' for x in between)}]" if between else ""
             known.append(f"{name} {100 * result[key]:.2f} %{bounds}")
+            is_sure = is_sure or bool(bounds)
     if not known:
         return "the clips have no labels: scores alone were written"
-    return f"{', '.join(known)}; [95 % confidence]"
+    at = f" at threshold {result['threshold']:g}" if "threshold" in result else ""
+    how = "[95 % confidence]" if is_sure else "too few clips for confidence intervals"
+    return f"{', '.join(known)}{at}; {how}"

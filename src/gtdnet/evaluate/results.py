@@ -3,8 +3,10 @@
 The files in its folder:
 
     metrics.json    accuracies as fractions, what they were measured on and how; written last
-    per_class.csv   clips, accuracy and most frequent mistake of each class
-    confusion.csv   number of clips by true class (rows) and predicted class (columns)
+    per_class.csv   clips, accuracy and most frequent mistake of each class; of multi-label clips
+                    average precision, and at the threshold precision, recall and F1
+    confusion.csv   number of clips by true class (rows) and predicted class (columns); not of
+                    multi-label clips
     scores.npz      ids, scores (probabilities [N, K]), labels, class_names, fingerprint, and what
                     else an ensemble needs (about: JSON)
     failures.csv    clips that could not be decoded or are not there, with the reason; if any
@@ -16,9 +18,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,9 +29,9 @@ from numpy.typing import NDArray
 
 from gtdnet.data.spec import class_fingerprint
 from gtdnet.errors import InputError
-from gtdnet.evaluate.metrics import confusion_matrix, mean_class_accuracy, top_k_accuracy
-from gtdnet.evaluate.statistics import bootstrap_interval, wilson_interval
+from gtdnet.evaluate.measures import Measure, measure_of
 from gtdnet.files import alone_in_first, atomic_path, write_csv, write_json
+from gtdnet.infer.answers import THRESHOLD
 
 RESULT_FILES = (
     "metrics.json", "per_class.csv", "confusion.csv", "scores.npz", "failures.csv",
@@ -40,7 +42,10 @@ _ABOUT = ("protocol", "model", "data", "versions")  # of metrics.json: what the 
 
 
 class FailedClip(NamedTuple):
-    """A clip without scores: its id, its label in the model's order (-1: none), where and why."""
+    """A clip without scores: its id, its label in the model's order (-1: none), where and why.
+
+    The label of a multi-label clip is not kept: -1.
+    """
 
     id: str
     label: int
@@ -56,8 +61,10 @@ class Evaluation:
         class_names: the model's, in the order of the scores.
         ids: of the scored clips, in the order of the annotations.
         scores: probabilities, float32 [N, K].
-        labels: int64 [N] in the model's order; -1 where the annotations have none.
+        labels: int64 [N] in the model's order; -1 where the annotations have none. Of multi-label
+            clips [N, K], zeros and ones, or -1 throughout.
         failures: clips that could not be decoded, then those that are not there.
+        threshold: probability from which on a multi-label clip is given a class.
     """
 
     class_names: tuple[str, ...]
@@ -65,6 +72,7 @@ class Evaluation:
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
     failures: tuple[FailedClip, ...]
+    threshold: float = field(default=THRESHOLD, kw_only=True)
 
     @property
     def fingerprint(self) -> str:
@@ -73,55 +81,32 @@ class Evaluation:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether the best class is the clip's own: [N]; False for a clip without a label."""
+        """Whether the best class is the clip's own, of labels [N]; False for a clip without one."""
         return self.scores.argmax(axis=1) == self.labels
 
     @property
-    def metrics(self) -> dict[str, float | int | None]:
-        """Accuracies as fractions, over the scored clips that have a label, and counts.
+    def measure(self) -> Measure:
+        """What is measured of these labels."""
+        return measure_of(self.labels)
 
-        None where there is nothing to measure: without labels, and top-5 of 5 classes or fewer.
-        ``top1_counting_failures_as_errors`` is over the failed clips as well.
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which clips have a label: [N]."""
+        return self.measure.known(self.labels)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Figures as fractions, over the scored clips that have a label, and counts.
+
+        None where there is nothing to measure.
         """
-        known = self.labels >= 0
-        scores, labels, total = self.scores[known], self.labels[known], int(known.sum())
-        top1 = top5 = mean_class = with_failures = None
-        if total:
-            top1 = top_k_accuracy(scores, labels, 1)
-            top5 = top_k_accuracy(scores, labels, 5) if len(self.class_names) > 5 else None
-            mean_class = mean_class_accuracy(scores, labels)
-            failed = sum(clip.label >= 0 for clip in self.failures)
-            with_failures = top1 * total / (total + failed)
-        return {
-            "top1": top1,
-            "top5": top5,
-            "mean_class_accuracy": mean_class,
-            "top1_counting_failures_as_errors": with_failures,
-            "num_evaluated": len(self.ids),
-            "num_failed": len(self.failures),
-        }
+        counts = {"num_evaluated": len(self.ids), "num_failed": len(self.failures)}
+        return {**self.measure.metrics(self), **counts}
 
     @property
     def intervals(self) -> dict[str, list[float] | None]:
-        """95 % confidence intervals of the accuracies, None where there is no accuracy.
-
-        Of top-1 and top-5 Wilson's, of the mean class accuracy a bootstrap over clips; that one is
-        None as well where a bootstrap would be far too certain: with fewer than ten clips a class
-        on average, or all of them right, or none.
-        """
-        known, metrics = self.labels >= 0, self.metrics
-        total, correct, labels = int(known.sum()), self.correct[known], self.labels[known]
-        found: dict[str, list[float] | None] = {}
-        for name in ("top1", "top5"):
-            share = metrics[name]
-            interval = None if share is None else wilson_interval(round(share * total), total)
-            found[f"{name}_interval"] = interval and list(interval)
-        is_rough = total < 10 * len(np.unique(labels)) or correct.sum() in (0, total)
-        clips = np.stack([labels, correct], axis=1)
-        found["mean_class_accuracy_interval"] = (
-            None if is_rough else list(bootstrap_interval(clips, _class_mean))
-        )
-        return found
+        """95 % confidence intervals of the figures, None where there is none."""
+        return self.measure.intervals(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Accuracies, counts and intervals, JSON-ready."""
@@ -204,7 +189,7 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
         raise _unreadable(path, error) from error
     scores, labels = found["scores"], found["labels"]
     for key, kind in (("scores", "f"), ("labels", "i"), ("ids", "U"), ("class_names", "U")):
-        axes = 2 if key == "scores" else 1
+        axes = 2 if key == "scores" or (key == "labels" and labels.ndim == 2) else 1
         if found[key].dtype.kind != kind or found[key].ndim != axes:
             raise InputError(
                 f"{path}: {key} is an array of {found[key].dtype} with {found[key].ndim} axes, "
@@ -215,14 +200,19 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
         "".join(names).encode()
     except UnicodeEncodeError as error:
         raise _unreadable(path, error) from error
-    evaluation = Evaluation(names, ids, scores, labels, failures)
+    threshold = about.get("protocol", {}).get("threshold", THRESHOLD)
+    evaluation = Evaluation(
+        names, ids, scores, labels.astype(np.int64), failures, threshold=threshold
+    )
+    several = labels.ndim == 2
     if (
         str(found["fingerprint"]) != evaluation.fingerprint
         or scores.shape != (len(ids), len(names))
-        or labels.shape != (len(ids),)
+        or labels.shape != (scores.shape if several else (len(ids),))
         or not names
         or not np.isfinite(scores).all()
-        or not ((labels >= -1) & (labels < len(names))).all()
+        or not ((labels >= -1) & (labels < (2 if several else len(names)))).all()
+        or (several and not (evaluation.known | (labels == -1).all(axis=1)).all())
         or len(set(ids)) != len(ids)
         or not all(-1 <= failure.label < len(names) for failure in failures)
     ):
@@ -250,6 +240,9 @@ def _check_about(about: Any) -> None:
     for part, name in (*(("protocol", n) for n in ("views", "split", "frames")), ("model", "name")):
         if not isinstance(about.get(part, {}).get(name, ""), str):
             raise TypeError(f"{part}: {name} is no text")
+    threshold = about.get("protocol", {}).get("threshold", THRESHOLD)
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+        raise TypeError(f"threshold {threshold!r}")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
@@ -313,18 +306,14 @@ def write_results(
             temporary,
             ids=np.array(evaluation.ids),
             scores=evaluation.scores,
-            labels=evaluation.labels,
+            labels=evaluation.labels.astype(np.int8 if evaluation.labels.ndim == 2 else np.int64),
             class_names=np.array(names),
             fingerprint=np.array(evaluation.fingerprint),
             about=np.array(json.dumps({**about, "failures": evaluation.failures})),
         )
-    known = evaluation.labels >= 0
-    if known.any():
-        confusion = confusion_matrix(evaluation.scores[known], evaluation.labels[known])
-        write_csv(folder / "per_class.csv", _per_class(confusion, names))
-        rows = zip(names, confusion.tolist(), strict=True)
-        counts = [("true class", *names), *((name, *row) for name, row in rows)]
-        write_csv(folder / "confusion.csv", counts)
+    if evaluation.known.any():
+        for name, rows in evaluation.measure.tables(evaluation):
+            write_csv(folder / name, rows)
     if evaluation.failures:
         failed = [(clip.id, clip.path, clip.reason) for clip in evaluation.failures]
         write_csv(folder / "failures.csv", [("id", "path", "reason"), *failed])
@@ -333,21 +322,3 @@ def write_results(
         rows = diagnosis["per_class"]
         write_csv(folder / "diagnosis.csv", [tuple(rows[0]), *(tuple(r.values()) for r in rows)])
     write_json(folder / "metrics.json", result)
-
-
-def _class_mean(clips: NDArray[Any]) -> float:
-    """Mean class accuracy of clips given as label and whether it is right: [N, 2]."""
-    labels, correct = clips[:, 0], clips[:, 1]
-    count = np.bincount(labels)
-    hits = np.bincount(labels, weights=correct)
-    return float((hits[count > 0] / count[count > 0]).mean())
-
-
-def _per_class(confusion: NDArray[np.int64], names: Sequence[str]) -> Iterator[tuple[object, ...]]:
-    yield "class", "clips", "correct", "accuracy", "most_confused_with"
-    for label, row in enumerate(confusion):
-        clips, correct = int(row.sum()), int(row[label])
-        wrong = row.copy()
-        wrong[label] = 0
-        accuracy = round(correct / clips, 6) if clips else None
-        yield names[label], clips, correct, accuracy, names[wrong.argmax()] if wrong.any() else None

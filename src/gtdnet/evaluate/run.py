@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gtdnet.data.dataset import target
 from gtdnet.data.formats import Annotations, VideoRecord
 from gtdnet.engines import Choice, ExportedFile, choose_for, open_model
 from gtdnet.errors import InputError
@@ -24,6 +25,7 @@ from gtdnet.evaluate.partial import PartialScores
 from gtdnet.evaluate.protocol import (
     FRAME_ORDERS,
     check_frame_order,
+    check_kind,
     has_no_names,
     match_classes,
     order_frames,
@@ -36,6 +38,7 @@ from gtdnet.evaluate.results import (
     write_results,
 )
 from gtdnet.files import NotWritten, sha256
+from gtdnet.infer.answers import THRESHOLD, check_threshold
 from gtdnet.infer.recognizer import Recognizer, check_average, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
 from gtdnet.measure.provenance import versions
@@ -67,7 +70,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             f"the {options.split} split of {annotations.root} has no labels, without which there "
             f"is nothing to diagnose; choose another --split"
         )
+    check_kind(spec, annotations)
     classes = _say_classes(spec.class_names, annotations.class_names)
+    threshold = THRESHOLD if options.threshold is None else options.threshold
     packages = versions()
     described = {
         "protocol": {
@@ -81,6 +86,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             "device": choice.device.type,
             "spec": spec.to_dict(),
             "fingerprint": spec.fingerprint,
+            **({"threshold": threshold} if spec.multi_label else {}),
         },
         "model": {
             "path": options.model,
@@ -117,6 +123,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             engine=choice.name,
             precision=choice.precision,
             seed=options.seed,
+            threshold=threshold,
             partial=partial,
         )
         evaluation = evaluations[options.frames]
@@ -151,6 +158,17 @@ def _open(options: EvaluateOptions) -> tuple[ModelFile | ExportedFile, Choice]:
         raise InputError(
             f"{options.model}: was exported for crop_size={model_file.spec.crop_size}; export the "
             f"model again with --crop_size {spec.crop_size}"
+        )
+    check_threshold(options.threshold)
+    if options.threshold is not None and not spec.multi_label:
+        raise InputError(
+            f"--threshold {options.threshold:g} is for models of any number of classes a clip; "
+            f"{options.model} gives one; leave it out"
+        )
+    if options.diagnose and spec.multi_label:
+        raise InputError(
+            f"--diagnose asks which class a clip is given, but {options.model} gives any number; "
+            f"evaluate with --frames shuffled, reversed and repeated and compare their mAP"
         )
     if options.diagnose and spec.frames_per_clip == 1:
         raise InputError(
@@ -188,6 +206,7 @@ def evaluate_orders(
     engine: str | None = None,
     precision: str | None = None,
     seed: int = 0,
+    threshold: float = THRESHOLD,
     partial: PartialScores | None = None,
     quiet: bool = False,
 ) -> dict[str, Evaluation]:
@@ -205,6 +224,7 @@ def evaluate_orders(
     for order in orders:
         check_frame_order(order)
     spec, records = model_file.spec, annotations.records
+    check_kind(spec, annotations)
     label_map = match_classes(spec.class_names, annotations.class_names)
     recognizer = Recognizer(model_file, device, engine=engine, precision=precision, average=average)
     scored = partial or PartialScores()
@@ -240,13 +260,14 @@ def evaluate_orders(
             )
         raise
 
-    def label(record: VideoRecord) -> int:
-        if record.label is None:
-            return -1
-        return record.label if label_map is None else int(label_map[record.label])
+    def label(record: VideoRecord) -> int | tuple[int, ...]:
+        known = record.classes
+        classes = known if label_map is None else [int(label_map[k]) for k in known]
+        return target(classes, spec, record.label is not None)
 
     def failed(record: VideoRecord, path: str, reason: str) -> FailedClip:
-        return FailedClip(record.id, label(record), path, reason)
+        its = label(record)
+        return FailedClip(record.id, its if isinstance(its, int) else -1, path, reason)
 
     found = scored.together() if scored.batches else None
     failures = [failed(records[f.index], f.path, f.reason) for f in found.failures] if found else []
@@ -262,7 +283,9 @@ def evaluate_orders(
     ids = tuple(record.id for record in done)
     labels = np.array([label(record) for record in done], dtype=np.int64)
     return {
-        order: Evaluation(spec.class_names, ids, scores, labels, tuple(failures))
+        order: Evaluation(
+            spec.class_names, ids, scores, labels, tuple(failures), threshold=threshold
+        )
         for order, scores in zip(orders, found.scores.swapaxes(0, 1).copy(), strict=True)
     }
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gtdnet.data.dataset import EvalClips, Failure
 from gtdnet.data.formats import Annotations, VideoRecord
+from gtdnet.data.labels import Label
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import EDITIONS, render_clip
@@ -93,12 +94,12 @@ def spaced(records: Sequence[VideoRecord], count: int) -> list[VideoRecord]:
 
 
 def balanced(records: Sequence[VideoRecord], count: int, seed: int) -> list[VideoRecord]:
-    """At most ``count`` records, of every class as many as there are or as of any other.
+    """At most ``count`` records, of every label as many as there are or as of any other.
 
     A pure function of its arguments; in the order of the records.
     """
     rng = np.random.default_rng(seed)
-    of_class: dict[int | None, list[int]] = {}
+    of_class: dict[Label, list[int]] = {}
     for i in rng.permutation(len(records)).tolist():
         of_class.setdefault(records[i].label, []).append(i)
     rounds = ((turn, i) for indices in of_class.values() for turn, i in enumerate(indices))

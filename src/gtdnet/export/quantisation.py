@@ -43,6 +43,11 @@ class Dataset:
         """As the options ask for; InputError if its classes are others, or it has no labels."""
         train = read_annotations(str(options.data), "train", options.format)
         validation = read_annotations(str(options.data), "validation", options.format)
+        if spec.multi_label:
+            raise InputError(
+                f"{options.model}: what int8 costs is measured in top-1, which a model of any "
+                f"number of classes a clip has none of; export it with --precision fp32 or bf16"
+            )
         match_classes(spec.class_names, validation.class_names)
         if all(record.label is None for record in validation.records):
             raise InputError(

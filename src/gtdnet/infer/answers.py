@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+from gtdnet.errors import InputError
 
 SHOWN = 3
 """Classes that are drawn on a video."""
+
+THRESHOLD = 0.5
+"""Probability from which on a clip has a class, of a multi-label model, unless another is given."""
 
 
 class ClassScore(NamedTuple):
@@ -40,23 +45,29 @@ class Segment(NamedTuple):
 class VideoPrediction:
     """The best classes of one video, or of its windows; or in one line why there are none.
 
-    A video that breaks off has the windows before the break and the reason as well.
+    A video that breaks off has the windows before the break and the reason as well. Of a
+    ``multi_label`` model those are all its classes; there may be none, without a reason.
     """
 
     path: str
     scores: tuple[ClassScore, ...] = ()
     windows: tuple[Window, ...] = ()
     reason: str | None = None
+    multi_label: bool = False
 
     @property
     def segments(self) -> list[Segment]:
-        """The windows, merged where neighbours have the same best class."""
-        return merge_windows(self.windows)
+        """The windows, merged where neighbours have the same best class, or share a class."""
+        return (merge_classes if self.multi_label else merge_windows)(self.windows)
 
-    def best(self, topk: int) -> VideoPrediction:
-        """The same with the first ``topk`` classes of each."""
-        windows = tuple(w._replace(scores=w.scores[:topk]) for w in self.windows)
-        return VideoPrediction(self.path, self.scores[:topk], windows, self.reason)
+    def best(self, topk: int, threshold: float = 0.0) -> VideoPrediction:
+        """The same with the first ``topk`` classes of each, those below the threshold left out."""
+
+        def some(scores: Sequence[ClassScore]) -> tuple[ClassScore, ...]:
+            return tuple(above(scores[:topk], threshold))
+
+        windows = tuple(w._replace(scores=some(w.scores)) for w in self.windows)
+        return replace(self, scores=some(self.scores), windows=windows)
 
     def to_json(self, whole: bool) -> dict[str, Any]:
         """JSON-ready; the windows unless it was classified as a whole."""
@@ -80,6 +91,7 @@ class Report:
         window, stride: seconds, or None where whole videos were classified.
         videos: the predictions, but for those that were in the output file before.
         average: what is averaged over the views, "probabilities" or "logits".
+        threshold: probability below which classes are left out; None: none are.
         files: that were written.
         num_before, num_failed_before: videos that were in the output file before.
     """
@@ -93,6 +105,7 @@ class Report:
     files: tuple[str, ...] = ()
     num_before: int = 0
     num_failed_before: int = 0
+    threshold: float | None = None
 
     @property
     def num_failed(self) -> int:
@@ -106,6 +119,7 @@ class Report:
             "model": self.model,
             "views": self.views,
             "average": self.average,
+            **({} if self.threshold is None else {"threshold": self.threshold}),
             "window": self.window,
             "stride": self.stride,
             "num_videos": self.num_before + len(self.videos),
@@ -116,15 +130,52 @@ class Report:
         }
 
 
+def merge_classes(windows: Sequence[Window]) -> list[Segment]:
+    """Of every class the stretches of consecutive windows that have it, by their start.
+
+    Of overlapping windows the later begins, as in :func:`merge_windows`.
+    """
+    segments: list[Segment] = []
+    for label in {score.label for window in windows for score in window.scores}:
+        run: list[tuple[Window, ClassScore]] = []
+        for i, window in enumerate(windows):
+            following = windows[i + 1] if i + 1 < len(windows) else None
+            if own := [score for score in window.scores if score.label == label]:
+                run.append((window, own[0]))
+            if not own or (following and any(s.label == label for s in following.scores)):
+                continue
+            end = min(window.end, following.start) if following else window.end
+            mean = sum(score.probability for _, score in run) / len(run)
+            segments.append(Segment(run[0][0].start, end, label, own[0].name, mean))
+            run = []
+    return sorted(segments, key=lambda segment: (segment.start, -segment.probability))
+
+
+def above(scores: Sequence[ClassScore], threshold: float) -> list[ClassScore]:
+    """Those of at least the threshold."""
+    return [score for score in scores if score.probability >= threshold]
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raise InputError for what is no probability."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"threshold must be a probability from 0 to 1, got {threshold:g}")
+
+
 def merge_windows(windows: Sequence[Window]) -> list[Segment]:
-    """Merge consecutive windows with the same best class; of overlapping ones the later begins."""
+    """Merge consecutive windows with the same best class; of overlapping ones the later begins.
+
+    Windows without a class, none having reached a threshold, are gaps.
+    """
     segments: list[Segment] = []
     run: list[Window] = []
     for i, window in enumerate(windows):
+        if not window.scores:
+            continue
         run.append(window)
         following = windows[i + 1] if i + 1 < len(windows) else None
         best = window.scores[0]
-        if following and following.scores[0].label == best.label:
+        if following and following.scores and following.scores[0].label == best.label:
             continue
         end = min(window.end, following.start) if following else window.end
         probability = sum(w.scores[0].probability for w in run) / len(run)

@@ -11,7 +11,10 @@ class PredictOptions:
         model: a run folder, a model file (*.safetensors), an exported one (*.onnx, *.xml) or its
             folder, or hf://user/name.
         videos: files, folders (with all videos below) and patterns such as "clips/**/*.mp4".
-        topk: classes to give per video or window.
+        topk: most classes to give per video or window; default: 5, of a multi-label model all that
+            reach the threshold.
+        threshold: classes of a lower probability are left out; default: 0.5 of a multi-label model,
+            of others none are.
         clips: test clips per video or window.
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).
         average: what is averaged over the crops and clips: probabilities, or logits, as the test
@@ -42,7 +45,8 @@ class PredictOptions:
 
     model: str
     videos: list[str]
-    topk: int = 5
+    topk: int | None = None
+    threshold: float | None = None
     clips: int = 1
     crops: int = 1
     average: str = "probabilities"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,10 +18,12 @@ from gtdnet.files import sha256
 from gtdnet.infer.ahead import Read, Scored, score_ahead
 from gtdnet.infer.answers import (
     SHOWN,
+    THRESHOLD,
     Report,
     Segment,
     VideoPrediction,
     Window,
+    check_threshold,
     merge_windows,
 )
 from gtdnet.infer.features import Features, check_features_file, features_of, save_features
@@ -44,6 +46,7 @@ __all__ = [
     "predict",
 ]
 
+_TOPK = 5
 _WINDOW = 2.0  # seconds, where pictures are asked for and no window is
 _WORTHWHILE = 40
 """Views from which OpenVINO's speed makes up for its preparation (a ResNet-50 on one core)."""
@@ -81,7 +84,8 @@ def predict(options: PredictOptions) -> Report:
     )
     if options.engine == "auto" and recognizer.engine.name != "torch":
         say(f"engine {recognizer.engine.name}, {recognizer.precision}, on {recognizer.device}")
-    run = _identity(recognizer, options, window, stride) if options.output else {}
+    limits = _limits(recognizer, options)
+    run = _identity(recognizer, options, limits, window, stride) if options.output else {}
     videos: dict[Path, VideoPrediction] = {}
     rows: list[tuple[str, Features]] = []
     with open_results(
@@ -98,9 +102,12 @@ def predict(options: PredictOptions) -> Report:
         if num_before:
             say(f"{options.output} has {counted(num_before, 'answer')} already")
         with progress_bar("videos", len(paths), len(paths) - len(todo)) as advance:
-            for path, video, found in _answers(recognizer, todo, options, window, stride):
+            for path, video, found in _answers(
+                recognizer, todo, options, limits.topk, window, stride
+            ):
                 video = _draw(video, path, pictures.get(path, ()), options)
-                video = video.best(options.topk)
+                video = video.best(limits.topk, limits.threshold or 0.0)
+                video = replace(video, multi_label=recognizer.spec.multi_label)
                 videos[path] = video
                 rows += [(str(path), row) for row in found]
                 if results:
@@ -119,12 +126,31 @@ def predict(options: PredictOptions) -> Report:
         tuple(str(file) for file in files if file.exists()),
         num_before,
         failed_before,
+        limits.threshold,
+    )
+
+
+class _Limits(NamedTuple):
+    """Most classes to give, and the probability that they must reach, if any."""
+
+    topk: int
+    threshold: float | None
+
+
+def _limits(recognizer: Recognizer, options: PredictOptions) -> _Limits:
+    several = recognizer.spec.multi_label
+    topk = recognizer.spec.num_classes if several else _TOPK
+    threshold = THRESHOLD if several else None
+    return _Limits(
+        topk if options.topk is None else options.topk,
+        threshold if options.threshold is None else options.threshold,
     )
 
 
 def _check(options: PredictOptions) -> tuple[float | None, float | None]:
     """Window and stride in seconds; InputError for options that make no sense."""
-    check_at_least(1, topk=options.topk)
+    check_at_least(1, topk=1 if options.topk is None else options.topk)
+    check_threshold(options.threshold)
     check_views(options.clips, options.crops)
     check_average(options.average)
     check_loading(options.batch_size, options.num_workers)
@@ -166,16 +192,23 @@ def _picture_files(options: PredictOptions, paths: Sequence[Path]) -> list[tuple
 
 
 def _identity(
-    recognizer: Recognizer, options: PredictOptions, window: float | None, stride: float | None
+    recognizer: Recognizer,
+    options: PredictOptions,
+    limits: _Limits,
+    window: float | None,
+    stride: float | None,
 ) -> dict[str, Any]:
     """What answers depend on, JSON-ready."""
-    kept = ("topk", "clips", "crops", "average", "fps")
+    kept = ("clips", "crops", "average", "fps")
+    threshold = {} if limits.threshold is None else {"threshold": limits.threshold}
     return {
         "model": sha256(Path(recognizer.path)),
         "spec": recognizer.spec.to_dict(),
         "precision": recognizer.precision,
         "window": window,
         "stride": stride,
+        "topk": limits.topk,
+        **threshold,
         **{name: getattr(options, name) for name in kept},
     }
 
@@ -184,12 +217,13 @@ def _answers(
     recognizer: Recognizer,
     paths: Sequence[Path],
     options: PredictOptions,
+    topk: int,
     window: float | None,
     stride: float | None,
 ) -> Iterator[tuple[Path, VideoPrediction, list[Features]]]:
     """The answer of each video as soon as it is there, with all classes, and its features."""
     if window is None and not options.features:
-        for path, video in _whole_videos(recognizer, paths, options):
+        for path, video in _whole_videos(recognizer, paths, options, topk):
             yield path, video, []
         return
     common: dict[str, Any] = {
@@ -202,7 +236,7 @@ def _answers(
     if window and stride:
         read = partial(read_windows, **common, window=window, stride=stride)
     threads = options.num_workers
-    classes = recognizer.spec.num_classes if options.timeline else max(options.topk, SHOWN)
+    classes = recognizer.spec.num_classes if options.timeline else max(topk, SHOWN)
     windows: dict[int, list[Window]] = {}
     rows: dict[int, list[Features]] = {}
     for index, item in score_ahead(
@@ -230,7 +264,7 @@ def _answers(
 
 
 def _whole_videos(
-    recognizer: Recognizer, paths: Sequence[Path], options: PredictOptions
+    recognizer: Recognizer, paths: Sequence[Path], options: PredictOptions, topk: int
 ) -> Iterator[tuple[Path, VideoPrediction]]:
     records = [VideoRecord(str(path), str(path), None) for path in paths]
     for batch in score_batches(
@@ -242,7 +276,7 @@ def _whole_videos(
         num_workers=options.num_workers,
     ):
         for index, scores in zip(batch.indices.tolist(), batch.scores, strict=True):
-            best = tuple(recognizer.top(torch.from_numpy(scores), options.topk))
+            best = tuple(recognizer.top(torch.from_numpy(scores), topk))
             yield paths[index], VideoPrediction(records[index].path, best)
         for failure in batch.failures:
             path = records[failure.index].path

@@ -24,16 +24,16 @@ from gtdnet.errors import (
     check_positive,
 )
 from gtdnet.infer.ahead import Scored, score_ahead
-from gtdnet.infer.answers import ClassScore, Window
+from gtdnet.infer.answers import ClassScore, Window, above, check_threshold
 from gtdnet.infer.features import Features, features_of
 from gtdnet.infer.timeline import read_one, read_windows
-from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.classifier import VideoClassifier, probabilities
 from gtdnet.models.model_file import ModelFile
 from gtdnet.text import counted
 from gtdnet.threads import say_threads
 
 AVERAGES = ("probabilities", "logits")
-"""What the mean over a clip's views is taken of; of logits, softmax comes after it."""
+"""What the mean over a clip's views is taken of; of logits, softmax (or sigmoid) comes after it."""
 
 Video = str | Path | NDArray[np.uint8] | Tensor
 """A path, or all frames in order: uint8 RGB [F, H, W, 3] or [F, 3, H, W]."""
@@ -50,7 +50,8 @@ class Recognizer:
         precision: "fp32", "bf16", "fp16", or "auto" (what is fast on the device); default: fp32,
             and of an exported file its own.
         average: the mean over several views is of their "probabilities" or of their "logits" (as
-            in the test scripts of TSM and its descendants), of which the softmax is then taken.
+            in the test scripts of TSM and its descendants), of which the softmax is then taken;
+            of a multi-label model the sigmoid.
 
     Attributes:
         average: as given.
@@ -91,6 +92,7 @@ class Recognizer:
         name = self._name or Path(self.path).name or "a network of one's own"
         classes = counted(self.spec.num_classes, "class", "classes")
         how = f"engine {self.engine.name}, {self.precision}, on {self.device}"
+        classes += " (multi-label)" if self.spec.multi_label else ""
         return f"<Recognizer: {name}, {classes}, {self.spec.describe()}; {how}>"
 
     @property
@@ -114,6 +116,7 @@ class Recognizer:
         *,
         clips: int = 1,
         crops: int = 1,
+        threshold: float = 0.0,
         batch_size: int = 8,
         num_threads: int = 1,
     ) -> list[ClassScore]: ...
@@ -126,6 +129,7 @@ class Recognizer:
         *,
         clips: int = 1,
         crops: int = 1,
+        threshold: float = 0.0,
         batch_size: int = 8,
         num_threads: int = 1,
     ) -> list[list[ClassScore]]: ...
@@ -137,6 +141,7 @@ class Recognizer:
         *,
         clips: int = 1,
         crops: int = 1,
+        threshold: float = 0.0,
         batch_size: int = 8,
         num_threads: int = 1,
     ) -> list[ClassScore] | list[list[ClassScore]]:
@@ -144,7 +149,7 @@ class Recognizer:
 
         Args:
             videos: one video, or a list or tuple of them, paths and arrays as they come.
-            topk, clips, crops: as for :meth:`predict`.
+            topk, clips, crops, threshold: as for :meth:`predict`.
             batch_size: views that go through the model at a time.
             num_threads: videos that are decoded at a time, ahead of the model; 0: none ahead.
 
@@ -154,7 +159,8 @@ class Recognizer:
             ValueError: another argument is not as it should be.
         """
         if isinstance(videos, (str, Path, np.ndarray, Tensor)):
-            return self.predict(videos, topk, clips=clips, crops=crops)
+            return self.predict(videos, topk, clips=clips, crops=crops, threshold=threshold)
+        check_threshold(threshold)
         check_at_least(1, topk=topk, batch_size=batch_size)
         check_not_negative(num_threads=num_threads)
         answers: list[list[ClassScore]] = [[] for _ in videos]
@@ -167,28 +173,38 @@ class Recognizer:
             num_threads=num_threads,
         ):
             if found is not None:
-                answers[index] = self.top(found.scores, topk)
+                answers[index] = self.top(found.scores, topk, threshold)
         return answers
 
     def predict(
-        self, video: Video, topk: int = 5, *, clips: int = 1, crops: int = 1
+        self,
+        video: Video,
+        topk: int = 5,
+        *,
+        clips: int = 1,
+        crops: int = 1,
+        threshold: float = 0.0,
     ) -> list[ClassScore]:
         """The topk most probable classes, best first (all K if there are no more).
+
+        Of a multi-label model each probability is of its class alone; they do not sum to 1.
 
         Args:
             video: path of a video file or of a folder of numbered pictures, or all frames in order
                 as uint8 RGB [F, H, W, 3] or [F, 3, H, W].
             topk: number of classes to give.
             clips, crops: test views, which are averaged.
+            threshold: classes of a lower probability are left out.
 
         Raises:
             DecodeError: the video cannot be read.
-            ValueError: topk, clips, crops or the frames are not as they should be.
+            ValueError: topk, clips, crops, threshold or the frames are not as they should be.
         """
         check_at_least(1, topk=topk)
         check_views(clips, crops)
+        check_threshold(threshold)
         views = read_views(_readable(video), self.spec, clips, crops)
-        return self.top(self.scores(views[None])[0], topk)
+        return self.top(self.scores(views[None])[0], topk, threshold)
 
     def timeline(
         self,
@@ -285,8 +301,9 @@ class Recognizer:
     def scores(self, views: Tensor, batch_size: int = 8) -> Tensor:
         """Probabilities [N, K], float32 on the CPU, of clips given as views [N, V, T*f, 3, h, w].
 
-        Softmax of every view's logits, then the mean over the V views; the mean first where
-        ``average`` is "logits". ``views`` is uint8, on any device; ``batch_size`` of the N * V
+        Softmax of every view's logits (of a multi-label model the sigmoid of each class's), then
+        the mean over the V views; the mean first where ``average`` is "logits". ``views`` is
+        uint8, on any device; ``batch_size`` of the N * V
         views go through the model at a time.
 
         Raises:
@@ -328,9 +345,9 @@ class Recognizer:
     def _to_scores(self, logits: Tensor) -> Tensor:
         """Probabilities [N, K] on the CPU from logits [N, V, K]."""
         if self.average == "logits":
-            scores = logits.mean(dim=1).softmax(dim=-1).cpu()
+            scores = probabilities(logits.mean(dim=1), self.spec).cpu()
         else:
-            scores = logits.softmax(dim=-1).mean(dim=1).cpu()
+            scores = probabilities(logits, self.spec).mean(dim=1).cpu()
         if not scores.isfinite().all():
             raise InputError(
                 f"the model's scores are not finite in {self.precision}: it has diverged in "
@@ -338,10 +355,14 @@ class Recognizer:
             )
         return scores
 
-    def top(self, scores: Tensor, topk: int = 5) -> list[ClassScore]:
-        """The topk best classes of one clip's probabilities [K]; of equal ones the lower label."""
+    def top(self, scores: Tensor, topk: int = 5, threshold: float = 0.0) -> list[ClassScore]:
+        """The topk best classes of one clip's probabilities [K]; of equal ones the lower label.
+
+        Those below the threshold are left out.
+        """
         best = scores.sort(descending=True, stable=True).indices[:topk].tolist()
-        return [ClassScore(k, self.spec.class_names[k], scores[k].item()) for k in best]
+        found = [ClassScore(k, self.spec.class_names[k], scores[k].item()) for k in best]
+        return above(found, threshold)
 
 
 def load(

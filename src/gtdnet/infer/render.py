@@ -40,6 +40,8 @@ def render_table(report: Report) -> Table:
                 (f"{clock(s.start)} - {clock(s.end)}", percent(s.probability), s.name)
                 for s in video.segments
             ]
+        if not rows and video.reason is None:
+            rows = [("",) * (len(table.columns) - 2) + (f"none of the classes ({_below(report)})",)]
         for i, row in enumerate(rows):
             table.add_row(*(Text(printable(cell)) for cell in (title if i == 0 else "", *row)))
         if video.reason is not None:
@@ -50,7 +52,10 @@ def render_table(report: Report) -> Table:
 
 
 def to_csv(report: Report) -> str:
-    """One line per video (or window) and class, one per failure; times in seconds."""
+    """One line per video (or window) and class, one per failure; times in seconds.
+
+    What has no class, none having reached the threshold, has a line without one.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -61,12 +66,18 @@ def to_csv(report: Report) -> str:
 
 def csv_rows(video: VideoPrediction) -> Iterator[tuple[object, ...]]:
     """The lines of one video, in the order of :data:`COLUMNS`."""
-    for start, end, scores in [("", "", video.scores), *video.windows]:
+    for start, end, scores in video.windows or [("", "", video.scores)]:
+        if not scores and (video.windows or video.reason is None):
+            yield (video.path, start, end, *("",) * 5)
         for rank, score in enumerate(scores, 1):
             cells = rank, score.label, score.name, f"{score.probability:.6f}"
             yield (video.path, start, end, *cells, "")
     if video.reason is not None:
         yield (video.path, "", "", "", "", "", "", video.reason)
+
+
+def _below(report: Report) -> str:
+    return f"below {percent(report.threshold or 0.0)}"
 
 
 def percent(probability: float) -> str:

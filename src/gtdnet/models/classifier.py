@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError, check_at_least
 from gtdnet.nn.frames import check_num_segments
 
@@ -90,3 +91,12 @@ class VideoClassifier(nn.Module):
     def forward(self, clip: Tensor) -> Tensor:
         """Logits of every clip: normalised [N, T*f, 3, H, W] -> [N, K]."""
         return self.forward_frames(clip).mean(dim=1)
+
+
+def probabilities(logits: Tensor, spec: ClipSpec) -> Tensor:
+    """What logits [..., K] of a model of this spec say, in [0, 1].
+
+    Softmax over the classes; of a multi-label model, whose classes are questions of their own, the
+    sigmoid of each.
+    """
+    return logits.sigmoid() if spec.multi_label else logits.softmax(dim=-1)

@@ -72,6 +72,11 @@ def _compare(first: str, a: Evaluated, second: str, b: Evaluated) -> Comparison:
 def _refusal(first: str, a: Evaluated, second: str, b: Evaluated) -> str | None:
     """Why the two cannot be compared clip by clip, if so."""
     for name, evaluated in ((first, a), (second, b)):
+        if evaluated.labels.ndim == 2:
+            return (
+                f"A clip of {name} has any number of classes (multi-label), so it is not right or "
+                f"wrong as a whole; compare the intervals above."
+            )
         if not evaluated.clips:
             return f"The clips of {name} have no labels, so nothing is right or wrong."
     splits = a.protocol.get("split"), b.protocol.get("split")

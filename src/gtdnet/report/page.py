@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gtdnet import pages
+from gtdnet.evaluate.measures import ACCURACIES
 from gtdnet.report.compare import Comparison
 from gtdnet.report.confusion import (
     clustered_order,
@@ -25,7 +26,14 @@ from gtdnet.report.confusion import (
 )
 from gtdnet.report.curves import Line, line_chart
 from gtdnet.report.frames import Picture
-from gtdnet.report.reading import Evaluated, Figure, Mistake, Run, mapping
+from gtdnet.report.reading import (
+    Evaluated,
+    EvaluatedPrecisions,
+    Figure,
+    Mistake,
+    Run,
+    mapping,
+)
 
 _MOST_PAIRS = 25
 
@@ -56,8 +64,9 @@ def render(
             data["matrices"][f"{view['id']}-matrix"] = view["confusions"]["matrix"]
     return pages.render(
         "gtdnet.report",
-        (mapping, text, interval, percent, points, p_value, counted, grouped, duration),
+        (mapping, text, interval, percent, points, p_value, counted, grouped, duration, heading),
         title=title,
+        measured=_measured(runs),
         runs=views,
         comparisons=comparisons,
         data=data,
@@ -65,15 +74,27 @@ def render(
     )
 
 
+def _measured(runs: Sequence[Shown]) -> list[Mapping[str, str]]:
+    """What the runs were measured by, each once: accuracies, or precisions."""
+    found = [shown.run.evaluated.titles for shown in runs if shown.run.evaluated]
+    return [titles for i, titles in enumerate(found) if titles not in found[:i]] or [
+        ACCURACIES.figures
+    ]
+
+
 def _run(id: str, shown: Shown) -> dict[str, Any]:
     """A run and the parts that there are of it: the names of their templates, and titles."""
     run, evaluated = shown.run, shown.run.evaluated
     labelled = evaluated if evaluated and evaluated.clips else None
+    several = isinstance(evaluated, EvaluatedPrecisions)
+    precisions = labelled if several else None
+    labelled = None if several else labelled
     absent = _absent(shown)
     parts = (
         ("results", "Results", evaluated),
         ("protocol", "Protocol", evaluated or run.config),
         ("training", "Training", run.history),
+        ("precisions", "Classes", precisions),
         ("classes", "Classes", labelled),
         ("confusions", "Confusions", labelled),
         ("clips", "Worst clips", labelled and (shown.mistakes or not len(labelled.wrong))),
@@ -107,16 +128,17 @@ def _training(run: Run) -> dict[str, Any]:
             line("validation", "validation", f"val_{column}"),
         ]
 
-    loss, top1, rate = both("loss"), both("top1"), [line("learning rate", "lr", "lr")]
-    val_top1 = list(top1[1].values)
-    best = max((value for value in val_top1 if value is not None), default=None)
-    kept = None if best is None else epochs[val_top1.index(best)]
+    key, title = ("map", "mAP") if "val_map" in run.history[0] else ("top1", "top-1")
+    loss, figure, rate = both("loss"), both(key), [line("learning rate", "lr", "lr")]
+    validated = list(figure[1].values)
+    best = max((value for value in validated if value is not None), default=None)
+    kept = None if best is None else epochs[validated.index(best)]
     charts = [
         line_chart("loss", "Loss", epochs, loss, lambda v: f"{v:.3f}", kept=kept),
-        line_chart("top1", "Top-1", epochs, top1, percent, from_zero=True, kept=kept),
+        line_chart(key, heading(title), epochs, figure, percent, from_zero=True, kept=kept),
         line_chart("lr", "Learning rate", epochs, rate, lambda v: f"{v:.3g}", from_zero=True),
     ]
-    return {"charts": [chart for chart in charts if chart], "kept": kept}
+    return {"charts": [chart for chart in charts if chart], "kept": kept, "title": title}
 
 
 def _confusions(evaluated: Evaluated) -> dict[str, Any]:
@@ -155,7 +177,13 @@ def _absent(shown: Shown) -> list[str]:
         sentences.append("Training curves: the run has no metrics.csv with a finished epoch.")
     if evaluated and len(evaluated.wrong) and not shown.mistakes:
         sentences.append("Worst clips: none were asked for.")
-    if evaluated and evaluated.diagnosis is None:
+    if isinstance(evaluated, EvaluatedPrecisions):
+        sentences.append(
+            "Confusions, worst clips and the need for order of each class: a clip of any number of "
+            "classes is not right or wrong as a whole. gtdnet evaluate --frames shuffled measures "
+            "what the order of frames brings."
+        )
+    elif evaluated and evaluated.diagnosis is None:
         sentences.append(
             "Whether the classes need the order of frames: gtdnet evaluate --diagnose measures it."
         )
@@ -173,6 +201,11 @@ def interval(figure: Figure, digits: int = 1) -> str:
     if figure.low is None or figure.high is None:
         return "no interval"
     return f"{100 * figure.low:.{digits}f} to {100 * figure.high:.{digits}f}\u00a0%"
+
+
+def heading(title: str) -> str:
+    """ "Top-1", "mAP": as a title begins."""
+    return title if title == "mAP" else title[:1].upper() + title[1:]
 
 
 def percent(share: float) -> str:

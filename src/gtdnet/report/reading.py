@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gtdnet import moved
 from gtdnet.errors import InputError
+from gtdnet.evaluate.measures import ClassPrecision, class_precisions
 from gtdnet.evaluate.metrics import confusion_matrix
 from gtdnet.evaluate.results import Results, read_results
 from gtdnet.evaluate.statistics import wilson_interval
@@ -91,25 +92,30 @@ class Evaluated(Results):
         return mapping(self.protocol, "spec") or mapping(mapping(first, "protocol"), "spec")
 
     @cached_property
-    def known(self) -> NDArray[np.int64]:
+    def labelled(self) -> NDArray[np.int64]:
         """Numbers of the clips that have a label."""
-        return np.flatnonzero(self.labels >= 0)
+        return np.flatnonzero(self.known)
 
     @cached_property
     def wrong(self) -> NDArray[np.int64]:
         """Of these, the clips that were given another class than their own."""
-        return self.known[~self.correct[self.known]]
+        return self.labelled[~self.correct[self.labelled]]
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
-        return confusion_matrix(self.scores[self.known], self.labels[self.known])
+        return confusion_matrix(self.scores[self.labelled], self.labels[self.labelled])
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """What the figures are called."""
+        return self.measure.figures
 
     @cached_property
     def figures(self) -> dict[str, Figure | None]:
-        """Of top1, top5 and mean_class_accuracy; None where there is nothing to measure."""
+        """What is measured; None where there is nothing to measure."""
         metrics, intervals = self.metrics, self.intervals
         figures: dict[str, Figure | None] = {}
-        for name in ("top1", "top5", "mean_class_accuracy"):
+        for name in self.titles:
             value, interval = metrics[name], intervals[f"{name}_interval"]
             figures[name] = None if value is None else Figure(value, *(interval or (None, None)))
         return figures
@@ -118,7 +124,7 @@ class Evaluated(Results):
     def clips(self) -> dict[str, tuple[str, bool]]:
         """Of every clip with a label, by id: the name of its class, and whether it is right."""
         correct, names = self.correct, alike(self.class_names)
-        return {self.ids[i]: (names[self.labels[i]], bool(correct[i])) for i in self.known}
+        return {self.ids[i]: (names[self.labels[i]], bool(correct[i])) for i in self.labelled}
 
     def classes(self) -> list[ClassFigures]:
         """Every class, from the lowest accuracy to the highest, then those without clips."""
@@ -154,6 +160,40 @@ class Evaluated(Results):
             )
             for i in self.wrong[order][:limit]
         ]
+
+
+@dataclass(frozen=True)
+class EvaluatedPrecisions(Evaluated):
+    """The same of clips of any number of classes, which are not right or wrong as a whole."""
+
+    @cached_property
+    def wrong(self) -> NDArray[np.int64]:
+        """None."""
+        return np.empty(0, dtype=np.int64)
+
+    @cached_property
+    def clips(self) -> dict[str, tuple[str, bool]]:
+        """Of every clip with a label, by id: the names of its classes; never wholly right."""
+        names = alike(self.class_names)
+        return {
+            self.ids[i]: ("; ".join(names[k] for k in np.flatnonzero(self.labels[i])), False)
+            for i in self.labelled
+        }
+
+    @cached_property
+    def precisions(self) -> list[ClassPrecision]:
+        """Every class, from the lowest average precision to the highest, then those without."""
+        rows = class_precisions(self)
+        return sorted(rows, key=lambda row: 2.0 if row.clips == 0 else row.average_precision or 0)
+
+    @property
+    def chance(self) -> float:
+        """The mAP of guessing: the mean share of clips that a class has, of those that have any."""
+        clips = np.array([row.clips for row in self.precisions if row.clips])
+        return float(clips.mean() / len(self.labelled)) if len(clips) else 0.0
+
+    def worst(self, limit: int) -> list[Mistake]:
+        return []
 
 
 @dataclass(frozen=True)
@@ -247,7 +287,8 @@ def _read_evaluation(folder: Path) -> Evaluated:
         diagnosis = _parsed(path, json.loads)
         if not isinstance(diagnosis, dict):
             raise InputError(f"{path}: holds no JSON object")
-    return Evaluated(**vars(results), diagnosis=diagnosis)
+    kind = EvaluatedPrecisions if results.labels.ndim == 2 else Evaluated
+    return kind(**vars(results), diagnosis=diagnosis)
 
 
 def _read_history(path: Path) -> tuple[dict[str, float | None], ...]:

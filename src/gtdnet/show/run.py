@@ -17,7 +17,7 @@ from gtdnet.data.transforms import eval_views, normalise
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, write_text
 from gtdnet.infer.recognizer import Recognizer, load
-from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.classifier import VideoClassifier, probabilities
 from gtdnet.show.options import ShowOptions
 from gtdnet.show.views import (
     ClipViews,
@@ -74,7 +74,7 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
     seen = _observe(model, normalise(clip.to(recognizer.device), spec))
     if not seen.logits.isfinite().all():
         raise InputError("the model's scores are not finite: it has diverged in training")
-    scores = seen.logits.mean(dim=0).softmax(dim=-1)
+    scores = probabilities(seen.logits.mean(dim=0), spec)
     ranking = recognizer.top(scores, spec.num_classes)
     target = next((c for c in ranking if c.label == class_label), ranking[0])
 
@@ -104,6 +104,7 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
         target=target,
         scores=difference_scores,
         activation=activation,
+        multi_label=spec.multi_label,
     )
 
 

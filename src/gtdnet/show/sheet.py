@@ -108,7 +108,7 @@ def _pictures(report: CheckReport, label: int) -> tuple[str, list[NDArray[np.uin
         paths = [
             record.path
             for record in found.records
-            if record.label == label and not report.facts[record.path].error
+            if label in record.classes and not report.facts[record.path].error
         ]
         chosen = [paths[i * len(paths) // CLIPS] for i in range(CLIPS)] if paths else []
         pictures: list[NDArray[np.uint8]] = []

@@ -108,6 +108,7 @@ class ClipViews:
         scores: float64 [T], global difference scores; None for a network without GTD blocks.
         activation: float32 [T, h, w], class activation maps of ``target``; None for a network
             whose last features have no positions.
+        multi_label: each class's probability is the sigmoid of its logit, and not of softmax.
     """
 
     video: str
@@ -121,6 +122,7 @@ class ClipViews:
     target: ClassScore
     scores: NDArray[np.float64] | None
     activation: NDArray[np.float32] | None
+    multi_label: bool = False
 
     @cached_property
     def global_image(self) -> NDArray[np.float32]:
@@ -137,6 +139,8 @@ class ClipViews:
     @cached_property
     def target_probabilities(self) -> NDArray[np.float32]:
         """[T]: of ``target``, were each frame's logits the answer."""
+        if self.multi_label:
+            return np.float32(1) / (1 + np.exp(-self.logits[:, self.target.label]))
         powers = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
         return powers[:, self.target.label] / powers.sum(axis=1)
 

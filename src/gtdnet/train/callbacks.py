@@ -15,16 +15,13 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.plugins import TorchCheckpointIO
 from rich.console import Console
 
+from gtdnet import moved
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, write_csv
 from gtdnet.text import say
 from gtdnet.train.module import TrainingModule
-
-METRICS = (
-    "epoch", "step", "lr", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5",
-    "val_mean_class", "seconds",
-)  # fmt: skip
+from gtdnet.train.objective import Objective
 
 
 class Interrupted(Exception):
@@ -37,8 +34,8 @@ class RunFiles(Callback):
     last.ckpt is written at the end of every epoch, every ``save_minutes`` in between, and when the
     user stops the run (Ctrl-C or SIGTERM; a second Ctrl-C stops at once): always between two
     steps, so that resuming continues at the very next one, or with the validation that was stopped
-    or not begun. best.ckpt is the epoch of highest validation top-1 (the last epoch, where there is
-    no validation).
+    or not begun. best.ckpt is the epoch of highest validation top-1, or mAP of multi-label clips
+    (the last epoch, where there is no validation).
 
     Attributes:
         position: (epoch, batch) that comes next.
@@ -51,11 +48,13 @@ class RunFiles(Callback):
         folder: Path,
         console: Console,
         *,
+        objective: Objective,
         validates: bool,
         save_minutes: float = 10.0,
         patience: int = 0,
     ) -> None:
         self.folder = folder
+        self.objective = objective
         self.validates = validates
         self.save_seconds = 60 * save_minutes
         self.patience = patience
@@ -188,9 +187,9 @@ class RunFiles(Callback):
             "seconds": round(time.monotonic() - self._epoch_started, 1),
         }
         self.rows.append(row)
-        top1, before = (of.get("val_top1", -1.0) for of in (metrics, self.best))
+        figure, before = (of.get(self.objective.column, -1.0) for of in (metrics, self.best))
         self.position = (epoch + 1, 0)
-        if is_best := not self.validates or top1 > before:
+        if is_best := not self.validates or figure > before:
             self.best = row
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
@@ -200,13 +199,14 @@ class RunFiles(Callback):
             self._write_metrics()
             self._report(trainer, row, is_best)
         if self._patience_is_over():
-            say(f"stopping early: no better top-1 in {self.patience} validations", self.console)
+            title = self.objective.title
+            say(f"stopping early: no better {title} in {self.patience} validations", self.console)
             trainer.should_stop = True
         elif epoch + 1 < (trainer.max_epochs or 0) and self._agreed(trainer, self.stop_asked):
             raise Interrupted
 
     def _patience_is_over(self) -> bool:
-        validated = [row for row in self.rows if "val_top1" in row]
+        validated = [row for row in self.rows if self.objective.column in row]
         if not self.patience or not validated:
             return False
         return len(validated) - 1 - validated.index(self.best) >= self.patience
@@ -232,18 +232,20 @@ class RunFiles(Callback):
         self.last_saved = time.monotonic()
 
     def _write_metrics(self) -> None:
-        cells = ([row.get(name, "") for name in METRICS] for row in self.rows)
+        names = ("epoch", "step", "lr", *self.objective.columns, "seconds")
+        cells = ([row.get(name, "") for name in names] for row in self.rows)
         rounded = ([round(v, 6) if isinstance(v, float) else v for v in row] for row in cells)
-        write_csv(self.folder / "metrics.csv", [METRICS, *rounded])
+        write_csv(self.folder / "metrics.csv", [names, *rounded])
 
     def _report(self, trainer: pl.Trainer, row: dict[str, float], is_best: bool) -> None:
         parts = [f"epoch {row['epoch']:.0f}/{trainer.max_epochs}"]
-        if "train_loss" in row:
-            parts.append(f"loss {row['train_loss']:.3f}, top-1 {100 * row['train_top1']:.1f} %")
-        if "val_top1" in row:
-            best = " (best)" if is_best else ""
-            loss, top1 = row["val_loss"], 100 * row["val_top1"]
-            parts.append(f"validation loss {loss:.3f}, top-1 {top1:.1f} %{best}")
+        for split, name in (("train", "loss"), ("val", "validation loss")):
+            if (loss := row.get(f"{split}_loss")) is None:
+                continue
+            figure = row.get(f"{split}_{self.objective.figure}")
+            told = "" if figure is None else f", {self.objective.title} {100 * figure:.1f} %"
+            best = " (best)" if is_best and split == "val" else ""
+            parts.append(f"{name} {loss:.3f}{told}{best}")
         parts.append(f"{row['seconds']:.0f} s")
         # The progress bar's own console, if it draws one, puts the line above the bar.
         bar = trainer.progress_bar_callback
@@ -312,3 +314,6 @@ def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The network's weights out of a Lightning checkpoint (averaged ones, where EMA was on)."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     return {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+
+
+__getattr__ = moved.names(__name__)

@@ -60,7 +60,7 @@ class DataOptions:
         batch_size: clips per device and step.
         num_workers: decoding processes; default: one per core, at most 8 (half of them when
             training runs on the CPU).
-        balanced: draw every class equally often.
+        balanced: draw every class equally often (not of multi-label clips).
         class_weights: weigh the loss of each class by 1 / its number of clips (mean 1).
     """
 
@@ -156,10 +156,12 @@ class OptimOptions:
         clip_gradient: largest norm of the gradient; 0: unlimited.
         accumulate: batches per step.
         dropout: before the classifier.
-        label_smoothing: share of the label spread over all classes.
+        label_smoothing: share of the label spread over all classes; of a multi-label clip the share
+            of every class that is spread over yes and no.
         mixup: alpha of mixup's Beta(alpha, alpha); 0: none.
         ema: decay of the moving average of the weights that is validated and kept; 0: none.
-        early_stopping: stop after this many validations without a better top-1; 0: never.
+        early_stopping: stop after this many validations without a better top-1 (mAP of multi-label
+            clips); 0: never.
     """
 
     epochs: int = 50
@@ -278,7 +280,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
         """Whether validation clips are to be taken out of the training split."""
         return self.val is not None or bool(self.val_groups)
 
-    def clip_spec(self, class_names: tuple[str, ...]) -> ClipSpec:
+    def clip_spec(self, class_names: tuple[str, ...], *, multi_label: bool = False) -> ClipSpec:
         """The clip spec of this config's model for these classes; InputError if they do not fit."""
         from gtdnet.models.build import spec_values  # with it comes PyTorch
 
@@ -289,6 +291,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             frame_interval=self.frame_interval,
             short_side=self.short_side,
             crop_size=self.crop_size,
+            multi_label=multi_label,
             **spec_values(self.model),
         )
 

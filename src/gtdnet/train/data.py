@@ -77,8 +77,20 @@ def split_clips(
 def _check_labels(train: Annotations, validation: Annotations | None) -> None:
     classes = len(train.class_names)
     for part in (train, validation):
+        if part and part.records and part.multi_label and not any(r.classes for r in part.records):
+            raise InputError(
+                f"{part.root}: none of the {len(part.records)} {part.split} clips has a class; "
+                f"fill the column labels"
+            )
+    if validation and validation.multi_label != train.multi_label:
+        one, other = ("several", "one") if train.multi_label else ("one", "several")
+        raise InputError(
+            f"{train.root}: the training clips can have {one} of the classes and the validation "
+            f"clips {other}; label both alike"
+        )
+    for part in (train, validation):
         for record in part.records if part else ():
-            if record.label is None or not 0 <= record.label < classes:
+            if record.label is None or not all(0 <= label < classes for label in record.classes):
                 raise InputError(
                     f"{record.path}: has the label {record.label}, but there are {classes} classes "
                     f"(0 to {classes - 1}); gtdnet check lists all such clips"
@@ -99,7 +111,7 @@ def digest(*splits: Annotations | None) -> str:
 
 def class_weights(annotations: Annotations) -> Tensor:
     """1 / clips of each class, with mean 1 over the clips' classes; classes without clips get 0."""
-    labels = torch.tensor([record.label for record in annotations.records])
+    labels = torch.tensor([label for record in annotations.records for label in record.classes])
     counts = torch.bincount(labels, minlength=len(annotations.class_names)).float()
     weights = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)
     return weights / weights[counts > 0].mean()
@@ -130,7 +142,7 @@ class ClipLoaders(pl.LightningDataModule):
         self.start: tuple[int, int] = (0, 0)  # (epoch, batch): resumes in the middle of an epoch
 
     def train_dataloader(self) -> ClipLoader:
-        labels = [record.label for record in self.train.records if record.label is not None]
+        labels = [label for record in self.train.records for label in record.classes]
         batches = EpochBatches(
             len(self.train),
             self.batch_size,

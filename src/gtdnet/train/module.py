@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -20,15 +17,16 @@ from gtdnet.data.transforms import normalise
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.train.config import OptimOptions
+from gtdnet.train.objective import objective_of
 from gtdnet.train.optim import build_optimizer, lr_factor
 
 
 class TrainingModule(pl.LightningModule):
-    """Cross entropy over clips, with what :class:`OptimOptions` say of it.
+    """The spec's :class:`Objective` over clips, with what :class:`OptimOptions` say of it.
 
-    A clip counts its class's weight times its cross entropy (of a smoothed or mixed target, where
-    that is asked for), divided by the clips of a step, whatever lies beside it: those that cannot
-    be read, or that a last, incomplete step does not have, count 0.
+    A clip counts its loss (of a smoothed or mixed target, where that is asked for), divided by the
+    clips of a step, whatever lies beside it: those that cannot be read, or that a last, incomplete
+    step does not have, count 0.
 
     ``lr`` is that of a step, scaled; ``seed`` that of dropout and mixup; ``class_weights`` [K] are
     factors on the loss of each class. In checkpoints the network's weights stand under "model.",
@@ -38,6 +36,7 @@ class TrainingModule(pl.LightningModule):
         failures: training clips that could not be decoded, by index.
         val_failures: the same of the latest validation; both of all processes once an epoch or
             a save is done.
+        objective: what is learned: one class a clip, or any number.
         epoch_metrics: what the epoch measured: train_loss, train_top1, val_loss, val_top1, ...
     """
 
@@ -57,6 +56,7 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self.spec = spec
+        self.objective = objective_of(spec)
         self.options = options
         self.lr = lr
         self.seed = seed
@@ -125,7 +125,7 @@ class TrainingModule(pl.LightningModule):
         # Over what was asked for: a clip counts alike whatever else could be read. Lightning
         # divides by the batches of a step, DistributedDataParallel by the processes.
         loss = losses.sum() / (len(labels) + len(batch.failures))
-        hits = (logits.detach().argmax(1) == labels).sum()
+        hits = self.objective.hits(logits.detach(), labels)
         count = torch.full_like(hits, len(labels))
         sums = [losses.detach().double().sum(), hits.double(), count.double()]
         self._train_sums += torch.stack(sums)
@@ -135,20 +135,11 @@ class TrainingModule(pl.LightningModule):
     def _losses(
         self, logits: Tensor, labels: Tensor, others: Tensor | None = None, share: float = 1.0
     ) -> Tensor:
-        """Of each clip: its cross entropy times the weight of its class. [N, K], [N] -> [N]
-
-        With ``others``, ``share`` of a clip is of its own class and the rest of the other one: its
-        target and its weight are mixed alike.
-        """
+        """Of each clip: [N]; see :meth:`Objective.losses`."""
         smoothing, weights = self.options.label_smoothing, self.class_weights
-
-        def mixed(of: Callable[[Tensor], Tensor]) -> Tensor:
-            return of(labels) if others is None else share * of(labels) + (1 - share) * of(others)
-
-        losses = mixed(
-            partial(F.cross_entropy, logits, label_smoothing=smoothing, reduction="none")
+        return self.objective.losses(
+            logits, labels, others, share, smoothing=smoothing, weights=weights
         )
-        return losses if weights is None else losses * mixed(lambda labels: weights[labels])
 
     def _has_gradients(self, batch_idx: int) -> bool:
         """Whether earlier batches of the same step left gradients."""
@@ -157,7 +148,7 @@ class TrainingModule(pl.LightningModule):
         return any(p.grad is not None for p in self.model.parameters())
 
     def sum_up_training(self) -> None:
-        """Put the epoch's loss and top-1 on the training clips into ``epoch_metrics``.
+        """Put what the epoch measured on the training clips into ``epoch_metrics``.
 
         Raises:
             ValueError: no clip could be decoded, or the loss is not finite.
@@ -171,18 +162,19 @@ class TrainingModule(pl.LightningModule):
                 f"the training loss of epoch {self.current_epoch + 1} is {loss}: training "
                 f"diverged; lower --lr, raise --warmup_epochs or set --clip_gradient"
             )
-        self.epoch_metrics.update(train_loss=loss / count, train_top1=hits / count)
+        self.epoch_metrics.update(self.objective.training_metrics(loss / count, hits / count))
 
     def _over_processes(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in a new tensor."""
         return torch.as_tensor(self.trainer.strategy.reduce(tensor.clone(), reduce_op="sum"))
 
-    def _from_processes(self, failures: dict[int, Failure]) -> dict[int, Failure]:
+    def _from_processes(self, clips: dict[int, Any]) -> dict[int, Any]:
+        """What all processes know of clips, by index."""
         if self.trainer.world_size == 1:
-            return failures
+            return clips
         parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, failures)
-        return {index: failure for part in parts for index, failure in part.items()}
+        torch.distributed.all_gather_object(parts, clips)
+        return {index: found for part in parts for index, found in part.items()}
 
     def _step_rng(self, batch_idx: int, stream: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.current_epoch, batch_idx, stream])
@@ -191,37 +183,21 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.val_failures = {}
-        zeros = partial(torch.zeros, dtype=torch.float64, device=self.device)
-        self._val_sums = zeros(2)  # of the loss, of the hits among five
-        self._val_counts = zeros(2, self.spec.num_classes)  # hits and clips of each class
+        self._validation = self.objective.validation(self.spec, self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.val_failures.update({failure.index: failure for failure in batch.failures})
-        labels = batch.labels
-        if not len(labels):
+        if not len(batch.labels):
             return
         logits = self.model(normalise(batch.views[:, 0], self.spec)).float()
-        top = logits.topk(min(5, logits.shape[1]), dim=1).indices
-        hits = (top == labels[:, None]).double()
-        loss = F.cross_entropy(logits, labels, reduction="sum").double()
-        self._val_sums += torch.stack([loss, hits.sum()])
-        clips = torch.ones_like(hits[:, 0])
-        self._val_counts.index_add_(1, labels, torch.stack([hits[:, 0], clips]))
+        self._validation.add(logits, batch.labels, batch.indices)
 
     def on_validation_epoch_end(self) -> None:
-        loss, top5 = self._over_processes(self._val_sums).tolist()
-        hits, clips = self._over_processes(self._val_counts)
+        metrics = self._validation.metrics(self._over_processes, self._from_processes)
         self.val_failures = self._from_processes(self.val_failures)
-        count = float(clips.sum())
-        if not count:
+        if metrics is None:
             raise _nothing_decoded("validation", self.val_failures)
-        present = clips > 0
-        self.epoch_metrics.update(
-            val_loss=loss / count,
-            val_top1=float(hits.sum()) / count,
-            val_top5=top5 / count,
-            val_mean_class=float((hits[present] / clips[present]).mean()),
-        )
+        self.epoch_metrics.update(metrics)
 
     # --------------------------------------------------------------------------- optimisation
 

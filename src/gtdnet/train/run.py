@@ -71,6 +71,7 @@ class TrainResult:
         failures: training clips that could not be decoded.
         val_failures: validation clips that could not, in the latest validation.
         terminated: stopped by SIGTERM.
+        told: the validation's figure of that row, as in "validation top-1 93.1 %"; "" without one.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class TrainResult:
     failures: int
     val_failures: int
     terminated: bool = False
+    told: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -129,7 +131,12 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
     annotations, validation, held_out = split_clips(config, split_file)
     for sentence in remarks(annotations, validation):
         say(sentence, console)
-    spec = config.clip_spec(annotations.class_names)
+    spec = config.clip_spec(annotations.class_names, multi_label=annotations.multi_label)
+    if config.balanced and spec.multi_label:
+        raise InputError(
+            "--balanced draws clips by their one class, but these have any number; leave it out, "
+            "or weigh the classes with --class_weights"
+        )
     clips = config.batch_size * config.devices
     if len(annotations.records) < clips:
         raise InputError(
@@ -171,6 +178,7 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
         files = RunFiles(
             folder,
             console,
+            objective=module.objective,
             validates=validation is not None,
             save_minutes=config.save_minutes,
             patience=config.early_stopping,
@@ -273,7 +281,11 @@ def _finish(
     folder, failed = files.folder, (module.failures, module.val_failures)
     path = folder / "model.safetensors" if files.best else None
     counts = map(len, failed)
-    result = TrainResult(folder, path, finished, files.best, *counts, terminated=files.terminated)
+    figure = files.best.get(module.objective.column)
+    told = "" if figure is None else f"validation {module.objective.title} {100 * figure:.1f} %"
+    result = TrainResult(
+        folder, path, finished, files.best, *counts, terminated=files.terminated, told=told
+    )
     if not is_first_process():
         return result
     if path:
@@ -403,6 +415,8 @@ def _announcement(
         f"({annotations.format}: {annotations.root})"
     )
     yield spec.describe()
+    if spec.multi_label:
+        yield "any number of classes a clip: binary cross entropy, the best epoch by mAP"
     if missing:
         yield f"{missing} annotated clips are missing on disk"
     yield f"run directory: {folder}"

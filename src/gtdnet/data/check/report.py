@@ -19,7 +19,10 @@ SEVERITIES = ("error", "warning", "info")
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """Numbers of one split; ranges are (min, median, max) over its readable clips, or None."""
+    """Numbers of one split; ranges are (min, median, max) over its readable clips, or None.
+
+    ``without_class`` and ``labels_per_clip``, a mean, are those of multi-label clips; or None.
+    """
 
     clips: int
     readable: int
@@ -30,6 +33,15 @@ class SplitStatistics:
     sizes: dict[str, int]
     codecs: dict[str, int]
     class_counts: dict[str, int]
+    without_class: int | None = None
+    labels_per_clip: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; what only multi-label clips have is left out of others."""
+        values = asdict(self)
+        if self.labels_per_clip is None:
+            del values["without_class"], values["labels_per_clip"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ class CheckReport:
             "reason": self.understood.reason,
             "annotations": self.understood.annotations,
             "class_names": self.class_names,
-            "splits": {split: asdict(numbers) for split, numbers in self.splits.items()},
+            "splits": {split: numbers.to_dict() for split, numbers in self.splits.items()},
             "findings": [asdict(found) for found in self.findings],
             "manifest": self.manifest,
             "not_written": self.not_written,
@@ -80,6 +92,7 @@ class CheckReport:
 
 def statistics_of(found: Annotations, facts: dict[str, ClipFacts]) -> SplitStatistics:
     good = [fact for r in found.records if not (fact := facts[r.path]).error]
+    several = [len(r.label) for r in found.records if isinstance(r.label, tuple)]
     return SplitStatistics(
         clips=len(found.records) + len(found.missing),
         readable=len(good),
@@ -90,6 +103,8 @@ def statistics_of(found: Annotations, facts: dict[str, ClipFacts]) -> SplitStati
         sizes=dict(Counter(f"{fact.width}x{fact.height}" for fact in good).most_common()),
         codecs=dict(Counter(fact.codec for fact in good).most_common()),
         class_counts=class_counts(found, facts),
+        without_class=several.count(0) if several else None,
+        labels_per_clip=sum(several) / len(several) if several else None,
     )
 
 
@@ -98,7 +113,8 @@ def _spread(numbers: Sequence[float]) -> tuple[float, float, float] | None:
 
 
 def class_counts(found: Annotations, facts: dict[str, ClipFacts]) -> dict[str, int]:
-    counts = Counter(record.label for record in found.records if not facts[record.path].error)
+    good = (record for record in found.records if not facts[record.path].error)
+    counts = Counter(label for record in good for label in record.classes)
     return {name: counts[number] for number, name in enumerate(found.class_names)}
 
 
@@ -141,6 +157,9 @@ def _lines(numbers: SplitStatistics) -> Iterator[tuple[str, str]]:
             yield name, _most(counts)
     if present := [count for count in numbers.class_counts.values() if count]:
         yield "a class", f"{min(present)}-{max(present)} clips"
+    if numbers.labels_per_clip is not None:
+        none = counted(numbers.without_class or 0, "clip")
+        yield "a clip", f"{numbers.labels_per_clip:.2f} labels on average, {none} with none"
 
 
 def _most(counts: dict[str, int], top: int = 3) -> str:

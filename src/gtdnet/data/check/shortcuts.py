@@ -29,11 +29,11 @@ _KINDS: dict[str, Callable[[ClipFacts], str]] = {
 
 def shortcuts(read: Mapping[str, Annotations], facts: Mapping[str, ClipFacts]) -> Iterator[Finding]:
     """Classes of the training split, and splits, that differ from the others as a whole."""
-    classes = _by_class(read["train"], facts) if "train" in read else {}
+    classes, clips = _by_class(read["train"], facts) if "train" in read else ({}, [])
     yield from finding(
         "shortcut",
         "warning",
-        (line for what, kind in _KINDS.items() for line in _apart(classes, what, kind)),
+        (line for what, kind in _KINDS.items() for line in _apart(classes, clips, what, kind)),
         "Classes that can be told from the others without a look at what happens in them",
         "Encode all clips alike, and record all classes under the same conditions; or else do not "
         "trust the accuracy.",
@@ -41,15 +41,16 @@ def shortcuts(read: Mapping[str, Annotations], facts: Mapping[str, ClipFacts]) -
     yield from finding(
         "length-tells",
         "info",
-        _longer(classes),
+        _longer(classes, clips),
         "Classes whose clips are nearly all longer, or shorter, than the others'",
         "If their actions do not take longer, cut all clips alike: their speed tells them apart.",
     )
     splits = {split: _good(found, facts) for split, found in read.items()}
+    every = [fact for clips in splits.values() for fact in clips]
     yield from finding(
         "splits-differ",
         "warning",
-        (line for what, kind in _KINDS.items() for line in _apart(splits, what, kind)),
+        (line for what, kind in _KINDS.items() for line in _apart(splits, every, what, kind)),
         "Splits that differ from the others as a whole",
         "Encode all clips alike, unless the difference is what is to be measured.",
     )
@@ -59,18 +60,24 @@ def _good(found: Annotations, facts: Mapping[str, ClipFacts]) -> list[ClipFacts]
     return [fact for r in found.records if not (fact := facts[r.path]).error]
 
 
-def _by_class(found: Annotations, facts: Mapping[str, ClipFacts]) -> Groups:
+def _by_class(found: Annotations, facts: Mapping[str, ClipFacts]) -> tuple[Groups, list[ClipFacts]]:
+    """The clips of each class, and all: a multi-label clip is of several classes, or of none."""
     groups: defaultdict[str, list[ClipFacts]] = defaultdict(list)
+    every: list[ClipFacts] = []
     for record in found.records:
         if record.label is not None and not (fact := facts[record.path]).error:
-            groups[found.class_names[record.label]].append(fact)
-    return groups
+            every.append(fact)
+            for label in record.classes:
+                groups[found.class_names[label]].append(fact)
+    return groups, every
 
 
-def _apart(groups: Groups, what: str, kind: Callable[[ClipFacts], str]) -> Iterator[str]:
+def _apart(
+    groups: Groups, every: Sequence[ClipFacts], what: str, kind: Callable[[ClipFacts], str]
+) -> Iterator[str]:
     """Of each group that is nearly all of one kind, which the others hardly have: a line."""
     counts = {name: Counter(map(kind, clips)) for name, clips in groups.items()}
-    total = sum(counts.values(), Counter())
+    total = Counter(map(kind, every))
     for name, own in counts.items():
         clips, others = own.total(), total.total() - own.total()
         if min(clips, others) < _LEAST:
@@ -81,11 +88,12 @@ def _apart(groups: Groups, what: str, kind: Callable[[ClipFacts], str]) -> Itera
             yield f"{name}, {what}: {number} of {clips} are {value}, {elsewhere} of {others} others"
 
 
-def _longer(groups: Groups) -> Iterator[str]:
+def _longer(groups: Groups, every: Sequence[ClipFacts]) -> Iterator[str]:
     lengths = {n: np.array([fact.num_frames for fact in clips]) for n, clips in groups.items()}
+    count = np.bincount(np.array([fact.num_frames for fact in every], dtype=np.int64))
     for name, own in lengths.items():
-        rest = [numbers for other, numbers in lengths.items() if other != name]
-        others = np.sort(np.concatenate(rest)) if rest else np.empty(0)
+        rest = count - np.bincount(own, minlength=len(count))
+        others = np.repeat(np.arange(len(rest)), rest)  # in ascending order
         if min(len(own), len(others)) < _LEAST:
             continue
         below = np.searchsorted(others, own, "left") + np.searchsorted(others, own, "right")

@@ -51,8 +51,11 @@ class Understanding:
 
     def counts(self) -> dict[str, list[int]]:
         """The clips of every class on disk, by split, in the order of the classes."""
-        labels = {s: Counter(r.label for r in found.records) for s, found in self.read.items()}
-        return {s: [n[label] for label in range(len(self.class_names))] for s, n in labels.items()}
+        of_split = {
+            split: Counter(label for r in found.records for label in r.classes)
+            for split, found in self.read.items()
+        }
+        return {s: [n[k] for k in range(len(self.class_names))] for s, n in of_split.items()}
 
 
 def understand(
@@ -99,6 +102,7 @@ def format_understanding(understood: Understanding) -> str:
         f"  read from    {read_from}",
         f"  splits       {splits}{_absent(understood)}",
         f"  classes      {len(names)}",
+        *_labels_lines(understood),
         "",
         class_table(names, counts),
     ]
@@ -119,6 +123,16 @@ def _split_line(found: Annotations) -> str:
         notes.append(f"{unlabelled} without a label")
     beside = f" ({', '.join(notes)})" if notes else ""
     return f"{found.split} {counted(len(found.records), 'clip')}{beside}"
+
+
+def _labels_lines(understood: Understanding) -> list[str]:
+    """Of multi-label clips, how many classes they have."""
+    parts = []
+    for split, found in understood.read.items():
+        if labels := [len(r.label) for r in found.records if isinstance(r.label, tuple)]:
+            mean = sum(labels) / len(labels)
+            parts.append(f"{split} {mean:.2f} on average, {labels.count(0)} clips with none")
+    return [f"  labels       any number a clip: {'; '.join(parts)}"] if parts else []
 
 
 def _absent(understood: Understanding) -> str:

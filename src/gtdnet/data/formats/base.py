@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from gtdnet.data.labels import Label
 from gtdnet.errors import InputError, suggestion
 from gtdnet.text import in_nfc
 
@@ -27,14 +28,22 @@ class VideoRecord:
     """One annotated clip.
 
     ``id`` is unique within its split. ``path`` is a video file or a folder of frames. ``label``
-    is an index into the class names, None where the annotation has none (test splits).
-    ``columns`` is what else a table says of the clip, by name of the column.
+    is an index into the class names, or in a multi-label dataset all that are the clip's, in
+    ascending order; None where the annotation has none (test splits). ``columns`` is what else a
+    table says of the clip, by name of the column.
     """
 
     id: str
     path: str
-    label: int | None
+    label: Label
     columns: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """All classes of the clip: one, or in a multi-label dataset any number."""
+        if isinstance(self.label, tuple):
+            return self.label
+        return () if self.label is None else (self.label,)
 
 
 Row = tuple[VideoRecord, bool]
@@ -52,6 +61,11 @@ class Annotations:
     class_names: tuple[str, ...]
     records: tuple[VideoRecord, ...]
     missing: tuple[VideoRecord, ...]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a clip has any number of classes, and not one."""
+        return any(isinstance(r.label, tuple) for r in (*self.records, *self.missing))
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,11 @@ def read_annotations(
         listed_names, listed = chosen.read(Path(root), split)
         names = _distinct(listed_names, root)
         rows = _unique(listed, f"the {split} split of {root}")
+    if len({type(record.label) for record, _ in rows if record.label is not None}) > 1:
+        raise InputError(
+            f"The {split} split of {root} has clips of one label beside clips of a list of labels; "
+            f"give all of them lists."
+        )
     records = tuple(record for record, is_there in rows if is_there)
     missing = tuple(record for record, is_there in rows if not is_there)
     where = f"{split} split of {root} ({chosen.name})"

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from gtdnet.data.formats import lookup
-from gtdnet.data.formats.base import Annotations, Format, Rows, VideoRecord, register_format
+from gtdnet.data.formats.base import (
+    Annotations,
+    Format,
+    Rows,
+    VideoRecord,
+    register_format,
+)
+from gtdnet.data.labels import label_of_json
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
 
@@ -61,8 +68,10 @@ class ClipList(Format):
                     path = str(root.parent / path)
                 case _:
                     raise damaged
-            if label is not None and (type(label) is not int or not 0 <= label < len(names)):
-                raise InputError(f"The clip {id} in {root} has no valid label: {label!r:.80}.")
+            try:
+                label = label_of_json(label, len(names))
+            except ValueError as error:
+                raise InputError(f"The clip {id} in {root} has no valid label: {error}.") from None
             rows.append((VideoRecord(id, path, label), folders.hold(path)))
         return names, rows
 

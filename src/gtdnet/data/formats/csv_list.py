@@ -8,6 +8,8 @@ has. Without the column split, train.csv, val.csv, ... are the splits, or the ro
 and those beside it that differ in this word are the others. Further columns go with the records.
 The classes are sorted by name, over the training and validation clips; classes.txt beside the table
 gives them another order, or names to numbers.
+
+A column labels in place of label has any number of classes of a clip, as jump;clap or jump|clap.
 """
 
 from __future__ import annotations
@@ -16,28 +18,40 @@ import csv
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from gtdnet.data.formats import lookup
-from gtdnet.data.formats.base import ALIASES, SPLITS, Format, Rows, VideoRecord, register_format
+from gtdnet.data.formats.base import (
+    ALIASES,
+    SPLITS,
+    Format,
+    Rows,
+    VideoRecord,
+    register_format,
+)
+from gtdnet.data.labels import Label
 from gtdnet.errors import InputError
 from gtdnet.text import first_of, in_nfc
 
 _SUFFIXES = (".csv", ".tsv")
-_ROLES = {  # what columns are called, in any case
+_SEVERAL = ("labels", "classes")  # the column of lists of classes
+_ROLES = {  # what columns are called, in any case; of several the first
     "path": ("path", "file", "filename", "file_name", "video", "video_path"),
-    "label": ("label", "class", "class_name"),
+    "label": ("label", "class", "class_name", *_SEVERAL),
     "split": ("split",),
 }
 _SPLIT_OF = {alias: split for split, aliases in ALIASES.items() for alias in aliases}
+_BETWEEN = re.compile(r"[;|]")  # of the classes in a cell of the column labels
 _NUMBER = re.compile(r"0|[1-9]\d*", re.ASCII)
 
 
 class _Row(NamedTuple):
     path: str
-    label: str
+    labels: tuple[str, ...]  # at most one, unless ``several`` are allowed
+    several: bool
     split: str
     columns: Mapping[str, str]
     where: str
@@ -67,14 +81,17 @@ class CsvList(Format):
                 f"with train, val or test, or a table {folder / ALIASES[split][0]}.csv."
             )
         names_file, names = lookup.listed_classes(folder)
-        known = [row for row in rows if row.label and row.split != "test"]
-        numbered = all(_NUMBER.fullmatch(row.label) for row in known)
+        known = [(name, row.where) for row in rows if row.split != "test" for name in row.labels]
+        numbered = all(_NUMBER.fullmatch(name) for name, _ in known)
         if not names_file and numbered:
-            numbers = [lookup.whole_number(row.label, row.where) for row in known]
+            numbers = [lookup.whole_number(name, where) for name, where in known]
             names = lookup.numbered_classes(numbers, root if root.is_file() else root / "train.csv")
         elif not names_file:
-            names = sorted({in_nfc(row.label) for row in known})
+            names = sorted({name for name, _ in known})
+            _check_are_names(root, rows, names)
         index = {name: number for number, name in enumerate(names)}
+        by_number = numbered or names_file is not None
+        is_annotated = split != "test" or any(row.labels for row in mine)
         folders = lookup.Listings()
 
         def records() -> Rows:
@@ -82,22 +99,27 @@ class CsvList(Format):
                 path = _on_disk(folder, row.path, folders)
                 clip = Path(path).relative_to(folder) if folder in Path(path).parents else path
                 id = Path(clip).with_suffix("") if lookup.is_video(path) else Path(clip)
-                label = _label(row, index, numbered or names_file is not None)
+                classes = [_class(name, row, index, by_number) for name in row.labels]
+                label = _label(row, classes, is_annotated)
                 record = VideoRecord(id.as_posix(), path, label, row.columns)
                 yield record, folders.hold(path)
 
         return names, records()
 
 
-def _label(row: _Row, index: Mapping[str, int], by_number: bool) -> int | None:
-    """The class of a row, by its name, or by its number where that is allowed."""
-    name = in_nfc(row.label)
+def _label(row: _Row, classes: Sequence[int], is_annotated: bool) -> Label:
+    """The label of a clip; a test split without any is not annotated."""
+    if row.several:
+        return tuple(sorted({*classes})) if is_annotated else None
+    if not classes and row.split != "test":
+        raise InputError(f"{row.where} has no label, which {row.split} clips need.")
+    return classes[0] if classes else None
+
+
+def _class(name: str, row: _Row, index: Mapping[str, int], by_number: bool) -> int:
+    """A class by its name, or by its number where that is allowed."""
     if name in index:
         return index[name]
-    if not name and row.split == "test":
-        return None
-    if not name:
-        raise InputError(f"{row.where} has no label, which {row.split} clips need.")
     if by_number and _NUMBER.fullmatch(name):
         number = lookup.whole_number(name, row.where)
         if number < len(index):
@@ -106,6 +128,29 @@ def _label(row: _Row, index: Mapping[str, int], by_number: bool) -> int | None:
             f"{row.where} has label {number}, but there are {len(index)} classes, counted from 0."
         )
     raise InputError(f"{row.where} has an unknown label: {name!r:.80}.")
+
+
+def _check_are_names(root: Path, rows: Sequence[_Row], names: Sequence[str]) -> None:
+    """Raise InputError for a column label that holds lists of classes, as "jump;clap".
+
+    Some names have such signs in them. A list it is if a part of it is in another label, too.
+    """
+    parts = Counter(part for name in names for part in {*_split_labels(name)})
+    for row in rows:
+        for name in () if row.several else row.labels:
+            if (own := _split_labels(name)) != (name,) and any(parts[part] > 1 for part in own):
+                raise InputError(
+                    f"{row.where} has the label {name!r:.80}, whose parts are labels of other "
+                    f"clips: call the column labels if a clip can have several classes, or list "
+                    f"the names in {(root.parent if root.is_file() else root) / 'classes.txt'} if "
+                    f"they are what they seem."
+                )
+
+
+def _split_labels(text: str) -> tuple[str, ...]:
+    """The classes in a cell, each once: "jump; clap" and "jump|clap" are two."""
+    parts = (in_nfc(part.strip()) for part in _BETWEEN.split(text))
+    return tuple(dict.fromkeys(part for part in parts if part))
 
 
 def _on_disk(folder: Path, name: str, folders: lookup.Listings) -> str:
@@ -156,7 +201,13 @@ def _rows(root: Path) -> list[_Row]:
     """All clips, each with its split."""
     if root.is_file() and "split" in _columns(_first_line(lookup.read_text(root)))[1]:
         return list(_read(root, None))
-    return [row for split, table in _tables(root).items() for row in _read(table, split)]
+    rows = [row for split, table in _tables(root).items() for row in _read(table, split)]
+    if len({row.several for row in rows}) > 1:
+        raise InputError(
+            f"The tables of {root} differ: some have a column label, with one class a clip, others "
+            f"labels, with any number; give all of them the same."
+        )
+    return rows
 
 
 def _read(table: Path, split: str | None) -> Iterator[_Row]:
@@ -168,6 +219,7 @@ def _read(table: Path, split: str | None) -> Iterator[_Row]:
             f"{table} has no column {' and no column '.join(lacking)}: its first line, which must "
             f"name the columns, as path,label, is {_first_line(text)!r:.80}."
         )
+    several = names[places["label"]].lower() in _SEVERAL
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         next(lines)
@@ -179,7 +231,8 @@ def _read(table: Path, split: str | None) -> Iterator[_Row]:
             if len(cells) != len(names):
                 raise InputError(
                     f"{where} has {len(cells)} cells, but the first line has {len(names)}; put a "
-                    f"cell that holds {delimiter!r} in double quotes."
+                    f"cell that holds {delimiter!r} in double quotes"
+                    f"{', or part its classes by |' if several and delimiter == ';' else ''}."
                 )
             if not cells[places["path"]]:
                 raise InputError(f"{where} has no path.")
@@ -187,7 +240,8 @@ def _read(table: Path, split: str | None) -> Iterator[_Row]:
             mine = {places["path"], places["label"]}
             columns = {name: cells[i] for i, name in enumerate(names) if i not in mine}
             path, label = (cells[places[role]] for role in ("path", "label"))
-            yield _Row(path, label, _split(said, split, where), columns, where)
+            labels = _split_labels(label) if several else (in_nfc(label),) if label else ()
+            yield _Row(path, labels, several, _split(said, split, where), columns, where)
     except csv.Error as error:
         raise InputError(
             f"{table}, line {lines.line_num}, is no row of a table: {error}."

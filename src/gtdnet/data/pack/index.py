@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from gtdnet.data.labels import Label, label_of_json
 from gtdnet.data.pack.shards import AGAIN, VERSION, read_shard
 from gtdnet.errors import InputError
 from gtdnet.files import sha256, write_text
@@ -79,7 +80,7 @@ def read_index(root: Path) -> dict[str, Any]:
 
 def list_clips(
     root: Path, index: dict[str, Any], split: str
-) -> tuple[list[str], list[tuple[str, str, int | None, bool]]]:
+) -> tuple[list[str], list[tuple[str, str, Label, bool]]]:
     """Class names, and of each clip of a split: id, path, label, and whether it is there.
 
     InputError if there is no such split, or the index is damaged.
@@ -94,15 +95,15 @@ def list_clips(
             shard, *parts = item["clip"].split("/")
             if not _SHARD.fullmatch(shard) or not parts or not {"", ".", ".."}.isdisjoint(parts):
                 raise _damaged(root)
-            rows.append((item["id"], str(Path(root, shard, *parts)), item["label"], True))
+            label = label_of_json(item["label"], len(names))
+            rows.append((item["id"], str(Path(root, shard, *parts)), label, True))
         for item in index["splits"][split]["missing"]:
-            rows.append((item["id"], item["path"], item["label"], False))
-    except (KeyError, TypeError, AttributeError):
+            label = label_of_json(item["label"], len(names))
+            rows.append((item["id"], item["path"], label, False))
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise _damaged(root) from None
-    for id, path, label, _ in rows:
+    for id, path, _, _ in rows:
         if not isinstance(id, str) or not isinstance(path, str):
-            raise _damaged(root)
-        if label is not None and not (isinstance(label, int) and 0 <= label < len(names)):
             raise _damaged(root)
     return names, rows
 
