@@ -113,10 +113,12 @@ def test_every_model_has_a_published_start(name: str, monkeypatch: pytest.Monkey
 
 def test_file_names_carry_their_hashes() -> None:
     urls = [url for files in PUBLISHED.values() for url in files.values()]
-    assert len(set(urls)) == len(urls) == 15
+    assert len(set(urls)) == len(urls) == 21
     for edition, files in PUBLISHED.items():
         for network, url in files.items():
-            if network.startswith("res"):
+            if edition == "imagenet-22k":
+                assert url == f"hf://timm/{network}.fb_in22k_ft_in1k"
+            elif network.startswith(("res", "conv")):
                 assert re.fullmatch(rf"https://.+/{network}(_26w_4s)?-[0-9a-f]{{8}}\.pth", url)
                 assert url.startswith("https://download.pytorch.org/models/") == ("26w" not in url)
             elif network[-1] in "012":
@@ -124,14 +126,14 @@ def test_file_names_carry_their_hashes() -> None:
                 assert re.fullmatch(rf"package:{name}-[0-9a-f]{{8}}\.pth", url)
             else:
                 assert url == f"hf://timm/tf_{network}.in1k"
-        assert edition in ("imagenet-v1", "imagenet-v2")
+        assert edition in ("imagenet-v1", "imagenet-v2", "imagenet-22k")
 
 
 def test_the_docs_name_every_file() -> None:
     docs = Path(__file__).resolve().parents[2] / "docs" / "pretrained.md"
     text = docs.read_text(encoding="utf-8")
-    named = re.findall(r"`((?:res|eff)[\w-]+-[0-9a-f]{8}\.pth)`", text)
-    named += re.findall(r"`(hf://timm/tf_\S+)`", text)
+    named = re.findall(r"`((?:res|eff|conv)[\w-]+-[0-9a-f]{8}\.pth)`", text)
+    named += re.findall(r"^\| .*`(hf://timm/\S+)`", text, re.MULTILINE)
     urls = [url for files in PUBLISHED.values() for url in files.values()]
     names = [url if "://timm" in url else re.split("[/:]", url)[-1] for url in urls]
     assert sorted(named) == sorted(names)
@@ -150,7 +152,7 @@ def test_the_docs_name_every_file() -> None:
             "resnet50",
             1,
             r"^nowhere\.pth: no such weights file; give a path, hf://user/name or one of imagenet, "
-            r"imagenet-v1, imagenet-v2$",
+            r"imagenet-v1, imagenet-v2, imagenet-22k$",
         ),
         ("hf:/user/name", "resnet50", 1, r"^hf:/user/name: .* of the hub write hf://user/name$"),
         (Path("hf://user/name"), "resnet50", 1, r"^hf:/user/name: .* write hf://user/name$"),

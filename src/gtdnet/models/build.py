@@ -118,7 +118,7 @@ def create_model(
         name: one of :func:`list_models`.
         num_classes: K.
         num_segments: T.
-        pretrained: weights of the backbone to start from: "imagenet" or "imagenet-v2" (published
+        pretrained: weights of the backbone to start from: "imagenet", "imagenet-v2", ... (published
             ones, downloaded once), hf://user/name (a model or a timm ResNet on the hub), a state
             dict with torchvision's keys, or the path of a ``.safetensors`` or ``.pth`` file that
             holds one, or a model file of this package (loading never unpickles code). Trained
