@@ -255,6 +255,24 @@ def test_bad_stages(stages: Any) -> None:
         create_model("tsm_resnet18", 5, stages=stages)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "tea_convnext_tiny",
+            "there is no tea_convnext_tiny: tea was made for another kind of network; its models "
+            "are tea_resnet50, tea_resnet101, those on convnext_tiny are gtdnet_convnext_tiny, "
+            "tsm_convnext_tiny, tsn_convnext_tiny",
+        ),
+        ("tanet_vit_small14", "there is no tanet_vit_small14: tanet was made for another kind"),
+        ("tsm_convnext_huge", "unknown model 'tsm_convnext_huge'"),
+    ],
+)
+def test_methods_that_do_not_live_on_a_backbone(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        create_model(name, 5)
+
+
 def test_two_models_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     method = Method("wave", "Two of one name", also_called={"resnet34": "resnet18"})
     monkeypatch.setitem(METHODS, "wave", method)

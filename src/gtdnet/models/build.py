@@ -51,6 +51,15 @@ def parts_of(name: str) -> Parts:
     """
     models = _models()
     if name not in models:
+        for method in METHODS.values():
+            place = name.removeprefix(f"{method.name}_")
+            if place != name and place in BACKBONES:
+                own = [n for n, parts in models.items() if parts.method is method]
+                there = [n for n, parts in models.items() if parts.backbone.name == place]
+                raise InputError(
+                    f"there is no {name}: {method.name} was made for another kind of network; its "
+                    f"models are {', '.join(own)}, those on {place} are {', '.join(there)}"
+                )
         raise InputError(
             f"unknown model {name!r}{suggestion(name, models)}: choose one of "
             f"{', '.join(models)}; for one of a package of "
