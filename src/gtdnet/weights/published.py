@@ -63,6 +63,13 @@ PUBLISHED: Mapping[str, Mapping[str, str]] = {
         "convnext_small": "hf://timm/convnext_small.fb_in22k_ft_in1k",
         "convnext_base": "hf://timm/convnext_base.fb_in22k_ft_in1k",
     },
+    # DINOv2's, which learned without labels.
+    "dinov2": {
+        "vit_small14": "hf://timm/vit_small_patch14_dinov2.lvd142m",
+        "vit_base14": "hf://timm/vit_base_patch14_dinov2.lvd142m",
+        "vit_small14_reg4": "hf://timm/vit_small_patch14_reg4_dinov2.lvd142m",
+        "vit_base14_reg4": "hf://timm/vit_base_patch14_reg4_dinov2.lvd142m",
+    },
 }
 """URLs by edition and network. The digits that end a URL's file name begin its SHA-256."""
 
