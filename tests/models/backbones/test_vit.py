@@ -16,6 +16,7 @@ from gtdnet import create_model
 from gtdnet.errors import InputError
 from gtdnet.models.backbones.vit import VisionTransformer
 from gtdnet.models.complexity import measure
+from gtdnet.nn import temporal_layers
 from gtdnet.train.optim import freeze
 from gtdnet.weights.fit import BackboneWeights
 
@@ -242,6 +243,36 @@ def test_a_missing_layer_is_named(names: Any, lost: str, message: str) -> None:
     del state[lost]
     with pytest.raises(InputError, match=message):
         BackboneWeights.read(state).load_plain(VisionTransformer("small"))
+
+
+def test_modules_open_both_branches_of_every_block() -> None:
+    model = create_model("gtdnet_vit_small14", 5, 4, width=0.125)
+    names = [name for name, _ in temporal_layers(model.backbone)]
+    assert names == [f"blocks.{i}.{name}" for i in range(12) for name in ("attn.qkv", "mlp.fc1")]
+    before_attention = create_model("tsm_vit_small14", 5, 4, width=0.125, every=2)
+    names = [name for name, _ in temporal_layers(before_attention.backbone)]
+    assert names == [f"blocks.{i}.attn.qkv" for i in range(12)]
+
+
+@pytest.mark.usefixtures("small")
+def test_tokens_are_shifted_in_time_before_a_branch() -> None:
+    """In the second block's attention alone, by hand: the normalised tokens' first channels."""
+    network = create_model("tsm_vit_small14", 5, 2, pretrained=dinov2(), stages=[4]).eval().backbone
+    plain = create_model("tsn_vit_small14", 5, 2, pretrained=dinov2()).eval().backbone
+    x = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+    last = [name for name, _ in temporal_layers(network)]
+    assert last == ["blocks.2.attn.qkv", "blocks.2.mlp.fc1"]
+
+    def shifted(module: Any, given: tuple[Tensor]) -> tuple[Tensor]:
+        moved, f = given[0].clone(), C // 8
+        moved[0, :, :f], moved[1, :, :f] = given[0][1, :, :f], 0
+        moved[1, :, f : 2 * f], moved[0, :, f : 2 * f] = given[0][0, :, f : 2 * f], 0
+        return (moved,)
+
+    for name in last:
+        plain.get_submodule(name).register_forward_pre_hook(shifted)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), plain(x), rtol=1e-5, atol=1e-5)
 
 
 def test_frozen_up_to_a_stage() -> None:
