@@ -208,7 +208,7 @@ def test_no_match_is_an_error(sites: object, message: str) -> None:
 
 
 def test_network_without_residual_blocks() -> None:
-    with pytest.raises(ValueError, match=r"Sequential has no residual block.*sites="):
+    with pytest.raises(ValueError, match=r"Sequential adds no residual branch.*sites="):
         insert_temporal(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), shift)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from gtdnet.errors import InputError
+from gtdnet.nn.branches import open_branches
 from gtdnet.nn.frames import check_num_segments
 from gtdnet.nn.layers import (
     KINDS,
@@ -43,8 +44,8 @@ def insert_temporal(
         build: gets the channels of the features, returns a module on [N*T, C, H, W]. Before linear
             maps and behind norms it gets tokens, [N*T, L, C] or [N*T, H, W, C], if it has an
             attribute ``channels_last`` (then set to True); else a view of them as maps.
-        sites: None: the ``conv1`` of every module that also has a ``conv2`` (the root, whose conv1
-            is the stem, excepted). Or glob patterns over module names ("layer4.*.conv1"), or a
+        sites: None: the branches are found by what the network computes
+            (:mod:`gtdnet.nn.branches`). Or glob patterns over module names ("layer4.*.conv1"), or a
             predicate (name, layer) -> bool. Both speak of convolutions; where they match none, of
             linear maps, and where they match none of these, of norms (LayerNorm, RMSNorm), behind
             which the module then stands.
@@ -138,13 +139,7 @@ def _find_sites(
 ) -> list[str]:
     layers = [(n, m) for n, m in backbone.named_modules() if isinstance(m, KINDS)]
     if sites is None:
-        names = _opening_convs(backbone)
-        if not names:
-            raise InputError(
-                f"{type(backbone).__name__} has no residual block with conv1 and conv2; "
-                f"name the layers by sites=, e.g. sites='layers.*.conv'"
-            )
-        return names
+        return open_branches(backbone)
     if callable(sites):
         matches = [sites]
     else:
@@ -171,17 +166,3 @@ def _find_sites(
 
 def _is_named(pattern: str, name: str, layer: nn.Module) -> bool:
     return fnmatchcase(name, pattern)
-
-
-def _opening_convs(backbone: nn.Module) -> list[str]:
-    names = []
-    for name, block in backbone.named_modules():
-        children = dict(block.named_children())
-        if not name or "conv1" not in children or "conv2" not in children:
-            continue
-        # timm's RegNets and some others wrap convolution, norm and activation in one child.
-        for inner, module in children["conv1"].named_modules():
-            if isinstance(module, nn.Conv2d):
-                names.append(".".join(p for p in (name, "conv1", inner) if p))
-                break
-    return names
