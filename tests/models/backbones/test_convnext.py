@@ -15,7 +15,7 @@ from gtdnet import create_model
 from gtdnet.errors import InputError
 from gtdnet.models.backbones.convnext import ConvNeXt
 from gtdnet.models.complexity import measure
-from gtdnet.nn import temporal_convs
+from gtdnet.nn import TemporalShift, insert_temporal, temporal_convs
 from gtdnet.train.optim import freeze
 from gtdnet.weights.fit import BackboneWeights
 
@@ -218,6 +218,12 @@ def test_modules_open_every_branch() -> None:
     names = [name for name, _ in temporal_convs(model.backbone)]
     counts = zip((1, 3, 5, 7), DEPTHS, strict=True)
     assert names == [f"features.{part}.{n}.block.0" for part, count in counts for n in range(count)]
+
+
+def test_its_branches_are_those_that_its_sums_show() -> None:
+    network = ConvNeXt("tiny", width=0.125)
+    found = insert_temporal(network, lambda channels: TemporalShift(4))
+    assert found == [block.branch[0] for block in network.residual_blocks()]
 
 
 @pytest.mark.parametrize(("stage", "frozen"), [(1, 1), (2, 3), (3, 5), (5, 8)])

@@ -16,7 +16,7 @@ from gtdnet import create_model
 from gtdnet.errors import InputError
 from gtdnet.models.backbones.vit import VisionTransformer
 from gtdnet.models.complexity import measure
-from gtdnet.nn import temporal_layers
+from gtdnet.nn import TemporalShift, insert_temporal, temporal_layers
 from gtdnet.train.optim import freeze
 from gtdnet.weights.fit import BackboneWeights
 
@@ -273,6 +273,12 @@ def test_tokens_are_shifted_in_time_before_a_branch() -> None:
         plain.get_submodule(name).register_forward_pre_hook(shifted)
     with torch.no_grad():
         torch.testing.assert_close(network(x), plain(x), rtol=1e-5, atol=1e-5)
+
+
+def test_its_branches_are_those_that_its_sums_show() -> None:
+    network = VisionTransformer("small", 4, width=0.125)
+    found = insert_temporal(network, lambda channels: TemporalShift(4))
+    assert found == [block.branch[0] for block in network.residual_blocks()]
 
 
 def test_frozen_up_to_a_stage() -> None:
