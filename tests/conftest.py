@@ -15,8 +15,10 @@ from PIL import Image
 from gtdnet import workers
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.models import VideoClassifier, create_model
+from gtdnet.models.backbones.convnext import ConvNeXt
 from gtdnet.models.backbones.res2net import Res2Net, Res2NetBlock
 from gtdnet.models.backbones.resnet import BasicBlock, ResNet
+from gtdnet.models.backbones.vit import VisionTransformer
 from gtdnet.train.config import TrainConfig
 
 torch.set_num_threads(1)
@@ -43,6 +45,9 @@ def tiny_model() -> Callable[..., VideoClassifier]:
             if shallow:
                 patch.setattr(ResNet, "layouts", {18: (BasicBlock, (1, 1, 1, 1))})
                 patch.setattr(Res2Net, "layouts", {50: (Res2NetBlock, (1, 1, 1, 2))})
+                channels = ConvNeXt.sizes["tiny"].channels
+                patch.setattr(ConvNeXt, "sizes", {"tiny": ((1, 1, 1, 1), channels)})
+                patch.setattr(VisionTransformer, "sizes", {"small": (4, 6)})
             model = create_model(name, 5, 4, **{"width": 0.125, **options}).eval()
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():
@@ -53,7 +58,9 @@ def tiny_model() -> Callable[..., VideoClassifier]:
                     value.normal_(std=0.1, generator=generator)
                 elif key.startswith("classifier."):
                     value.normal_(std=0.3, generator=generator)
-                elif value.ndim == 1 and key.endswith("weight"):
+                elif key.endswith(("gamma", "layer_scale")) or (
+                    value.ndim == 1 and key.endswith("weight")
+                ):
                     value.uniform_(0.5, 1.0, generator=generator)
                 elif value.is_floating_point():
                     value.add_(0.05 * torch.randn(value.shape, generator=generator))

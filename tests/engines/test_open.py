@@ -26,8 +26,13 @@ from gtdnet.models.methods import METHODS
 TinyModel = Callable[..., VideoClassifier]
 CPU = torch.device("cpu")
 
+BACKBONES = ("efficientnet_lite0", "convnext_tiny", "vit_small14", "vit_small14_reg4")
 each_method = pytest.mark.parametrize(
-    "name", [f"{name}_resnet{50 if name == 'tea' else 18}" for name in METHODS]
+    "name",
+    [
+        *(f"{name}_resnet{50 if name == 'tea' else 18}" for name in METHODS),
+        *(f"gtdnet_{backbone}" for backbone in BACKBONES),
+    ],
 )
 needs_onnx = pytest.mark.skipif(
     unavailable("onnx", CPU) is not None, reason="the extra 'export' is not installed"
@@ -95,6 +100,25 @@ def test_one_graph_for_torch_compile(name: str, tiny_model: TinyModel) -> None:
             torch._dynamo.mark_dynamic(clips, 0)  # fails where N is made a constant
             assert_same(compiled(clips), model(clips))
     assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("engine", ["torch", pytest.param("openvino", marks=needs_openvino)])
+def test_bf16_on_every_backbone(backbone: str, engine: str, tiny_model: TinyModel) -> None:
+    model = tiny_model(f"gtdnet_{backbone}", shallow=True, stages=[5])
+    clips = example_clips(spec_of(model), 3)
+    built = build_engine(model, spec_of(model), engine, precision="bf16")
+    assert_same(built(clips), logits_of(model, clips), 0.25)
+
+
+@needs_openvino
+@pytest.mark.parametrize("backbone", ["convnext_tiny", "vit_small14_reg4"])
+def test_int8_of_linear_maps_and_attention(backbone: str, tiny_model: TinyModel) -> None:
+    model = tiny_model(f"gtdnet_{backbone}", shallow=True, stages=[5])
+    clips = example_clips(spec_of(model), 3)
+    source = base.Source(model, spec_of(model), calibration=clips)
+    built = base.ENGINES["openvino"].build(source, base.Choice("openvino", CPU, "int8"))
+    assert_same(built(clips), logits_of(model, clips), 1.0)
 
 
 # --------------------------------------------------------------------------------- single engines

@@ -60,7 +60,7 @@ def randomise(model: nn.Module) -> None:
             value.uniform_(0.5, 1.5, generator=generator)
         elif key.endswith("running_mean"):
             value.normal_(std=0.1, generator=generator)
-        elif value.ndim == 1 and key.endswith("weight"):
+        elif key.endswith(("gamma", "layer_scale")) or (value.ndim == 1 and key.endswith("weight")):
             value.uniform_(0.5, 1.0, generator=generator)
         elif key.startswith("classifier."):
             value.normal_(std=0.3, generator=generator)
@@ -255,6 +255,24 @@ def test_bad_stages(stages: Any) -> None:
         create_model("tsm_resnet18", 5, stages=stages)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "tea_convnext_tiny",
+            "there is no tea_convnext_tiny: tea was made for another kind of network; its models "
+            "are tea_resnet50, tea_resnet101, those on convnext_tiny are gtdnet_convnext_tiny, "
+            "tsm_convnext_tiny, tsn_convnext_tiny",
+        ),
+        ("tanet_vit_small14", "there is no tanet_vit_small14: tanet was made for another kind"),
+        ("tsm_convnext_huge", "unknown model 'tsm_convnext_huge'"),
+    ],
+)
+def test_methods_that_do_not_live_on_a_backbone(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        create_model(name, 5)
+
+
 def test_two_models_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     method = Method("wave", "Two of one name", also_called={"resnet34": "resnet18"})
     monkeypatch.setitem(METHODS, "wave", method)
@@ -272,13 +290,24 @@ def test_unknown_init(name: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["tsm", "tsn"])
-@pytest.mark.parametrize("depth", [18, 50])
-def test_identity_start_is_the_shift_network_of_the_same_weights(source: str, depth: int) -> None:
-    weights = small(f"{source}_resnet{depth}")
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "resnet18",
+        "resnet50",
+        "convnext_tiny",
+        "vit_small14",
+        "vit_base14_reg4",
+    ],
+)
+def test_identity_start_is_the_shift_network_of_the_same_weights(
+    source: str, backbone: str
+) -> None:
+    weights = small(f"{source}_{backbone}")
     randomise(weights)
     state = weights.backbone.state_dict()
-    tsm = small(f"tsm_resnet{depth}", pretrained=state).eval()
-    gtdnet = small(f"gtdnet_resnet{depth}", pretrained=state, init="identity").eval()
+    tsm = small(f"tsm_{backbone}", pretrained=state).eval()
+    gtdnet = small(f"gtdnet_{backbone}", pretrained=state, init="identity").eval()
     randomise(tsm.classifier)
     gtdnet.classifier.load_state_dict(tsm.classifier.state_dict())
     with torch.inference_mode():
@@ -286,6 +315,9 @@ def test_identity_start_is_the_shift_network_of_the_same_weights(source: str, de
         torch.testing.assert_close(
             gtdnet(clips(size=64)), wanted, rtol=1e-5, atol=1e-5 * wanted.abs().max().item()
         )
+        still = small(f"tsn_{backbone}", pretrained=state).eval()
+        still.classifier.load_state_dict(tsm.classifier.state_dict())
+        assert (still(clips(size=64)) - wanted).abs().max() > 0.01 * wanted.std()
 
 
 def test_identity_start_without_shift_is_the_2d_network() -> None:

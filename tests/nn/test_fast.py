@@ -49,7 +49,7 @@ def make_conv(
 
     torch.manual_seed(0)
     network = nn.Sequential(Block(channels, kernel, stride, bias)).double()
-    insert_temporal(network, build)
+    insert_temporal(network, build, "0.conv1")
     return temporal_convs(network)[0][1]
 
 
@@ -327,7 +327,9 @@ def test_every_aggregation_gets_its_gradients(aggregation: str) -> None:
     for fast in (True, False):
         torch.manual_seed(0)
         network = nn.Sequential(Block(16, 1, 1, False)).double()
-        insert_temporal(network, lambda c: GlobalTemporalDifference(c, 3, 4, aggregation))
+        insert_temporal(
+            network, lambda c: GlobalTemporalDifference(c, 3, 4, aggregation), "*.conv1"
+        )
         conv = temporal_convs(network)[0][1]
         x = torch.linspace(-1, 1, 6 * 16 * 4, dtype=torch.float64).view(6, 16, 2, 2)
         with fast_path(fast):

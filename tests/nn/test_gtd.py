@@ -484,6 +484,15 @@ def test_cells_are_those_of_adaptive_pooling(shape: tuple[int, int], cells: int)
     torch.testing.assert_close(pooled_cells(x, cells), wanted, rtol=0, atol=1e-12)
 
 
+def test_cells_of_tokens() -> None:
+    x, block = make_clips(), make_block("avg", cells=2)
+    wanted = block(x)
+    block.channels_last = True  # as Swin has maps: [N*T, H, W, C]
+    torch.testing.assert_close(block(x.movedim(1, -1)), wanted.movedim(1, -1), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"cells=2 are parts of a map.*leave cells at 1"):
+        block(x.flatten(2).mT)
+
+
 def test_the_order_aware_gate_knows_what_comes_next() -> None:
     """With the mean of the clip alone, frames in another order get the same gates."""
     x = make_clips(clips=1)

@@ -86,6 +86,44 @@ def test_temporal_modules_may_learn_at_a_rate_of_their_own() -> None:
     assert sum(len(group["params"]) for group in groups) == len(names)
 
 
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("tsn_convnext_tiny", {"features.1.0.layer_scale"}),
+        (
+            "tsn_vit_small14_reg4",
+            {"blocks.3.ls1.gamma", "cls_token", "pos_embed", "register_tokens"},
+        ),
+    ],
+)
+def test_layer_scale_tokens_and_positions_do_not_decay(name: str, beside: set[str]) -> None:
+    model = create_model(name, 1, 4, width=0.125)  # a classifier of one row is no factor
+    groups = {group["name"]: group for group in parameter_groups(model, 0.1, 0.01)}
+    of = {id(p): name for name, group in groups.items() for p in group["params"]}
+    named = dict(model.backbone.named_parameters())
+    assert beside <= named.keys()
+    for key, parameter in named.items():
+        alone = key.rpartition(".")[2] in {b.rpartition(".")[2] for b in beside}
+        of_norm = "norm" in key or key.startswith("features.0.1")
+        if alone:
+            assert of[id(parameter)] == "norms", key
+        elif parameter.ndim > 1:
+            assert of[id(parameter)] == "weights", key
+        elif of_norm:
+            assert of[id(parameter)] == "norms", key
+    assert groups["norms"]["weight_decay"] == 0
+    assert of[id(model.classifier.weight)] == "classifier weights"
+
+
+def test_a_network_without_batch_norms_has_none_to_set_or_freeze() -> None:
+    model = create_model("tsn_convnext_tiny", 5, 4, width=0.125)
+    has_none = "tsn_convnext_tiny has no batch norms, and its layer norms keep no statistics"
+    with pytest.raises(InputError, match=rf"^norm_momentum=0\.1: {has_none}; leave the option out"):
+        set_norm_momentum(model, 0.1)
+    with pytest.raises(InputError, match=f"^freeze=norms: {has_none}"):
+        freeze(model, "norms")
+
+
 def test_frozen_parameters_and_empty_groups_are_left_out() -> None:
     model = create_model("tsn_resnet18", 5, 4, width=0.125)
     model.backbone.requires_grad_(False)

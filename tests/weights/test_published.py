@@ -108,15 +108,20 @@ def test_every_model_has_a_published_start(name: str, monkeypatch: pytest.Monkey
     assert (source, width) == ("imagenet", 1.0)
     backbone = name.partition("_")[2]
     assert network == (backbone.replace("resnet", "res2net") if "tea_" in name else backbone)
-    assert network in PUBLISHED["imagenet-v1"]
+    assert network in PUBLISHED["dinov2" if network.startswith("vit") else "imagenet-v1"]
 
 
 def test_file_names_carry_their_hashes() -> None:
     urls = [url for files in PUBLISHED.values() for url in files.values()]
-    assert len(set(urls)) == len(urls) == 15
+    assert len(set(urls)) == len(urls) == 25
     for edition, files in PUBLISHED.items():
         for network, url in files.items():
-            if network.startswith("res"):
+            if edition == "dinov2":
+                vit = network.replace("14", "_patch14")
+                assert url == f"hf://timm/{vit}_dinov2.lvd142m"
+            elif edition == "imagenet-22k":
+                assert url == f"hf://timm/{network}.fb_in22k_ft_in1k"
+            elif network.startswith(("res", "conv")):
                 assert re.fullmatch(rf"https://.+/{network}(_26w_4s)?-[0-9a-f]{{8}}\.pth", url)
                 assert url.startswith("https://download.pytorch.org/models/") == ("26w" not in url)
             elif network[-1] in "012":
@@ -124,14 +129,14 @@ def test_file_names_carry_their_hashes() -> None:
                 assert re.fullmatch(rf"package:{name}-[0-9a-f]{{8}}\.pth", url)
             else:
                 assert url == f"hf://timm/tf_{network}.in1k"
-        assert edition in ("imagenet-v1", "imagenet-v2")
+        assert edition in ("imagenet-v1", "imagenet-v2", "imagenet-22k", "dinov2")
 
 
 def test_the_docs_name_every_file() -> None:
     docs = Path(__file__).resolve().parents[2] / "docs" / "pretrained.md"
     text = docs.read_text(encoding="utf-8")
-    named = re.findall(r"`((?:res|eff)[\w-]+-[0-9a-f]{8}\.pth)`", text)
-    named += re.findall(r"`(hf://timm/tf_\S+)`", text)
+    named = re.findall(r"`((?:res|eff|conv)[\w-]+-[0-9a-f]{8}\.pth)`", text)
+    named += re.findall(r"^\| .*`(hf://timm/\S+)`", text, re.MULTILINE)
     urls = [url for files in PUBLISHED.values() for url in files.values()]
     names = [url if "://timm" in url else re.split("[/:]", url)[-1] for url in urls]
     assert sorted(named) == sorted(names)
@@ -141,6 +146,7 @@ def test_the_docs_name_every_file() -> None:
     ("source", "network", "width", "message"),
     [
         ("imagenet-v2", "resnet18", 1, r"no such weights are published for resnet18; use .*-v1"),
+        ("imagenet", "vit_small14", 1, r"published for vit_small14; use dinov2$"),
         ("imagenet", "resnet26", 1, r"published for resnet26; give a file of your own"),
         ("imagenet", "resnet50", 0.5, r"are of networks of width 1, this one has width 0\.5"),
         ("imagenet-v3", "resnet50", 1, r"^imagenet-v3: no such weights file; did you mean image"),
@@ -150,7 +156,7 @@ def test_the_docs_name_every_file() -> None:
             "resnet50",
             1,
             r"^nowhere\.pth: no such weights file; give a path, hf://user/name or one of imagenet, "
-            r"imagenet-v1, imagenet-v2$",
+            r"imagenet-v1, imagenet-v2, imagenet-22k, dinov2$",
         ),
         ("hf:/user/name", "resnet50", 1, r"^hf:/user/name: .* of the hub write hf://user/name$"),
         (Path("hf://user/name"), "resnet50", 1, r"^hf:/user/name: .* write hf://user/name$"),

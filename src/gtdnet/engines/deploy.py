@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gtdnet.data.spec import ClipSpec
 from gtdnet.measure.watch import OperationWatch
 from gtdnet.models.classifier import VideoClassifier
-from gtdnet.nn.insert import TemporalConv2d, temporal_convs
+from gtdnet.nn import TemporalConv2d, temporal_convs
 
 Form = Callable[[TemporalConv2d], nn.Module]
 """Makes of a convolution with its temporal module (a norm behind it folded in) a module that

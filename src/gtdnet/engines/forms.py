@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gtdnet.nn import TemporalConv2d
 from gtdnet.nn.fast import FusedPart, fused_part
-from gtdnet.nn.insert import TemporalConv2d
 
 
 def one_pass(conv: TemporalConv2d) -> nn.Module:

@@ -51,6 +51,15 @@ def parts_of(name: str) -> Parts:
     """
     models = _models()
     if name not in models:
+        for method in METHODS.values():
+            place = name.removeprefix(f"{method.name}_")
+            if place != name and place in BACKBONES:
+                own = [n for n, parts in models.items() if parts.method is method]
+                there = [n for n, parts in models.items() if parts.backbone.name == place]
+                raise InputError(
+                    f"there is no {name}: {method.name} was made for another kind of network; its "
+                    f"models are {', '.join(own)}, those on {place} are {', '.join(there)}"
+                )
         raise InputError(
             f"unknown model {name!r}{suggestion(name, models)}: choose one of "
             f"{', '.join(models)}; for one of a package of "
@@ -118,7 +127,7 @@ def create_model(
         name: one of :func:`list_models`.
         num_classes: K.
         num_segments: T.
-        pretrained: weights of the backbone to start from: "imagenet" or "imagenet-v2" (published
+        pretrained: weights of the backbone to start from: "imagenet", "imagenet-v2", ... (published
             ones, downloaded once), hf://user/name (a model or a timm ResNet on the hub), a state
             dict with torchvision's keys, or the path of a ``.safetensors`` or ``.pth`` file that
             holds one, or a model file of this package (loading never unpickles code). Trained

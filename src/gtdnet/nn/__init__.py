@@ -1,4 +1,4 @@
-"""Temporal modules for 2D networks: [N*T, C, H, W] to [N*T, C, H, W].
+"""Temporal modules for 2D networks: [N*T, C, H, W] to [N*T, C, H, W], or tokens, [N*T, ..., C].
 
 Two are made of several parts that stand at different places of a network, and have no such form:
 ``TemporalExcitationAggregation`` (TEA) and ``ShortTermDifference`` (TDN).
@@ -11,6 +11,9 @@ A module may say of itself what others need to know; none of it must be there:
     resize_time(state)               weights of another number of frames, fitted to its own
     extra_macs(out)                  multiply-accumulates that no layer in it shows
     shows_gate, gate(x)              it has a gate in (0, 1), [N*T, C], that is worth drawing
+    channels_last                    it also takes tokens, [N*T, ..., C]; insertion sets it where it
+                                     is given some. Others see them as maps
+    needs_maps                       it looks at neighbours along H and W
     keeps_precision                  it computes in the precision of its weights, whatever
                                      that of the network
     fused_part(channels)             what the layer behind it can take into its own pass
@@ -27,7 +30,8 @@ from gtdnet.nn.gtd import (
     MTAggregation,
     channel_attention,
 )
-from gtdnet.nn.insert import TemporalConv2d, insert_temporal, set_num_segments, temporal_convs
+from gtdnet.nn.insert import insert_temporal, set_num_segments, temporal_convs, temporal_layers
+from gtdnet.nn.layers import TemporalConv2d, TemporalLayer
 from gtdnet.nn.shift import TemporalConv1d, TemporalShift, temporal_shift
 from gtdnet.nn.tanet import TemporalAdaptiveModule
 from gtdnet.nn.tdn import LongTermDifference, ShortTermDifference
@@ -51,11 +55,13 @@ __all__ = [
     "TemporalConv2d",
     "TemporalEnhancementInteraction",
     "TemporalExcitationAggregation",
+    "TemporalLayer",
     "TemporalShift",
     "channel_attention",
     "fast_path",
     "insert_temporal",
     "set_num_segments",
     "temporal_convs",
+    "temporal_layers",
     "temporal_shift",
 ]

@@ -103,6 +103,8 @@ class Action(nn.Module):
         ValueError: an argument out of range, or an input whose first axis is not a multiple of T.
     """
 
+    needs_maps = True
+
     def __init__(
         self, channels: int, num_segments: int, *, reduction: int = 16, fold_div: int = 8
     ) -> None:

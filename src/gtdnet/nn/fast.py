@@ -34,7 +34,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules import module as torch_modules
 
 from gtdnet.moved import names
-from gtdnet.nn.frames import check_folded
+from gtdnet.nn.frames import check_folded, pooled
 
 _ENABLED: ContextVar[bool] = ContextVar("gtdnet_fast_path", default=True)
 
@@ -77,10 +77,14 @@ def fused_part(conv: nn.Conv2d, temporal: nn.Module) -> FusedPart | None:
     """
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         return None
+    return _one_part(temporal, conv.in_channels)
+
+
+def _one_part(temporal: nn.Module, channels: int) -> FusedPart | None:
     parts = []
     for module in temporal if type(temporal) is nn.Sequential else [temporal]:
         said = getattr(module, "fused_part", None)
-        if said is None or (part := said(conv.in_channels)) is None:
+        if said is None or (part := said(channels)) is None:
             return None
         parts.append(part)
     if any(map(_is_watched, temporal.modules())):
@@ -100,15 +104,41 @@ def _is_watched(module: nn.Module) -> bool:
     return any(own[hooks] for hooks in _HOOKS) or "forward" in own or "gate" in own
 
 
+def _is_open(x: Tensor) -> bool:
+    """Whether the fast path may be taken: nobody traces, transforms or looks on."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+        return False
+    if not _ENABLED.get() or torch._C._are_functorch_transforms_active():
+        return False
+    if type(x) is not Tensor or x.is_meta or not x.is_floating_point():  # a tracer's stand-in
+        return False
+    return not torch_modules._has_any_global_hook()
+
+
+def fast_features(temporal: nn.Module, x: Tensor, channels_last: bool = False) -> Tensor | None:
+    """``temporal(x)`` in one pass, without gradients; None where there is no such way.
+
+    Args:
+        channels_last: x is tokens, [N*T, ..., C], not maps.
+    """
+    if torch.is_grad_enabled() or not _is_open(x):
+        return None
+    part = _one_part(temporal, x.shape[-1 if channels_last else 1])
+    if part is None:
+        return None
+    check_folded(x, part.num_segments, channels_last)
+    maps = x.movedim(-1, 1) if channels_last else x
+    gain = None
+    if part.gate is not None:
+        u = pooled(x, True) if channels_last else _pooled(x)
+        gain = _gain(part, shift_scaled(u, None, part.num_segments, part.fold), x)
+    moved = shift_scaled(maps, gain, part.num_segments, part.fold)
+    return moved.movedim(1, -1) if channels_last else moved
+
+
 def fast_forward(conv: nn.Conv2d, temporal: nn.Module, x: Tensor) -> Tensor | None:
     """``conv(temporal(x))`` by the fast path; None where there is none."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-        return None
-    if not _ENABLED.get() or torch._C._are_functorch_transforms_active():
-        return None
-    if type(x) is not Tensor or x.is_meta or not x.is_floating_point():  # a tracer's stand-in
-        return None
-    if torch_modules._has_any_global_hook():
+    if not _is_open(x):
         return None
     part = fused_part(conv, temporal)
     if part is None:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from gtdnet.errors import InputError, check_at_least, check_choice
 from gtdnet.nn.fast import FusedPart
-from gtdnet.nn.frames import check_folded, check_num_segments, reduced_channels
+from gtdnet.nn.frames import check_folded, check_num_segments, over, pooled, reduced_channels
 from gtdnet.nn.time import resize_time_layers
 
 # --------------------------------------------------------------------------- global aggregation
@@ -206,9 +206,10 @@ class GlobalTemporalDifference(nn.Module):
             takes the factor back (:func:`gtdnet.nn.insert_temporal`).
 
     Attributes:
+        channels_last: whether it is given tokens, [N*T, ..., C]; insertion sets it.
         reduce, aggregation, difference, query, key, value, expand: the learned maps of the
-            formulas, all but ``aggregation`` linear over channels; ``order`` that of the option. Those that a variant does not
-            use are not there.
+            formulas, all but ``aggregation`` linear over channels; ``order`` is that of the option.
+            Those that a variant does not use are not there.
 
     Raises:
         ValueError: an argument out of range, or an input whose first axis is not a multiple of T.
@@ -247,6 +248,7 @@ class GlobalTemporalDifference(nn.Module):
         if init not in ("default", "identity"):
             raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
         self.num_segments = num_segments
+        self.channels_last = False
         reduced = reduced_channels(channels, reduction)  # D = C/r
         self.compare = DIFFERENCES[difference]
         self.gated = gated if gate else unchanged
@@ -274,14 +276,20 @@ class GlobalTemporalDifference(nn.Module):
         nn.init.zeros_(self.expand.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_folded(x, self.num_segments)
-        s = self.gate(x).to(x.dtype)[:, :, None, None]  # [N*T, C, 1, 1]
+        check_folded(x, self.num_segments, self.channels_last)
+        s = over(self.gate(x).to(x.dtype), x, self.channels_last)  # [N*T, C, 1, 1]
         return x + x * s
 
     def gate(self, x: Tensor) -> Tensor:
         """s_t of the formulas: [N*T, C, H, W] -> [N*T, C], every value in (0, 1)."""
         if self.cells == 1:
-            return self.gate_of_pooled(x.mean(dim=(2, 3)))
+            return self.gate_of_pooled(pooled(x, self.channels_last))
+        if x.ndim != 4:
+            raise InputError(
+                f"cells={self.cells} are parts of a map, but this layer is given tokens of "
+                f"shape {list(x.shape)}; leave cells at 1"
+            )
+        x = x.movedim(-1, 1) if self.channels_last else x
         return self.gate_of_pooled(pooled_cells(x, self.cells))
 
     def gate_of_pooled(self, u: Tensor) -> Tensor:

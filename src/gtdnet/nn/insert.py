@@ -1,8 +1,8 @@
-"""Putting a temporal module before the convolution that opens each residual branch.
+"""Putting a temporal module before the layer that opens each residual branch.
 
-The convolution itself becomes a :class:`TemporalConv2d`: its weights keep their keys, the module's
-are new ones beside them (``conv1.weight``, ``conv1.temporal.*``), so a 2D checkpoint loads without
-any renaming, before or after.
+The layer itself becomes a :class:`gtdnet.nn.layers.TemporalLayer`: its weights keep their keys, the
+module's are new ones beside them (``conv1.weight``, ``conv1.temporal.*``), so a 2D checkpoint loads
+without any renaming, before or after.
 """
 
 from __future__ import annotations
@@ -10,92 +10,93 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gtdnet.errors import InputError
-from gtdnet.nn.fast import fast_forward
+from gtdnet.nn.branches import open_branches
 from gtdnet.nn.frames import check_num_segments
+from gtdnet.nn.layers import (
+    KINDS,
+    TemporalConv2d,
+    TemporalLayer,
+    channels_of,
+    check_divides,
+    divide,
+    give,
+)
 from gtdnet.text import first_of
-
-
-class TemporalConv2d(nn.Conv2d):
-    """A 2D convolution that first lets its frames see each other.
-
-    [N*T, C, H, W] -> [N*T, C', H', W']; made from an existing convolution by
-    :func:`insert_temporal`. It is ``super().forward(self.temporal(input))``, which
-    :mod:`gtdnet.nn.fast` computes with fewer passes over the features where it can.
-    """
-
-    temporal: nn.Module
-
-    def forward(self, input: Tensor) -> Tensor:
-        output = fast_forward(self, self.temporal, input)
-        return super().forward(self.temporal(input)) if output is None else output
 
 
 def insert_temporal(
     backbone: nn.Module,
     build: Callable[[int], nn.Module],
-    sites: str | Sequence[str] | Callable[[str, nn.Conv2d], bool] | None = None,
+    sites: str | Sequence[str] | Callable[[str, Any], bool] | None = None,
     *,
     init: str = "default",
 ) -> list[str]:
-    """Put ``build(channels)`` before the convolution that opens each residual branch, in place.
-
-    Works on any 2D residual network whose blocks name their convolutions conv1, conv2, ... (this
-    package's, torchvision's, timm's); other layouts say where by ``sites``.
+    """Put ``build(channels)`` before the layer that opens each residual branch, in place.
 
     Args:
         backbone: the network; changed in place.
-        build: gets the convolution's input channels, returns a module on [N*T, C, H, W].
-        sites: None: the ``conv1`` of every module that also has a ``conv2`` (the root, whose conv1
-            is the stem, excepted). Or glob patterns over module names ("layer4.*.conv1"), or a
-            predicate (name, convolution) -> bool.
+        build: gets the channels of the features, returns a module on [N*T, C, H, W]. Before linear
+            maps and behind norms it gets tokens, [N*T, L, C] or [N*T, H, W, C], if it has an
+            attribute ``channels_last`` (then set to True); else a view of them as maps.
+        sites: None: the branches are found by what the network computes
+            (:mod:`gtdnet.nn.branches`). Or glob patterns over module names ("layer4.*.conv1"), or a
+            predicate (name, layer) -> bool. Both speak of convolutions; where they match none, of
+            linear maps, and where they match none of these, of norms (LayerNorm, RMSNorm), behind
+            which the module then stands.
         init: "identity" makes the changed network compute what it computed before, whatever its
             weights: modules start as a multiplication by what they call their ``identity_gain``,
-            and the convolution is divided by it. A temporal shift stays one: a network trained
-            with it expects it.
+            and the layer's weights are divided by it. A temporal shift stays one: a network
+            trained with it expects it.
 
     Returns:
-        The names of the convolutions that got a module, in network order.
+        The names of the layers that got a module, in network order.
 
     Raises:
         ValueError: nothing matches, a pattern matches nothing, a site already has a module, or
-            ``init`` is "identity" and a module has no such start.
+            ``init`` is "identity" and a module or layer has no such start.
     """
     if init not in ("default", "identity"):
         raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
     names = _find_sites(backbone, sites)
-    convs: list[nn.Conv2d] = []
-    for name in names:
-        conv = backbone.get_submodule(name)
-        if not isinstance(conv, nn.Conv2d):
-            raise InputError(f"site {name!r} is a {type(conv).__name__}, not a Conv2d")
-        if isinstance(conv, TemporalConv2d):
-            raise InputError(f"site {name!r} already has a temporal module")
-        if type(conv) is not nn.Conv2d:
-            raise InputError(
-                f"site {name!r} is a {type(conv).__name__}, which has a forward of its own; "
-                f"replace it by a plain Conv2d first"
-            )
-        convs.append(conv)
+    layers = [_checked(backbone, name) for name in names]
     # All are built before the first is put in: a build that fails leaves the network as it was.
-    modules = [
-        build(c.in_channels).to(c.weight.device, c.weight.dtype).train(c.training) for c in convs
-    ]
+    modules = [build(channels_of(layer)) for layer in layers]
     gains = [start_at_identity(m) if init == "identity" else 1.0 for m in modules]
-    for conv, module, gain in zip(convs, modules, gains, strict=True):
-        conv.__class__ = TemporalConv2d
-        conv.temporal = module
-        with torch.no_grad():
-            conv.weight.div_(gain)
+    for layer, module, gain in zip(layers, modules, gains, strict=True):
+        check_divides(layer, gain)
+        like = next(iter(layer.parameters()), None)
+        if like is not None:
+            module.to(like.device, like.dtype)
+        module.train(layer.training)
+    for layer, module, gain in zip(layers, modules, gains, strict=True):
+        divide(layer, gain)
+        give(layer, module)
     return names
 
 
+def _checked(backbone: nn.Module, name: str) -> nn.Module:
+    layer = backbone.get_submodule(name)
+    if not isinstance(layer, KINDS):
+        kinds = ", ".join(kind.__name__ for kind in KINDS)
+        raise InputError(f"site {name!r} is a {type(layer).__name__}; it must be one of {kinds}")
+    if isinstance(layer, TemporalLayer):
+        raise InputError(f"site {name!r} already has a temporal module")
+    return layer
+
+
+def temporal_layers(model: nn.Module) -> list[tuple[str, TemporalLayer]]:
+    """All layers that got a temporal module, with their names, in network order."""
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, TemporalLayer)]
+
+
 def temporal_convs(model: nn.Module) -> list[tuple[str, TemporalConv2d]]:
-    """All convolutions that got a temporal module, with their names, in network order."""
+    """The plain convolutions among :func:`temporal_layers`."""
     return [(n, m) for n, m in model.named_modules() if isinstance(m, TemporalConv2d)]
 
 
@@ -134,42 +135,34 @@ def start_at_identity(temporal: nn.Module) -> float:
 
 
 def _find_sites(
-    backbone: nn.Module, sites: str | Sequence[str] | Callable[[str, nn.Conv2d], bool] | None
+    backbone: nn.Module, sites: str | Sequence[str] | Callable[[str, Any], bool] | None
 ) -> list[str]:
-    convs = [(n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d)]
+    layers = [(n, m) for n, m in backbone.named_modules() if isinstance(m, KINDS)]
     if sites is None:
-        names = _opening_convs(backbone)
-        if not names:
-            raise InputError(
-                f"{type(backbone).__name__} has no residual block with conv1 and conv2; "
-                f"name the convolutions by sites=, e.g. sites='layers.*.conv'"
-            )
-        return names
+        return open_branches(backbone)
     if callable(sites):
-        names = [n for n, m in convs if sites(n, m)]
+        matches = [sites]
     else:
         patterns = [sites] if isinstance(sites, str) else list(sites)
-        for pattern in patterns:
-            if not any(fnmatchcase(n, pattern) for n, _ in convs):
-                raise InputError(
-                    f"site pattern {pattern!r} matches no convolution of "
-                    f"{type(backbone).__name__}; it has {first_of((n for n, _ in convs), 4)}"
-                )
-        names = [n for n, _ in convs if any(fnmatchcase(n, p) for p in patterns)]
-    if not names:
-        raise InputError(f"sites matches no convolution of {type(backbone).__name__}")
-    return names
+        matches = [partial(_is_named, pattern) for pattern in patterns]
+    found: set[str] = set()
+    for matching in matches:
+        of_kinds = (
+            {n for n, m in layers if isinstance(m, kind) and matching(n, m)} for kind in KINDS
+        )
+        matched = next(filter(None, of_kinds), set())
+        if not matched and isinstance(matching, partial):
+            kinds = ", ".join(kind.__name__ for kind in KINDS)
+            raise InputError(
+                f"site pattern {matching.args[0]!r} matches no layer of "
+                f"{type(backbone).__name__} that can have a temporal module ({kinds}); it has "
+                f"{first_of((n for n, _ in layers), 4)}"
+            )
+        found |= matched
+    if not found:
+        raise InputError(f"sites matches no layer of {type(backbone).__name__}")
+    return [n for n, _ in layers if n in found]
 
 
-def _opening_convs(backbone: nn.Module) -> list[str]:
-    names = []
-    for name, block in backbone.named_modules():
-        children = dict(block.named_children())
-        if not name or "conv1" not in children or "conv2" not in children:
-            continue
-        # timm's RegNets and some others wrap convolution, norm and activation in one child.
-        for inner, module in children["conv1"].named_modules():
-            if isinstance(module, nn.Conv2d):
-                names.append(".".join(p for p in (name, "conv1", inner) if p))
-                break
-    return names
+def _is_named(pattern: str, name: str, layer: nn.Module) -> bool:
+    return fnmatchcase(name, pattern)

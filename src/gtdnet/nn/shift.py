@@ -17,7 +17,9 @@ from gtdnet.nn.fast import FusedPart
 from gtdnet.nn.frames import check_folded, check_num_segments
 
 
-def temporal_shift(x: Tensor, num_segments: int, fold_div: int = 8) -> Tensor:
+def temporal_shift(
+    x: Tensor, num_segments: int, fold_div: int = 8, *, channels_last: bool = False
+) -> Tensor:
     """Shift the first ``C // fold_div`` channels back and the next as many forward in time.
 
     The first fold of frame t comes from frame t+1, the second from frame t-1, the rest stays;
@@ -27,22 +29,26 @@ def temporal_shift(x: Tensor, num_segments: int, fold_div: int = 8) -> Tensor:
         x: [N*T, C, H, W], the T frames of a clip side by side.
         num_segments: T.
         fold_div: 1/fold_div of the channels moves in each direction.
+        channels_last: x is tokens, [N*T, ..., C].
 
     Returns:
-        [N*T, C, H, W], a new tensor; x is not changed.
+        A new tensor of x's shape; x is not changed.
     """
-    nt, c, h, w = x.shape
-    t = num_segments
-    clips = x.reshape(nt // t, t, c, h, w)
+    clips = x.reshape(-1, num_segments, *x.shape[1:])  # [N, T, ...]
+    axis = -1 if channels_last else 2
+    c = x.shape[axis if channels_last else 1]
     fold = c // fold_div
-    ahead, behind, still = clips.split([fold, fold, c - 2 * fold], dim=2)
+    ahead, behind, still = clips.split([fold, fold, c - 2 * fold], dim=axis)
     ahead = torch.cat([ahead[:, 1:], torch.zeros_like(ahead[:, :1])], dim=1)
     behind = torch.cat([torch.zeros_like(behind[:, :1]), behind[:, :-1]], dim=1)
-    return torch.cat([ahead, behind, still], dim=2).reshape(nt, c, h, w)
+    return torch.cat([ahead, behind, still], dim=axis).reshape(x.shape)
 
 
 class TemporalShift(nn.Module):
     """The temporal shift as a module on [N*T, C, H, W] (see :func:`temporal_shift`).
+
+    Attributes:
+        channels_last: whether it is given tokens, [N*T, ..., C]; insertion sets it.
 
     Args:
         num_segments: T, frames per clip.
@@ -61,10 +67,12 @@ class TemporalShift(nn.Module):
         check_at_least(2, fold_div=fold_div)  # both folds must fit
         self.num_segments = num_segments
         self.fold_div = fold_div
+        self.channels_last = False
 
     def forward(self, x: Tensor) -> Tensor:
-        check_folded(x, self.num_segments)
-        return temporal_shift(x, self.num_segments, self.fold_div)
+        last = self.channels_last
+        check_folded(x, self.num_segments, last)
+        return temporal_shift(x, self.num_segments, self.fold_div, channels_last=last)
 
     def fused_part(self, channels: int) -> FusedPart | None:
         """What :mod:`gtdnet.nn.fast` needs to shift in one pass with what follows."""

@@ -108,6 +108,8 @@ class LongTermDifference(nn.Module):
         ValueError: an argument out of range, or an input whose first axis is not a multiple of T.
     """
 
+    needs_maps = True
+
     def __init__(self, channels: int, num_segments: int, reduction: int = 16) -> None:
         super().__init__()
         check_num_segments(num_segments)

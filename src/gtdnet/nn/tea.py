@@ -49,6 +49,8 @@ class MotionExcitation(nn.Module):
         ValueError: an argument out of range, or an input whose first axis is not a multiple of T.
     """
 
+    needs_maps = True
+
     def __init__(self, channels: int, num_segments: int, reduction: int = 16) -> None:
         super().__init__()
         check_num_segments(num_segments)

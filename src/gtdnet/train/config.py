@@ -84,8 +84,9 @@ class ModelOptions:
         model: name, as gtdnet models lists them.
         model_options: the model's own, as --model_options.reduction 8; gtdnet models lists those
             of every method, with what they are by default.
-        pretrained: weights to start from: imagenet or imagenet-v2 (published ones, downloaded),
-            a file of 2D weights (.safetensors or .pth), a model file, or hf://user/name.
+        pretrained: weights to start from: imagenet, imagenet-v2, imagenet-22k or dinov2 (published,
+            downloaded), a file of 2D weights (.safetensors or .pth), a model file, or
+            hf://user/name.
         init: of temporal modules that come with no weights: identity starts a GTDNet as exactly
             the TSM network of the same 2D weights; default has the initial values of PyTorch or of
             the method's paper; auto is identity for 2D weights where the method can.

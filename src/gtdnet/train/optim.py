@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.conv import _ConvNd
 from torch.optim import SGD, AdamW, Optimizer
 
 from gtdnet.errors import InputError
@@ -32,9 +33,12 @@ def freeze(model: VideoClassifier, what: str, stages: int = 0) -> None:
         stages: the backbone up to this stage does not learn either.
 
     Raises:
-        ValueError: the backbone has no such stage, or does not say what its stages are.
+        ValueError: the backbone has no such stage, or does not say what its stages are; or there
+            are no batch norms to freeze.
     """
     backbone = model.backbone
+    if what == "norms":
+        _batch_norms(model, "freeze=norms")
     if what == "backbone":
         backbone.requires_grad_(False)
     early = set(_up_to(backbone, stages)) if stages else set()
@@ -51,10 +55,25 @@ def freeze(model: VideoClassifier, what: str, stages: int = 0) -> None:
 
 
 def set_norm_momentum(model: VideoClassifier, momentum: float) -> None:
-    """Share of each batch in the running statistics of the 2D network's batch norms."""
-    for name, module in model.backbone.named_modules():
-        if isinstance(module, _BatchNorm) and not is_temporal(name):
-            module.momentum = momentum
+    """Share of each batch in the running statistics of the 2D network's batch norms.
+
+    Raises:
+        ValueError: it has none.
+    """
+    for norm in _batch_norms(model, f"norm_momentum={momentum:g}"):
+        norm.momentum = momentum
+
+
+def _batch_norms(model: VideoClassifier, option: str) -> list[_BatchNorm]:
+    """Those of the 2D network; InputError about the option if there are none."""
+    modules = model.backbone.named_modules()
+    norms = [m for n, m in modules if isinstance(m, _BatchNorm) and not is_temporal(n)]
+    if not norms:
+        raise InputError(
+            f"{option}: {model.name or type(model.backbone).__name__} has no batch norms, and its "
+            f"layer norms keep no statistics; leave the option out"
+        )
+    return norms
 
 
 def _up_to(backbone: nn.Module, stage: int) -> Iterator[str]:
@@ -85,13 +104,16 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups for a PyTorch optimizer: weights, biases, norms, classifier weight and bias.
 
-    Where ``temporal_lr`` is not 1, the first three come once more, for the temporal modules.
+    Where ``temporal_lr`` is not 1, the first three come once more, for the temporal modules. With
+    the 2D network's norms go its factors of channels (layer scale) and what it holds beside its
+    layers (class token, positions): none of them decays.
     Parameters that do not require a gradient are left out, and so are empty groups.
     """
     head = {id(p) for p in model.classifier.parameters()}
     norms = {
         id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)
     }
+    norms |= {id(p) for p in _beside_layers(model.backbone)}
     recipe = {  # name: (factor on lr, whether it decays)
         "weights": (1.0, True),
         "biases": (bias_lr, False),
@@ -123,6 +145,16 @@ def parameter_groups(
         for name, (factor, decays) in recipe.items()
         if members[name]
     ]
+
+
+def _beside_layers(backbone: nn.Module) -> Iterator[nn.Parameter]:
+    """Factors of channels, and what belongs to the backbone itself."""
+    yield from backbone.parameters(recurse=False)
+    for name, module in backbone.named_modules():
+        if not (is_temporal(name) or isinstance(module, (_ConvNd, nn.Linear))):
+            for key, parameter in module.named_parameters(recurse=False):
+                if "bias" not in key and parameter.squeeze().ndim <= 1:
+                    yield parameter
 
 
 def scaled_lr(lr: float, lr_batch: int, total_batch: int) -> float:

