@@ -51,7 +51,7 @@ lint: install
 	$(BIN)/python benchmarks/results.py --check
 
 docs: install
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "build/site/index.html"
 
 # Versions stay where they can. What CUDA's torch brings is left out: the CPU build has none of it.

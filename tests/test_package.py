@@ -53,7 +53,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree.mkdir()
     for name in (".ci", "benchmarks", "docs", "src", "tests"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    for pattern in "*.md *.toml *.py *.lock *.in *.cff *.yml LICENSE Makefile".split():
+    patterns = ("*.md", "*.toml", "*.py", "*.lock", "*.in", "*.cff", "*.yml", "LICENSE", "Makefile")
+    for pattern in patterns:
         for path in ROOT.glob(pattern):
             shutil.copy(path, tree)
     return tree
