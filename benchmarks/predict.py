@@ -170,12 +170,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "windows": f"{args.window:g} s every {args.stride:g} s",
         "spec": spec.describe(),
         "model": "gtdnet_resnet18, width 0.25, one thread",
+        "before": _version(args.before),
         "rounds": args.rounds,
         "parts": {part: _row(rows) for part, rows in found.items()},
     }
     save(result, args.output)
     print(json.dumps(result["parts"], indent=2))
     return 0
+
+
+def _version(source: Path) -> str:
+    """Commit and day of a checkout's source."""
+    words = ["git", "-C", str(source), "log", "-1", "--format=%h of %cs"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or "not in git"
 
 
 def _row(rows: dict[str, list[tuple[float, float]]]) -> dict[str, float | None]:

@@ -314,13 +314,14 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "speed_training_batch4": ("Speed: training steps of four clips", bench),
     "speed_reading_h264": ("Speed: reading ten seconds of H.264", bench),
     "speed_reading_vp9": ("Speed: reading four seconds of VP9", bench),
+    "predict": ("Speed: a timeline of a long video", lambda results: plain(results)),
     "fuzz": ("Damaged files", fuzz),
 }
 
 
 # ---------------------------------------------------------------------------------------- plain
 
-_TOLD = ("title", "command", "date", "written", "versions", "machine")  # above the tables
+_TOLD = ("title", "bench", "command", "date", "written", "versions", "machine")  # above the tables
 
 
 def plain(results: Results) -> str:

@@ -145,6 +145,17 @@ def test_run_directory(whole: Callable[[str], TrainResult], dataset: Path) -> No
     assert result.to_dict()["undecodable_training_clips"] == 0
 
 
+def test_without_tensorboard_there_are_no_events(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # as where it is not installed
+    result = train(tiny(tmp_path), console=quiet())
+    assert {path.name for path in result.folder.iterdir()} == {
+        "config.yaml", "metrics.csv", "last.ckpt", "best.ckpt", "model.safetensors",
+    }  # fmt: skip
+    assert len(metrics(result.folder)) == 2
+
+
 @pytest.mark.parametrize("variant", ["plain", "ema"])
 def test_model_file_holds_the_best_weights(
     whole: Callable[[str], TrainResult], variant: str

@@ -125,7 +125,7 @@ def open_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     """Read a model file (``*.safetensors``), or an exported one (``*.onnx``, ``*.xml``).
 
     Args:
-        path: the file, the folder of a run or an export, or hf://user/name[@revision][/file].
+        path: the file, the folder of a run or an export, or ``hf://user/name[@revision][/file]``.
         num_segments: frames per clip; an exported model has the number it was exported with.
 
     Raises:

@@ -377,7 +377,7 @@ def load(
     """Load a model file (``*.safetensors``) or an exported one (``*.onnx``, ``*.xml``).
 
     Args:
-        path: the file, the folder of a run or an export, or hf://user/name[@revision][/file].
+        path: the file, the folder of a run or an export, or ``hf://user/name[@revision][/file]``.
         device, engine, precision, average: see :class:`Recognizer`.
         num_segments: frames per clip, if others than the model was trained with.
 

@@ -121,7 +121,7 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     """Read a portable model file.
 
     Args:
-        path: the file, a run folder, or hf://user/name[@revision][/file] for one on the hub.
+        path: the file, a run folder, or ``hf://user/name[@revision][/file]`` for one on the hub.
         num_segments: run the model at another number of frames than it was trained with: weights
             over the time axis are fitted to it (:func:`resize_segments`).
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,8 @@ def _trainer(
         accumulate_grad_batches=config.accumulate,
         check_val_every_n_epoch=config.validate_every,
         callbacks=callbacks,
-        logger=_TensorBoard(files.folder, name="", version=""),
+        # An extra: gtdnet[tensorboard]. metrics.csv is written anyway.
+        logger=find_spec("tensorboard") is not None and _TensorBoard(files.folder, "", ""),
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=console.is_terminal,
