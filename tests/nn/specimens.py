@@ -240,9 +240,10 @@ class Windows(nn.Module):
         if self.calls:
             x = own(x)
         else:
-            q, k, v = F.linear(x, own.qkv.weight, own.qkv.bias).chunk(3, -1)
+            qkv = F.linear(x, own.qkv.weight, own.qkv.bias).unsqueeze(1)  # one head
+            q, k, v = qkv.chunk(3, -1)
             mixed = F.scaled_dot_product_attention(q, k, v)
-            x = F.linear(mixed, own.proj.weight, own.proj.bias)
+            x = F.linear(mixed.squeeze(1), own.proj.weight, own.proj.bias)
         x = x.view(n, rows, columns, 4, 4, C).transpose(2, 3).reshape(n, rows * 4, columns * 4, C)
         return torch.roll(x, (self.shift,) * 2, (1, 2))[:, :h, :w]
 
@@ -317,7 +318,7 @@ class Vit(nn.Module):
         maps = self.patch_embed(x)
         maps = maps + F.interpolate(self.pos_embed, maps.shape[2:], mode="bicubic")
         first = (self.cls_token, self.register_tokens)
-        tokens = [t.expand(len(x), -1, -1) for t in first]
+        tokens = [t.expand(x.shape[0], -1, -1) for t in first]
         x = torch.cat([*tokens, maps.flatten(2).transpose(1, 2)], 1)
         return self.head(self.norm(self.blocks(x))[:, 0])
 

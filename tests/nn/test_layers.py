@@ -238,6 +238,23 @@ def test_copies_and_pickles_of_subclasses() -> None:
         assert torch.equal(other(x), wanted)
 
 
+class NormOfMaps(nn.LayerNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class OwnNorm(nn.LayerNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).to(input.dtype)
+
+
+def test_a_norm_of_maps_is_refused() -> None:
+    network = nn.Sequential(OwnNorm(C), NormOfMaps(C))
+    assert insert_temporal(network, shift, "0", init="identity") == ["0"]
+    with pytest.raises(ValueError, match=r"'1' is a NormOfMaps, a norm of maps.*behind it"):
+        insert_temporal(network, shift, "1")
+
+
 def test_sites_speak_of_convolutions_then_linear_maps_then_norms() -> None:
     class Both(nn.Module):
         def __init__(self) -> None:

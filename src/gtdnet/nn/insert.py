@@ -26,6 +26,7 @@ from gtdnet.nn.layers import (
     check_divides,
     divide,
     give,
+    takes_tokens,
 )
 from gtdnet.text import first_of
 
@@ -87,6 +88,11 @@ def _checked(backbone: nn.Module, name: str) -> nn.Module:
         raise InputError(f"site {name!r} is a {type(layer).__name__}; it must be one of {kinds}")
     if isinstance(layer, TemporalLayer):
         raise InputError(f"site {name!r} already has a temporal module")
+    if not takes_tokens(layer):
+        raise InputError(
+            f"site {name!r} is a {type(layer).__name__}, a norm of maps, not of tokens; take the "
+            f"layer behind it"
+        )
     return layer
 
 

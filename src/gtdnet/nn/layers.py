@@ -102,6 +102,19 @@ def channels_of(layer: Any) -> int:
     return layer.in_features if isinstance(layer, nn.Linear) else layer.normalized_shape[-1]
 
 
+def takes_tokens(layer: nn.Module) -> bool:
+    """False of a norm whose own forward has the channels elsewhere than on the last axis."""
+    if not is_norm(layer) or type(layer) in KINDS:
+        return True
+    like = next(iter(layer.parameters()), torch.empty(0))
+    x = torch.zeros(_example_shape(layer), device=like.device, dtype=like.dtype)
+    try:
+        with torch.no_grad():
+            return layer(x).shape == x.shape
+    except Exception:  # whatever a foreign layer raises
+        return False
+
+
 def give(layer: nn.Module, temporal: nn.Module) -> None:
     """Make a layer one with a temporal module, in place."""
     layer.__class__ = temporal_class(type(layer))
