@@ -58,8 +58,8 @@ def _columns(heads: Row, rows: Sequence[Row], least: int = 0) -> str:
     widths[0] = min(max(widths[0], least), WIDTH - sum(2 + width for width in widths[1:]))
     whole = sum(widths) + 2 * (len(widths) - 1)
     columns = max(1, (WIDTH + _BETWEEN) // (whole + _BETWEEN)) if len(rows) > _LONG else 1
-    height = -(-len(rows) // columns)
-    parts = [rows[start : start + height] for start in range(0, len(rows), height)]
+    height = max(1, -(-len(rows) // columns))
+    parts = [rows[start : start + height] for start in range(0, len(rows), height)] or [rows]
     lines = [[_line(heads, widths) for _ in parts]]
     lines += [
         [_line(part[number], widths) for part in parts if number < len(part)]

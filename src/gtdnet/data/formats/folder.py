@@ -99,6 +99,14 @@ class Folder(WritableFormat):
                 raise InputError(f"{root} has two folders for one split, {names}; keep one.")
         (mine,), (train,) = folders[split], folders.get("train", folders[split])
         classes = sorted({in_nfc(folder.name) for folder in subfolders(train)})
+        if not classes:
+            loose = sum(is_video(path.name) for path in train.iterdir())
+            have = f"{loose} video(s) but no folders" if loose else "no folders"
+            raise InputError(
+                f"{train} has {have} of classes; put each video into the folder of its class, as "
+                f"{train / 'CLASS' / 'clip.mp4'}, or list them in a .csv with the columns path and "
+                f"label."
+            )
         index = {name: number for number, name in enumerate(classes)}
         for folder in subfolders(mine):
             if in_nfc(folder.name) not in index:
