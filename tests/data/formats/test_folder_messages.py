@@ -46,4 +46,4 @@ def test_a_list_without_classes(tmp_path: Path) -> None:
 
 
 def test_a_table_of_no_classes_is_its_heads() -> None:
-    assert _columns(["class", "train"], []).split() == ["class", "train"]
+    assert _columns(("class", "train"), []).split() == ["class", "train"]

@@ -108,7 +108,7 @@ def _lines(table: Path, names: Sequence[str], split: str) -> list[_Line]:
         else:
             raise InputError(
                 f'{where} is neither "path label" nor "path num_frames label": {line!r:.80}; '
-                f"end each line with the number of its class, or with a name that classes.txt lists."
+                f"end each line with the number of its class, or a name that classes.txt lists."
             )
     counted = [line.path.rpartition(" ") for line in parsed]
     if parsed and all(path and count.isdecimal() for path, _, count in counted):
