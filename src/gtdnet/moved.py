@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -64,6 +63,7 @@ NAMES: dict[str, dict[str, str]] = {
     "bench.options": {"command": "measure.provenance"},
     "device": {"default_workers": "workers", "num_cores": "workers"},
     "nn.shift": {"reduced_channels": "nn.frames"},
+    "train.callbacks": {"ProgressLines": "train.progress"},
     "report.reading": {"Comparison": "report.compare", "compare_runs": "report.compare"},
 }
 """By module that is still there: what moved out of it, and where to."""
@@ -127,16 +127,17 @@ def _refuse_renamed(module: str, name: str) -> None:
         raise ImportError(f"{module}.{name} is now {now}", name=module)
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname.removeprefix("gtdnet.") in MODULES:
-            return ModuleSpec(fullname, _Loader())
+            # importlib.abc, whose Loader it could inherit, costs as much as all the rest of gtdnet.
+            return ModuleSpec(fullname, _Loader())  # type: ignore[arg-type]
         return None
 
 
-class _Loader(Loader):
+class _Loader:
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None
 

@@ -39,6 +39,8 @@ class TrainingModule(pl.LightningModule):
         val_failures: the same of the latest validation; both of all processes once an epoch or
             a save is done.
         epoch_metrics: what the epoch measured: train_loss, train_top1, val_loss, val_top1, ...
+        validated: of the latest validation, until its epoch is saved: numbers of the clips,
+            ascending, int64 [N], and their probabilities, float32 [N, K].
     """
 
     class_weights: Tensor | None
@@ -64,6 +66,8 @@ class TrainingModule(pl.LightningModule):
         self.failures: dict[int, Failure] = {}
         self.val_failures: dict[int, Failure] = {}
         self.epoch_metrics: dict[str, float] = {}
+        self.validated: tuple[Tensor, Tensor] | None = None
+        self._val_parts: list[tuple[Tensor, Tensor]] = []
         self._train_sums = torch.zeros(3, dtype=torch.float64)  # of loss, of hits, of clips
         # Weights follow from the data, so they are not part of the checkpoint.
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -79,6 +83,7 @@ class TrainingModule(pl.LightningModule):
         checkpoint["spec"] = self.spec.to_dict()
         checkpoint["model_options"] = self.model.options
         checkpoint["clips"] = self.clips
+        checkpoint["validated"] = self.validated and list(self.validated)
         checkpoint["train_sums"] = self._over_processes(self._train_sums).tolist()
         self.failures = self._from_processes(self.failures)
         for name in ("failures", "val_failures"):
@@ -129,7 +134,7 @@ class TrainingModule(pl.LightningModule):
         count = torch.full_like(hits, len(labels))
         sums = [losses.detach().double().sum(), hits.double(), count.double()]
         self._train_sums += torch.stack(sums)
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
+        self.log("step/loss", loss, on_step=True, on_epoch=False, batch_size=1)
         return loss
 
     def _losses(
@@ -155,6 +160,12 @@ class TrainingModule(pl.LightningModule):
         if batch_idx % self.options.accumulate == 0:
             return False
         return any(p.grad is not None for p in self.model.parameters())
+
+    @property
+    def running_loss(self) -> float | None:
+        """Mean of the epoch so far, over this process's clips; None before its first."""
+        loss, _, count = self._train_sums.tolist()
+        return loss / count if count else None
 
     def sum_up_training(self) -> None:
         """Put the epoch's loss and top-1 on the training clips into ``epoch_metrics``.
@@ -191,6 +202,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.val_failures = {}
+        self._val_parts = []
         zeros = partial(torch.zeros, dtype=torch.float64, device=self.device)
         self._val_sums = zeros(2)  # of the loss, of the hits among five
         self._val_counts = zeros(2, self.spec.num_classes)  # hits and clips of each class
@@ -201,6 +213,7 @@ class TrainingModule(pl.LightningModule):
         if not len(labels):
             return
         logits = self.model(normalise(batch.views[:, 0], self.spec)).float()
+        self._val_parts.append((batch.indices, logits.softmax(1)))
         top = logits.topk(min(5, logits.shape[1]), dim=1).indices
         hits = (top == labels[:, None]).double()
         loss = F.cross_entropy(logits, labels, reduction="sum").double()
@@ -215,6 +228,7 @@ class TrainingModule(pl.LightningModule):
         count = float(clips.sum())
         if not count:
             raise _nothing_decoded("validation", self.val_failures)
+        self.validated = self._gathered_scores()
         present = clips > 0
         self.epoch_metrics.update(
             val_loss=loss / count,
@@ -222,6 +236,18 @@ class TrainingModule(pl.LightningModule):
             val_top5=top5 / count,
             val_mean_class=float((hits[present] / clips[present]).mean()),
         )
+
+    def _gathered_scores(self) -> tuple[Tensor, Tensor]:
+        """Numbers of the clips that were validated in any process, ascending, and their scores."""
+        parts = [(numbers.cpu(), scores.cpu()) for numbers, scores in self._val_parts]
+        self._val_parts = []
+        if self.trainer.world_size > 1:
+            found: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(found, parts)
+            parts = [part for of_one in found for part in of_one]
+        numbers, scores = (torch.cat(column) for column in zip(*parts, strict=True))
+        order = numbers.argsort()
+        return numbers[order], scores[order]
 
     # --------------------------------------------------------------------------- optimisation
 
