@@ -67,6 +67,7 @@ def _wandb(folder: Path) -> Logger:
 
 
 def _mlflow(folder: Path) -> Logger:
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # else it tells of its tables
     from lightning.pytorch.loggers import MLFlowLogger
 
     # The two that it would write to otherwise are the current folder and a server.
