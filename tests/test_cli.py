@@ -162,7 +162,7 @@ def test_an_installed_package_may_add_a_command(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process there")
 def test_ctrl_c_while_it_is_imported(tmp_path: Path) -> None:
-    """130 and no word, where what is imported takes its time."""
+    """130 and one word, where what is imported takes its time."""
     slow = tmp_path / "jsonargparse.py"
     slow.write_text("import sys, time\nprint('here', flush=True)\ntime.sleep(60)\n")
     program = (
@@ -183,7 +183,7 @@ def test_ctrl_c_while_it_is_imported(tmp_path: Path) -> None:
     assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "")
+    assert (process.returncode, errors) == (130, "gtdnet: interrupted\n")
 
 
 @pytest.mark.parametrize(
@@ -219,3 +219,14 @@ def test_ctrl_c_while_python_ends(tmp_path: Path) -> None:
         text=True,
     )
     assert (process.returncode, process.stderr) == (130, "")
+
+
+def test_ctrl_c_within_an_exec_is_an_exit_code_too() -> None:
+    """Dataclasses are made by one; Python would end by killing itself, though it was caught."""
+    code = (
+        "import sys, gtdnet.cli; from gtdnet.__main__ import main; sys.argv = ['gtdnet', 'train'];"
+        "gtdnet.cli._run = lambda *_: exec('import os; os.kill(os.getpid(), 2)');"
+        "sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "gtdnet train: interrupted\n")

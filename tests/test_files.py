@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gtdnet.cli import main
 from gtdnet.errors import InputError
 from gtdnet.files import (
     Occupied,
@@ -20,6 +22,7 @@ from gtdnet.files import (
     alone_in_first,
     atomic_folder,
     atomic_path,
+    check_place,
     is_empty,
     read_yaml,
     write_csv,
@@ -224,3 +227,45 @@ def test_a_new_folder_goes_again_where_nothing_came_into_it(tmp_path: Path) -> N
     assert names_in(tmp_path) == ["b"]
     with pytest.raises(InputError, match="cannot be made"), alone_in(tmp_path / "b" / "x", "go"):
         pass
+
+
+def test_places_are_looked_at_before_the_work(tmp_path: Path) -> None:
+    check_place(None)
+    check_place(tmp_path / "new" / "deep" / "file.csv")
+    (tmp_path / "file").touch()
+    check_place(tmp_path / "file")
+    check_place(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(InputError, match=r"file/x: cannot be written \(Not a directory\); choose"):
+        check_place(tmp_path / "file" / "x")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --data {data} --output /proc/x",
+        "evaluate {file} --data {data} --output /proc/x",
+        "pack {data} /proc/x",
+        "export {file} /proc/x",
+        "ablate {file} --output /proc/x",
+        "ensemble {data} --output /proc/x",
+        "show {file} {file} --output /proc/x",
+        "check {data} --manifest /proc/x.json",
+        "predict {file} {file} --output /proc/x.csv",
+        "predict {file} {file} --draw /proc/x.mp4",
+    ],
+)
+def test_every_command_says_first_where_it_cannot_write(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before it reads what is wrong with the model and the clips, too."""
+    (tmp_path / "data" / "train" / "walk").mkdir(parents=True)
+    (tmp_path / "data" / "train" / "walk" / "clip.mp4").touch()
+    (tmp_path / "model.safetensors").touch()
+    paths = {"data": tmp_path / "data", "file": tmp_path / "model.safetensors"}
+    assert main(words.format(**paths).split()) == 2
+    assert re.fullmatch(
+        r"gtdnet \w+: /proc/x\S*: cannot be written \(.*\); choose another place\n",
+        capsys.readouterr().err,
+    )

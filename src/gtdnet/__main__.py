@@ -7,7 +7,12 @@ from types import FrameType
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    os._exit(128 + number)  # nothing has been begun yet, or all is done
+    os.write(2, b"gtdnet: interrupted\n")
+    os._exit(128 + number)  # nothing has been begun yet that could be left half done
+
+
+def _end_quietly(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)  # all is done and said; what is left is slow
 
 
 def main() -> int:
@@ -22,7 +27,7 @@ def main() -> int:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         code = run()
         if is_ours:
-            signal.signal(signal.SIGINT, _end)
+            signal.signal(signal.SIGINT, _end_quietly)
     except KeyboardInterrupt:  # just before the command began or after it was done
         code = 128 + signal.SIGINT
     # "python -m" would end by the signal, whatever the status, if the latest text that was

@@ -137,7 +137,10 @@ def _run(name: str, words: Sequence[str]) -> int:
     else:
         from rich.console import Console
 
-        Console().print(text)
+        console = Console()
+        if not console.is_terminal:  # a file or a program reads it: whole names, in one line
+            console = Console(width=max(1, console.measure(text).maximum))
+        console.print(text)
     sys.stdout.flush()
     return code
 

@@ -89,6 +89,28 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _unlock(lock)
 
 
+def check_place(path: str | Path | None) -> None:
+    """Raise InputError where a file or folder could not be made, before the work it is to hold.
+
+    Looks by making a file without a name in the folder, or the nearest one above it that is there.
+    """
+    if path is None:
+        return
+    final = Path(path)
+    try:
+        there = next(place for place in (final, *final.absolute().parents) if place.exists())
+        if there == final and not final.is_dir():
+            there = final.absolute().parent
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        if error.errno in _NO_ROOM - {errno.EROFS}:
+            return  # for a small file there may be some yet; who has the results shows them
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another place"
+        ) from error
+
+
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder; on success ``path`` holds its files, else it goes.
@@ -182,7 +204,8 @@ def alone_in(folder: Path, remedy: str) -> Iterator[None]:
         Occupied: somebody else has it; ``remedy`` says what may be done but waiting.
         InputError: it cannot be made or written to.
     """
-    is_new, key = not folder.exists(), folder.resolve()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    key = folder.resolve()
     # A second look from here at the lock's file would end the lock when it was closed.
     if key in _held:
         raise Occupied(f"{folder}: is being written by this process already; {remedy}")
@@ -202,9 +225,9 @@ def alone_in(folder: Path, remedy: str) -> Iterator[None]:
             (folder / LOCK_FILE).unlink()
         lock.close()
         _held.discard(key)
-        if is_new:
-            with suppress(OSError):
-                folder.rmdir()
+        with suppress(OSError):  # something came into it
+            for path in made:
+                path.rmdir()
 
 
 @contextmanager

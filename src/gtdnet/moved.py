@@ -63,6 +63,7 @@ NAMES: dict[str, dict[str, str]] = {
     "bench.options": {"command": "measure.provenance"},
     "device": {"default_workers": "workers", "num_cores": "workers"},
     "nn.shift": {"reduced_channels": "nn.frames"},
+    "train.callbacks": {"ProgressLines": "train.progress"},
     "report.reading": {"Comparison": "report.compare", "compare_runs": "report.compare"},
 }
 """By module that is still there: what moved out of it, and where to."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,11 +19,45 @@ if TYPE_CHECKING:
 
 
 def say(message: str, console: Console | None = None) -> None:
-    """One message on stderr (or the given console), but for markup as it is."""
+    """One message on stderr (or the given console), but for markup as it is.
+
+    On a terminal lines end between words; elsewhere they are as long as they are.
+    """
     from rich.console import Console
 
     console = console or Console(stderr=True)
-    console.print(printable(message), markup=False, highlight=False, soft_wrap=True)
+    text = printable(message)
+    if console.is_terminal:
+        text = in_width(text, console.width)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """Letters in a line of the terminal that a stream writes to; None where it is none."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else None
+    except (OSError, ValueError):  # a stream of another kind; a terminal that does not tell
+        return None
+
+
+def in_width(text: str, width: int | None) -> str:
+    """The text with lines ended between words, where there is a width; a long word is never cut."""
+    if not width:
+        return text
+    return "\n".join(
+        textwrap.fill(
+            line,
+            width,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+            drop_whitespace=True,
+        )
+        if len(line) > width
+        else line
+        for line in text.split("\n")
+    )
 
 
 @contextmanager

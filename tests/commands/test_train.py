@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -143,7 +144,10 @@ def test_failures_of_our_own(
 def test_train_prints_where_the_model_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", str(run)]) == 0
     out, err = capsys.readouterr()
-    assert re.fullmatch(rf"model: {run}/model.safetensors \(validation top-1 \d+\.\d %\)\n", out)
+    model, report = out.splitlines()[-2:]
+    assert re.fullmatch(rf"model: {run}/model.safetensors \(validation top-1 \d+\.\d %\)", model)
+    assert report == f"report: {run}/report.html"
+    assert "validation clips, mean class accuracy" in out
     assert "all epochs are done" in err
 
 
@@ -229,3 +233,26 @@ def test_print_config_is_the_run(
 
 def test_threads_may_change_when_a_run_goes_on(run: Path) -> None:
     assert main(["train", "--resume", str(run), "--threads", "1"]) == 0
+
+
+def test_the_report_is_of_the_validation_that_was_kept(run: Path) -> None:
+    found = json.loads((run / "validation" / "metrics.json").read_text())
+    with (run / "metrics.csv").open(newline="") as file:
+        best = max(float(row["val_top1"]) for row in csv.DictReader(file))
+    assert found["top1"] == pytest.approx(best, abs=1e-6)
+    assert found["protocol"]["split"] == "validation"
+    page = (run / "report.html").read_text()
+    assert "data:image/jpeg" in page  # frames of its mistakes
+
+
+def test_a_report_that_fails_does_not_fail_the_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no\nroom")
+
+    monkeypatch.setattr("gtdnet.report.report.report", fail)
+    assert main(["train", "--resume", str(run), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["report"] is None
+    assert f"its report could not be made (no); try gtdnet report {run}" in err

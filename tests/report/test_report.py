@@ -360,7 +360,7 @@ def test_frames_that_are_gone(data: Path, tmp_path: Path) -> None:
     ids = ["elsewhere", record.id]
     folder = evaluation(tmp_path / "a" / "eval", clips=[(0, 1), (2, 1)], ids=ids)
     found = page(folder)
-    assert "The dataset nowhere does not exist" in found.section("run-1-clips")
+    assert "the dataset is no longer at nowhere" in found.section("run-1-clips")
     assert not found.attributes("img")
 
     found = page(folder, data=str(data))
@@ -526,8 +526,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "high": pytest.approx(0.8318, abs=1e-4),
     }
     assert result["left_out"] == [
-        "Worst clips of run: Their frames are left out: The dataset nowhere does not exist; check "
-        "the path."
+        "Worst clips of run: Their frames are left out: the dataset is no longer at nowhere; say "
+        "where it is with --data."
     ]
     assert main(["report", str(run)]) == 2
     message = capsys.readouterr().err

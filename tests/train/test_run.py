@@ -329,6 +329,25 @@ def test_sigterm_stops_too(tiny: Make, tmp_path: Path, monkeypatch: pytest.Monke
     assert f"continue with: gtdnet train --resume {result.folder}" in said(console)
 
 
+@pytest.mark.parametrize("when", ["on_fit_start", "train_dataloader", "configure_optimizers"])
+def test_ctrl_c_before_the_first_step_leaves_nothing(
+    when: str, tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("unreachable")
+
+    handler = signal.getsignal(signal.SIGINT)
+    kind = run_module.ClipLoaders if when == "train_dataloader" else TrainingModule
+    monkeypatch.setattr(kind, when, pressed)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(tmp_path / "runs"), console=quiet())
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_second_ctrl_c_stops_at_once(
     tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +361,9 @@ def test_a_second_ctrl_c_stops_at_once(
     with pytest.raises(KeyboardInterrupt):
         train(tiny(tmp_path), console=quiet())
     signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
+    assert not (tmp_path / "run").exists()  # of what cannot be resumed nothing is left
+    (tmp_path / "run").mkdir()
+    tiny(tmp_path).save(tmp_path / "run" / "config.yaml")
     with pytest.raises(InputError, match=r"holds no last\.ckpt .* gtdnet train --config"):
         resume(tmp_path / "run")
     with pytest.raises(InputError, match="exists already; choose another --name, or delete it"):

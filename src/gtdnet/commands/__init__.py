@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any, TypeAlias
 
-from gtdnet.text import one_line, printable
+from gtdnet.text import in_width, one_line, printable, terminal_width
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
@@ -27,7 +27,7 @@ def complain(who: str, message: str) -> None:
     line = one_line(message)
     if len(line) > _MOST:
         line = f"{line[: _MOST // 2]} ... {line[-_MOST // 2 :]}"
-    print(printable(f"{who}: {line}"), file=sys.stderr)
+    print(in_width(printable(f"{who}: {line}"), terminal_width(sys.stderr)), file=sys.stderr)
 
 
 def show(result: str | dict[str, Any]) -> None:

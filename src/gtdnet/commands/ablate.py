@@ -3,6 +3,7 @@
 from gtdnet.ablate.options import AblateOptions
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.files import check_place
 
 EXAMPLE = "gtdnet ablate benchmarks/ablation.yaml --data data/ablation/clips"
 COMPUTES = True
@@ -13,6 +14,7 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    check_place(args.output or "runs")
     from gtdnet.ablate.run import ablate
     from gtdnet.ablate.summary import table
 

@@ -7,6 +7,7 @@ from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, show
 from gtdnet.commands.parser import Namespace, Parser
 from gtdnet.data.check import check_dataset, format_report, format_understanding, understand
 from gtdnet.data.formats import FORMATS
+from gtdnet.files import check_place
 from gtdnet.text import progress_counter
 
 EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json"
@@ -45,6 +46,8 @@ def fill(parser: Parser) -> None:
 def run(args: Namespace) -> Outcome:
     splits = args.split.split(",") if args.split else None
     understood = understand(args.data, args.format, splits)
+    for place in (args.manifest, args.sheet):
+        check_place(place)
     sheet = []
     if args.sheet:
         from gtdnet.show.sheet import sheet_files  # with it comes matplotlib

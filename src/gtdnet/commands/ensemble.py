@@ -4,6 +4,7 @@ from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.errors import InputError
 from gtdnet.evaluate.options import EnsembleOptions
+from gtdnet.files import check_place
 
 EXAMPLE = "gtdnet ensemble runs/f8/eval-validation-8x3x2 runs/f16/eval-validation-16x3x2"
 
@@ -31,6 +32,7 @@ def run(args: Namespace) -> Outcome:
             raise InputError(
                 f"--weights: expected numbers such as 1,2, got {args.weights!r}"
             ) from error
+    check_place(args.output)
     from gtdnet.evaluate.ensemble import describe, ensemble
 
     result = ensemble(options(EnsembleOptions, args))

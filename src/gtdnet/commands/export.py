@@ -4,6 +4,7 @@ from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, complain
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS
 from gtdnet.export.options import ExportOptions
+from gtdnet.files import check_place
 from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet export runs/first exported --precision bf16"
@@ -17,6 +18,7 @@ def fill(parser: Parser) -> None:
 
 def run(args: Namespace) -> Outcome:
     check_is_there(args.model)
+    check_place(args.output)
     from gtdnet.export.run import ExportFailed, export, summary
 
     try:

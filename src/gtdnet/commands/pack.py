@@ -4,6 +4,7 @@ from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS
 from gtdnet.data.pack.write import PackOptions, pack, summary
+from gtdnet.files import check_place
 from gtdnet.text import progress_counter
 
 EXAMPLE = "gtdnet pack data/mine data/mine-packed"
@@ -30,6 +31,7 @@ def fill(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> Outcome:
+    check_place(args.output)
     with progress_counter("packing clips") as progress:
         args.splits, args.workers = args.split, args.num_workers
         result = pack(options(PackOptions, args), progress)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, Outcome, complain
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.engines import engine_names
+from gtdnet.files import check_place
 from gtdnet.infer.options import PredictOptions
 from gtdnet.text import counted
 from gtdnet.weights.hub import check_is_there
@@ -34,6 +35,8 @@ def fill(parser: Parser) -> None:
 
 def run(args: Namespace) -> Outcome:
     check_is_there(args.model)
+    for place in (args.output, args.features, args.timeline, args.draw):
+        check_place(place)
     from gtdnet.infer.predict import predict
 
     report = predict(options(PredictOptions, args))

@@ -2,6 +2,7 @@
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.files import check_place
 from gtdnet.show.options import ShowOptions
 from gtdnet.weights.hub import check_is_there
 
@@ -25,6 +26,7 @@ def fill(parser: Parser) -> None:
 
 def run(args: Namespace) -> Outcome:
     check_is_there(args.model)
+    check_place(args.output)
     from gtdnet.infer.render import percent
     from gtdnet.show.run import show
 

@@ -1,6 +1,8 @@
 """gtdnet train: train a model, from a recipe or a run that was stopped."""
 
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import yaml
 
@@ -9,6 +11,8 @@ from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS, check_dataset_is_there
 from gtdnet.data.spec import SAMPLINGS
 from gtdnet.errors import InputError
+from gtdnet.files import check_place
+from gtdnet.text import first_line, say, terminal_width
 from gtdnet.train.config import (
     FREEZES,
     GROUPS,
@@ -81,6 +85,7 @@ def run(args: Namespace) -> Outcome:
                 f"run's config.yaml; start a new run with --config {args.resume}/config.yaml"
             )
         check_is_run(args.resume)
+        check_place(Path(args.resume, "last.ckpt"))
         from gtdnet.train.run import is_first_process, resume
 
         result = resume(args.resume)
@@ -92,6 +97,7 @@ def run(args: Namespace) -> Outcome:
         check_dataset_is_there(config.data)
         if config.init_from:
             check_is_there(config.init_from)
+        check_place(Path(config.output, config.name or "run"))
         from gtdnet.train.run import is_first_process, train
 
         result = train(config)
@@ -100,4 +106,33 @@ def run(args: Namespace) -> Outcome:
     if not is_first_process():
         return code, None, ""
     beside = f" ({result.told})" if result.told else ""
-    return code, result.to_dict(), f"model: {result.model}{beside}" if result.model else ""
+    lines = [f"model: {result.model}{beside}"] if result.model else []
+    page, curves = _last_words(result.folder) if result.finished else (None, "")
+    if page:
+        lines.append(f"report: {page}")
+    text = "\n".join([*([curves, ""] if curves else []), *lines])
+    return code, {**result.to_dict(), "report": page}, text
+
+
+def _last_words(folder: Path) -> tuple[str | None, str]:
+    """The page about a finished run, and its curve and classes; their failing costs them alone."""
+    from gtdnet.evaluate.training import best_validation, summary, write_validation
+    from gtdnet.report.report import ReportOptions, report
+
+    page, curves = None, ""
+    try:
+        evaluation = best_validation(folder)
+        curves = summary(folder, evaluation, terminal_width(sys.stdout))
+        if TrainConfig.load(folder / "config.yaml").report:
+            if evaluation is not None:
+                write_validation(folder, evaluation)
+            written = report(ReportOptions([str(folder)], overwrite=True))
+            page = written["output"]
+            if written["not_written"]:
+                raise InputError(written["not_written"])
+    except (Exception, KeyboardInterrupt) as error:
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else first_line(error)
+        say(
+            f"the run is done, but its report could not be made ({why}); try gtdnet report {folder}"
+        )
+    return page, curves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +31,11 @@ class Picture(NamedTuple):
     height: int
 
 
-def find_clips(metrics: Mapping[str, Any], data: str | None) -> dict[str, str]:
+def find_clips(metrics: Mapping[str, Any], data: str | None, folder: Path) -> dict[str, str]:
     """Path of every clip, by id, of the dataset that an evaluation was made on.
 
-    ``data`` is where the dataset is now, if it is not where metrics.json says.
+    ``data`` is where the dataset is now, if it is not where metrics.json says. Without it a dataset
+    is also found that has moved together with ``folder``, the evaluation's.
 
     Raises:
         ValueError: it is not there.
@@ -42,11 +44,32 @@ def find_clips(metrics: Mapping[str, Any], data: str | None) -> dict[str, str]:
     path = data or recorded.get("path")
     if not isinstance(path, str) or not protocol:
         raise InputError("metrics.json does not say what data it was made on")
+    if data is None and (path := _moved(path, folder)) is None:
+        raise InputError(
+            f"the dataset is no longer at {recorded['path']}; say where it is with --data"
+        )
     format = recorded.get("format")
     annotations = read_annotations(
         path, str(protocol.get("split")), format if format in FORMATS else None
     )
     return {record.id: record.path for record in annotations.records}
+
+
+def _moved(path: str, folder: Path) -> str | None:
+    """Where a dataset is that was at ``path``: there, or at the same place seen from the folder.
+
+    Of an absolute path at least the last two names must be the same.
+    """
+    if Path(path).exists():
+        return path
+    names = Path(path).parts
+    tails = [names] if not Path(path).is_absolute() else []
+    tails += [names[i:] for i in range(1, len(names) - 1)]
+    for tail in tails:
+        for above in folder.resolve().parents:
+            if (there := above.joinpath(*tail)).exists():
+                return str(there)
+    return None
 
 
 def clip_pictures(path: str, spec: ClipSpec) -> list[Picture]:

@@ -11,7 +11,7 @@ from typing import Any
 from gtdnet import __version__
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import DecodeError, InputError, check_not_negative
-from gtdnet.files import NotWritten, write_text
+from gtdnet.files import NotWritten, check_place, write_text
 from gtdnet.report.compare import Comparison, compare_runs
 from gtdnet.report.frames import Picture, clip_pictures, find_clips
 from gtdnet.report.options import ReportOptions
@@ -38,6 +38,7 @@ def report(
         raise InputError("no run given; name a run directory or the folder of an evaluation")
     check_not_negative(clips=options.clips)
     output = _output(options)
+    check_place(output)
     runs = read_runs(options.runs)
     comparisons = compare_runs(runs) if len(runs) > 1 else []
     shown = [
@@ -92,7 +93,7 @@ def _with_pictures(shown: Shown, data: str | None, done: Callable[[], None]) -> 
     if evaluated is None or not shown.mistakes:
         return shown
     try:
-        paths = find_clips(evaluated.result, data)
+        paths = find_clips(evaluated.result, data, evaluated.path)
         spec = ClipSpec.from_dict(evaluated.spec)
     except InputError as error:
         note = f"Their frames are left out: {str(error).rstrip('.')}."

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.plugins import TorchCheckpointIO
+from numpy.typing import NDArray
 from rich.console import Console
 
 from gtdnet import moved
@@ -20,8 +23,11 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, write_csv
 from gtdnet.text import say
+from gtdnet.train.loggers import log_options, log_picture, log_row
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.objective import Objective
+from gtdnet.train.pictures import clip_grid, confusion_picture
+from gtdnet.train.progress import epoch_line
 
 
 class Interrupted(Exception):
@@ -193,11 +199,11 @@ class RunFiles(Callback):
             self.best = row
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
-        for logger in trainer.loggers:
-            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, trainer.global_step)
+        pl_module.validated = None
+        log_row(trainer.loggers, row)
         if trainer.is_global_zero:
             self._write_metrics()
-            self._report(trainer, row, is_best)
+            say(epoch_line(row, trainer.max_epochs or 0, is_best), self.console)
         if self._patience_is_over():
             title = self.objective.title
             say(f"stopping early: no better {title} in {self.patience} validations", self.console)
@@ -237,19 +243,45 @@ class RunFiles(Callback):
         rounded = ([round(v, 6) if isinstance(v, float) else v for v in row] for row in cells)
         write_csv(self.folder / "metrics.csv", [names, *rounded])
 
-    def _report(self, trainer: pl.Trainer, row: dict[str, float], is_best: bool) -> None:
-        parts = [f"epoch {row['epoch']:.0f}/{trainer.max_epochs}"]
-        for split, name in (("train", "loss"), ("val", "validation loss")):
-            if (loss := row.get(f"{split}_loss")) is None:
-                continue
-            figure = row.get(f"{split}_{self.objective.figure}")
-            told = "" if figure is None else f", {self.objective.title} {100 * figure:.1f} %"
-            best = " (best)" if is_best and split == "val" else ""
-            parts.append(f"{name} {loss:.3f}{told}{best}")
-        parts.append(f"{row['seconds']:.0f} s")
-        # The progress bar's own console, if it draws one, puts the line above the bar.
-        bar = trainer.progress_bar_callback
-        say("  ".join(parts), getattr(bar, "_console", None) or self.console)
+
+class RunLog(Callback):
+    """Tells the loggers what is not in metrics.csv: options, rates, clips, and the confusions."""
+
+    def __init__(self, files: RunFiles, options: dict[str, Any], labels: Sequence[Any]) -> None:
+        self.files = files
+        self.options = options
+        self.labels = labels  # of the validation clips
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        best = (self.files.objective.column, "val_loss")
+        metrics = best if self.files.validates else ("train_loss",)
+        if trainer.is_global_zero:
+            log_options(trainer.loggers, self.options, metrics)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == batch_idx == 0 and trainer.loggers and len(batch.labels):
+            log_picture(trainer.loggers, "clips/first_batch", clip_grid(batch.views[:, 0]), 0)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        pl_module.log("step/lr", self.files.lr, on_step=True, on_epoch=False, batch_size=1)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not (trainer.loggers and trainer.is_global_zero and self.files.best):
+            return
+        if (validated := load_validated(self.files.folder / "best.ckpt")) is None:
+            return
+        if pl_module.spec.multi_label:  # which has no confusions
+            return
+        numbers, scores = validated
+        labels = np.array([self.labels[i] for i in numbers], dtype=np.int64)
+        names = pl_module.spec.class_names
+        picture = confusion_picture(labels, scores.argmax(1), names)
+        epoch = int(self.files.best["epoch"])
+        log_picture(trainer.loggers, "epoch/confusion", picture, epoch)
 
 
 class PlainFiles(TorchCheckpointIO):
@@ -257,36 +289,6 @@ class PlainFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         torch.save(checkpoint, path)
-
-
-class ProgressLines(Callback):
-    """A line every half minute, for logs: where there is no terminal to draw a progress bar on."""
-
-    def __init__(self, console: Console, seconds: float = 30.0) -> None:
-        self.console = console
-        self.seconds = seconds
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._began = self._latest = time.monotonic()
-        self._batches = 0
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._batches += 1
-        now = time.monotonic()
-        if now - self._latest < self.seconds:
-            return
-        self._latest = now
-        in_epoch, epochs = int(trainer.num_training_batches), trainer.max_epochs or 0
-        left = in_epoch * (epochs - trainer.current_epoch) - batch_idx - 1
-        minutes = (now - self._began) / self._batches * left / 60
-        loss = f"loss {float(outputs['loss']):.3f}, " if outputs else ""
-        say(
-            f"epoch {trainer.current_epoch + 1}/{epochs}, batch {batch_idx + 1}/{in_epoch}, {loss}"
-            f"about {minutes:.1f} minutes of training left",
-            self.console,
-        )
 
 
 @dataclass(frozen=True)
@@ -308,6 +310,18 @@ class Checkpoint:
             return cls((epoch, batch), spec, content["model_options"], content.get("clips"))
         except Exception as error:  # torch.load raises many kinds for a damaged file
             raise InputError(f"{path}: cannot be read as a checkpoint of a run") from error
+
+
+def load_validated(checkpoint: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """The validation that a checkpoint was saved for: numbers of clips [N], probabilities [N, K].
+
+    None where there was none, and of earlier versions.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    if not state.get("validated"):
+        return None
+    numbers, scores = state["validated"]
+    return numbers.numpy().copy(), scores.numpy().copy()
 
 
 def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:

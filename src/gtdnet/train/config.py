@@ -20,6 +20,7 @@ from gtdnet.errors import (
     suggestion,
 )
 from gtdnet.files import read_yaml, write_yaml
+from gtdnet.train.loggers import logger_names
 
 SCHEDULES = ("cosine", "step", "onecycle", "constant")
 OPTIMIZERS = ("sgd", "adamw")
@@ -35,11 +36,17 @@ class RunOptions:
         name: the run's folder under ``output``; default: model name and time.
         output: folder of all runs.
         seed: of everything random: order, frames, augmentation, weights, dropout.
+        logger: who else is told the numbers of metrics.csv: tensorboard, csv, wandb, mlflow,
+            several with commas between, none, or auto (tensorboard where it is installed). Nothing
+            leaves this machine unless WANDB_MODE or MLFLOW_TRACKING_URI say so.
+        report: write report.html and its validation/ into the run's folder at the end.
     """
 
     name: str | None = None
     output: str = "runs"
     seed: int = 0
+    logger: str = "auto"
+    report: bool = True
 
 
 @dataclass
@@ -250,6 +257,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             check_choice(name, getattr(self, name), choices)
         for names, check in _LIMITS.items():
             check(**{name: getattr(self, name) for name in names.split()})
+        logger_names(self.logger)
         if self.validate_every > self.epochs:
             raise InputError(
                 f"validate_every={self.validate_every} is more than epochs={self.epochs}, so that "

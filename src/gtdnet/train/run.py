@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import math
 import os
 import platform
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from rich.console import Console
 
 from gtdnet.data.dataset import Augmentation, EvalClips, TrainClips
@@ -29,7 +29,7 @@ from gtdnet.data.loader import killed_worker
 from gtdnet.data.spec import ClipSpec
 from gtdnet.device import resolve_device, resolve_precision, to_channels_last
 from gtdnet.errors import InputError
-from gtdnet.files import alone_in, alone_in_first, is_empty, write_csv
+from gtdnet.files import LOCK_FILE, alone_in, alone_in_first, is_empty, write_csv
 from gtdnet.measure.provenance import provenance
 from gtdnet.models.build import create_model
 from gtdnet.models.classifier import VideoClassifier
@@ -41,14 +41,16 @@ from gtdnet.train.callbacks import (
     Checkpoint,
     Interrupted,
     PlainFiles,
-    ProgressLines,
     RunFiles,
+    RunLog,
     load_weights,
 )
 from gtdnet.train.config import TrainConfig, check_is_run
 from gtdnet.train.data import ClipLoaders, class_weights, digest, remarks, split_clips
+from gtdnet.train.loggers import check_loggers, make_loggers
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import freeze, scaled_lr, set_norm_momentum
+from gtdnet.train.progress import ProgressBar, ProgressLines
 from gtdnet.workers import default_workers
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -128,6 +130,7 @@ def _console() -> Console:
 
 def _train(config: TrainConfig, resumed: Path | None, console: Console) -> TrainResult:
     device, precision = _resolve(config)
+    check_loggers(config.logger)
     split_file = resumed / SPLIT_FILE if resumed else None
     annotations, validation, held_out = split_clips(config, split_file)
     for sentence in remarks(annotations, validation):
@@ -175,7 +178,7 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
         num_workers=default_workers(device, config.devices) if workers is None else workers,
         balanced=config.balanced,
     )
-    with nullcontext(resumed) if resumed else _new_folder(config) as folder:
+    with nullcontext(resumed) if resumed else _new_run(config) as folder:
         files = RunFiles(
             folder,
             console,
@@ -208,7 +211,7 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
                 warnings.filterwarnings("ignore", module="lightning.*")
                 # With channels_last, of 1x1 convolutions, whose strides mean nothing.
                 warnings.filterwarnings("ignore", message="Grad strides do not match bucket")
-                trainer = _trainer(config, files, device, precision)
+                trainer = _trainer(config, files, device, precision, validation)
                 path = folder / "last.ckpt" if resumed else None
                 trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
             finished = True
@@ -217,6 +220,9 @@ def _train(config: TrainConfig, resumed: Path | None, console: Console) -> Train
         except SystemExit as error:  # how Lightning answers a second Ctrl-C
             raise error.__context__ or KeyboardInterrupt from error
         except RuntimeError as error:
+            # Ctrl-C while the loaders begin: Lightning then asks them where they are.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
             if (killed := killed_worker(error)) is None:
                 raise
             raise killed from error
@@ -242,14 +248,21 @@ def _resolve(config: TrainConfig) -> tuple[torch.device, str]:
 
 
 def _trainer(
-    config: TrainConfig, files: RunFiles, device: torch.device, precision: str
+    config: TrainConfig,
+    files: RunFiles,
+    device: torch.device,
+    precision: str,
+    validation: Annotations | None,
 ) -> pl.Trainer:
-    console = files.console
+    console, records = files.console, validation.records if validation else ()
+    val_batches = math.ceil(len(records) / (config.batch_size * config.devices))
+    progress = ProgressBar if console.is_terminal and not console.quiet else ProgressLines
     callbacks: list[Callback] = [EMAWeightAveraging(decay=config.ema)] if config.ema else []
-    if console.is_terminal:
-        callbacks += [files, RichProgressBar(console_kwargs={"stderr": True})]
-    else:
-        callbacks += [files, ProgressLines(console)]
+    callbacks += [
+        files,
+        progress(console, val_batches=val_batches),
+        RunLog(files, asdict(config), [record.label for record in records]),
+    ]
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index] if device.index is not None else config.devices,
@@ -260,11 +273,10 @@ def _trainer(
         accumulate_grad_batches=config.accumulate,
         check_val_every_n_epoch=config.validate_every,
         callbacks=callbacks,
-        # An extra: gtdnet[tensorboard]. metrics.csv is written anyway.
-        logger=find_spec("tensorboard") is not None and _TensorBoard(files.folder, "", ""),
+        logger=make_loggers(config.logger, files.folder),
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=console.is_terminal,
+        enable_progress_bar=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         log_every_n_steps=10,
@@ -320,6 +332,22 @@ def _finish(
     if not finished:
         say(f"stopped; continue with: gtdnet train --resume {folder}", files.console)
     return result
+
+
+@contextmanager
+def _new_run(config: TrainConfig) -> Iterator[Path]:
+    """The folder of a new run; it goes again where the run ends before anything can be resumed."""
+    with _new_folder(config) as folder:
+        try:
+            yield folder
+        except BaseException:
+            if is_first_process() and not (folder / "last.ckpt").exists():
+                for path in folder.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    elif path.name != LOCK_FILE:
+                        path.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -442,10 +470,3 @@ def _where(epoch: int, batch: int, batches: int, epochs: int) -> str:
     if batch == batches:
         return f"continuing with the validation of epoch {epoch + 1}"
     return f"continuing at epoch {epoch + 1}, batch {batch + 1}"
-
-
-class _TensorBoard(TensorBoardLogger):
-    """TensorBoard events alone: config.yaml already tells the hyperparameters."""
-
-    def save(self) -> None:
-        self.experiment.flush()

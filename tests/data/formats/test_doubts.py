@@ -122,7 +122,7 @@ def test_one_class_in_two_spellings(tmp_path: Path) -> None:
             names = read[split].class_names
             assert set(names) == {NFC, "zoo"}
             rows = (*read[split].records, *read[split].missing)
-            assert sorted(names[row.label or 0] for row in rows) == sorted(expected)
+            assert sorted(names[row.classes[0]] for row in rows) == sorted(expected)
 
 
 def test_two_classes_of_one_name(tmp_path: Path) -> None:

@@ -170,6 +170,11 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     except av.error.FFmpegError as error:
         # So says FFmpeg of a container that is not in the list.
         is_other = isinstance(error, av.error.ArgumentError)
+        if is_other and (kind := _picture(path)):
+            raise DecodeError(
+                path,
+                f"it is a picture ({kind}), not a video; give a video, or a folder of its frames",
+            ) from None
         why = "no container of those that are read" if is_other else error.strerror
         raise DecodeError(path, f"it is not a readable video ({why}); {_REPLACE}") from None
     stream = container.streams.best("video")
@@ -185,6 +190,27 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     stream.codec_context.thread_count = 1
     stream.codec_context.thread_type = "NONE"
     return container, stream
+
+
+_PICTURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+
+
+def _picture(path: Path) -> str | None:
+    """What kind of still picture a file is, by its first bytes; None if it is none."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(12)
+    except OSError:
+        return None
+    if begin[:4] == b"RIFF" and begin[8:] == b"WEBP":
+        return "WebP"
+    return next((kind for sign, kind in _PICTURES.items() if begin.startswith(sign)), None)
 
 
 class _Packets:
