@@ -58,7 +58,7 @@ def situation(config: TrainConfig) -> Situation:
     if config.data:
         clips = len(read_annotations(config.data, "train", config.format).records)
         clips -= round(clips * (config.val or 0))
-    gpu = resolve_device(config.device).type == "cuda"
+    gpu = resolve_device(config.device).type != "cpu"
     return Situation(clips, gpu, is_installed("efficientnet_lite0"), has_amx())
 
 
