@@ -84,10 +84,14 @@ def to_channels_last(model: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
+def has_amx() -> bool:
+    """Whether the processor has units for products of bf16 matrices."""
+    return getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+
+
 def _has_bf16_units() -> bool:
     # Without instructions for bf16 products, emulating them costs more than fp32.
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in checks)
+    return has_amx() or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 __getattr__ = moved.names(__name__)

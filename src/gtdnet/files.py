@@ -183,6 +183,15 @@ def walk(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
                 )
 
 
+def dead_link(path: str | Path) -> str | None:
+    """That a path is a link to nowhere, or leads through one, in words; None where it is not."""
+    for part in (Path(path), *Path(path).parents):
+        if part.is_symlink() and not part.exists():
+            what = "it" if part == Path(path) else str(part)
+            return f"{what} is a link to nowhere ({os.readlink(part)})"  # noqa: PTH115
+    return None
+
+
 # ------------------------------------------------------------------------- folders for one process
 
 

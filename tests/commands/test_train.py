@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gtdnet.cli import main
 from gtdnet.data.synthetic import write_dataset
@@ -75,8 +76,56 @@ def test_recipes_by_name(config: dict[str, TrainConfig]) -> None:
 
 
 def test_defaults_are_those_of_the_config(config: dict[str, TrainConfig]) -> None:
-    assert main(["train"]) == 0
+    assert main(["train", "--model", "gtdnet_resnet50"]) == 0
     assert config["config"] == TrainConfig()
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path) -> Path:
+    for name in ("left", "right"):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        (tmp_path / "clips" / name / "1.mp4").touch()
+    return tmp_path / "clips"
+
+
+def test_without_a_model_it_is_chosen(
+    config: dict[str, TrainConfig], capsys: pytest.CaptureFixture[str], two_classes: Path
+) -> None:
+    # As a device is given, no GPU counts; frozen stages alone would keep random weights.
+    words = ["train", "--data", str(two_classes), "--device", "cpu", "--frozen-stages=2"]
+    assert main(words) == 0
+    chosen = config.pop("config")
+    assert chosen.model in ("gtdnet_efficientnet_lite0", "gtdnet_resnet18")
+    assert (chosen.pretrained, chosen.frozen_stages, chosen.epochs) == ("imagenet", 2, 30)
+    line = capsys.readouterr().err.splitlines()[0]
+    assert f"no model or recipe is named, so it is {chosen.model}" in line
+    assert "2 training clips and a CPU" in line
+    assert main([*words, "--print-config"]) == 0
+    out, err = capsys.readouterr()
+    assert TrainConfig.from_dict(yaml.safe_load(out), "") == chosen
+    assert err == f"{line}\n"
+    (two_classes / "run.yaml").write_text(out)
+    assert main(["train", "--config", str(two_classes / "run.yaml")]) == 0  # as from config.yaml
+    assert config["config"] == chosen
+    assert "no model" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--model tsn_resnet18", "--recipe synth_easy", "--pretrained x.pth", "--init_from x"],
+)
+def test_what_names_a_network_is_taken(
+    config: dict[str, TrainConfig],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+) -> None:
+    monkeypatch.setattr("gtdnet.commands.train.check_is_there", lambda path: None)
+    assert main(["train", "--data", "x", *words.split()]) == 0
+    named = {"--model": "tsn_resnet18", "--recipe": "gtdnet_resnet18"}
+    assert config["config"].model == named.get(words.split()[0], "gtdnet_resnet50")
+    assert config["config"].norm_momentum is None
+    assert "no model" not in capsys.readouterr().err
 
 
 def test_a_stopped_run_says_so_with_its_exit_code(
@@ -109,7 +158,7 @@ def test_sigterm_ends_any_command_in_order(
             cleaned.append(True)
 
     monkeypatch.setattr("gtdnet.train.run.train", work)
-    assert main(["train"]) == 143
+    assert main(["train", "--model", "tsn_resnet18"]) == 143
     assert cleaned
     assert capsys.readouterr().err == "gtdnet train: terminated\n"
     assert signal.getsignal(signal.SIGTERM) is before
@@ -134,7 +183,7 @@ def test_failures_of_our_own(
         raise error
 
     monkeypatch.setattr("gtdnet.train.run.train", fail)
-    assert main(["train"]) == code
+    assert main(["train", "--model", "tsn_resnet18"]) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(message)

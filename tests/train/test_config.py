@@ -121,7 +121,8 @@ def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     assert find_recipe("synth_easy").name == "synth_easy.yaml"
     views, data = ("8f", "16f"), ("ssv1", "ssv2", "k400")
     published = {f"gtdnet_r50_{view}_{name}" for view in views for name in data}
-    assert set(list_recipes()) == published | {"synth_easy", "synth_full"}
+    others = {"finetune_cpu", "finetune_gpu", "synth_easy", "synth_full"}
+    assert set(list_recipes()) == published | others
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -144,17 +145,20 @@ def test_recipes_train_on_their_dataset_and_are_evaluated(name: str, tmp_path: P
     Then the paper's larger protocol: 3 crops of 2 clips, of 10 on Kinetics.
     """
     data = tmp_path / "data"
-    format = FORMATS[name.rpartition("_")[2]]
+    format = FORMATS.get(name.rpartition("_")[2], "folder")
     clips = 12 if format == "folder" else 2  # a folder knows the classes that it has clips of
     write_dataset(
         data, format=format, edition="easy", train=clips, validation=1, size=36, workers=1
     )
+    config = TrainConfig.load(find_recipe(name))
     config = replace(
-        TrainConfig.load(find_recipe(name)),
+        config,
         data=str(data),
         output=str(tmp_path),
         name="run",
-        model_options={"width": 0.0625},
+        model_options={"width": 0.0625} if "resnet" in config.model else {},
+        pretrained=None,
+        frozen_stages=0,
         short_side=36,
         crop_size=32,
         epochs=1,

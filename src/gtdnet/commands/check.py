@@ -1,25 +1,41 @@
-"""gtdnet check: decode every clip of a dataset."""
+"""gtdnet check: decode every clip of a dataset, or single clips."""
 
+import os
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, show
 from gtdnet.commands.parser import Namespace, Parser
-from gtdnet.data.check import check_dataset, format_report, format_understanding, understand
+from gtdnet.data.check import (
+    check_dataset,
+    format_clips,
+    format_report,
+    format_understanding,
+    look_at,
+    understand,
+)
 from gtdnet.data.formats import FORMATS
+from gtdnet.data.formats.lookup import is_picture, is_video
+from gtdnet.errors import InputError
 from gtdnet.files import check_place
+from gtdnet.infer.find import find_videos
 from gtdnet.text import progress_counter
+from gtdnet.workers import map_in_processes, num_cores
 
-EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json"
+EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json, or gtdnet check a.mp4 b.mov"
+_LISTS = (".csv", ".tsv", ".txt", ".json")  # a file that is a dataset
 OLD_NAMES = {"--splits": "--split", "--workers": "--num_workers"}
 
 
 @dataclass
 class CheckOptions:
-    """Check a dataset
+    """Check a dataset, or single clips
 
     Args:
-        data: dataset folder, list file or manifest.
+        data: dataset folder, list file or manifest; or clips: video files, folders of pictures,
+            globs in quotes, or several of any.
         format: how it is laid out; default: recognised.
         split: splits to read, as train,validation; default: all there are.
         num_segments: clips with fewer frames count as short.
@@ -29,7 +45,7 @@ class CheckOptions:
             of more than 40 classes also NAME-2.png, ...
     """
 
-    data: str
+    data: list[str]
     format: str | None = None
     split: str | None = None
     num_segments: int = 8
@@ -39,11 +55,20 @@ class CheckOptions:
 
 
 def fill(parser: Parser) -> None:
-    parser.add_class_arguments(CheckOptions, None, as_group=False, as_positional=True)
+    parser.add_argument(
+        "data",
+        nargs="+",
+        help="dataset folder, list file or manifest; or clips: video files, folders of pictures, "
+        "globs in quotes, or several of them",
+    )
+    parser.add_class_arguments(CheckOptions, None, as_group=False, skip={"data"})
     parser.show_choices(format=FORMATS)
 
 
 def run(args: Namespace) -> Outcome:
+    if len(args.data) > 1 or _is_clip(args.data[0]):
+        return _check_clips(args)
+    (args.data,) = args.data
     splits = args.split.split(",") if args.split else None
     understood = understand(args.data, args.format, splits)
     for place in (args.manifest, args.sheet):
@@ -74,3 +99,38 @@ def run(args: Namespace) -> Outcome:
         text += f"\nContact sheet: {', '.join(result['sheet'])}"
     code = EXIT_DONE if report.ok and not report.not_written else EXIT_FAILED
     return code, result, text
+
+
+def _is_clip(word: str) -> bool:
+    """Whether one word means a clip, or a pattern of clips, and not a dataset."""
+    path = Path(word)
+    if path.is_dir():
+        with os.scandir(path) as entries:
+            there = [(entry.name, entry.is_dir()) for entry in entries]
+        return any(is_picture(name) for name, _ in there) and not any(i for _, i in there)
+    return is_video(word) or (path.is_file() and path.suffix.lower() not in _LISTS)
+
+
+def _check_clips(args: Namespace) -> Outcome:
+    for name in ("format", "split", "manifest", "sheet"):
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name} is of a dataset, not of single clips; leave it out")
+    if lists := [word for word in args.data if Path(word).suffix.lower() in _LISTS]:
+        raise InputError(f"{lists[0]} is a dataset, not a clip; check it by itself")
+    paths = list(map(str, find_videos(args.data)))
+    workers = args.num_workers
+    if workers is None:
+        workers = min(num_cores(), len(paths) // 8)
+    look = partial(look_at, num_segments=args.num_segments)
+    with (
+        progress_counter("decoding clips") as progress,
+        closing(map_in_processes(look, paths, workers)) as looked,
+    ):
+        found = {}
+        for report in looked:
+            found[report.path] = report
+            progress(len(found), len(paths))
+    reports = [found[path] for path in paths]
+    ok = all(report.error is None for report in reports)
+    result = {"ok": ok, "clips": [report.to_dict() for report in reports]}
+    return EXIT_DONE if ok else EXIT_FAILED, result, format_clips(reports)

@@ -13,6 +13,7 @@ from gtdnet.data.spec import SAMPLINGS
 from gtdnet.errors import InputError
 from gtdnet.files import check_place
 from gtdnet.text import first_line, say, terminal_width
+from gtdnet.train.choice import fill_in, may_choose, situation
 from gtdnet.train.config import (
     FREEZES,
     GROUPS,
@@ -71,6 +72,7 @@ def fill(parser: Parser) -> None:
         *("data", "recipe", "model", "pretrained", "epochs", "batch_size", "lr", "name", "output"),
         *("resume", "print_config"),
     )
+    parser.set_defaults(model=None)  # until it is chosen
     # As defaults, so that what is given wins wherever the recipe stands among the words.
     for recipe in [value for option, value in parser.given if option in ("--recipe", "--config")]:
         parser.set_defaults(asdict(TrainConfig.load(find_recipe(recipe))))
@@ -90,8 +92,10 @@ def run(args: Namespace) -> Outcome:
 
         result = resume(args.resume)
     else:
-        config = options(TrainConfig, args)
+        config, choice = _config(args)
         if args.print_config:
+            if choice:
+                say(choice)
             values = asdict(config)
             return EXIT_DONE, values, yaml.safe_dump(values, sort_keys=False).rstrip()
         check_dataset_is_there(config.data)
@@ -100,6 +104,8 @@ def run(args: Namespace) -> Outcome:
         check_place(Path(config.output, config.name or "run"))
         from gtdnet.train.run import is_first_process, train
 
+        if choice and is_first_process():
+            say(choice)
         result = train(config)
     stopped = EXIT_TERMINATED if result.terminated else EXIT_INTERRUPTED
     code = EXIT_DONE if result.finished else stopped
@@ -112,6 +118,20 @@ def run(args: Namespace) -> Outcome:
         lines.append(f"report: {page}")
     text = "\n".join([*([curves, ""] if curves else []), *lines])
     return code, {**result.to_dict(), "report": page}, text
+
+
+def _config(args: Namespace) -> tuple[TrainConfig, str]:
+    """What was asked for; where that says nothing of the network, what is chosen, and why."""
+    given = {option[2:].partition(".")[0] for option in args.given}
+    is_open = args.model is None and may_choose(given, args.pretrained)
+    args.model = args.model or TrainConfig.model
+    if not is_open:
+        return options(TrainConfig, args), ""
+    args.pretrained = "imagenet"  # without which some options are refused
+    config = options(TrainConfig, args)
+    if config.data or not args.print_config:
+        check_dataset_is_there(config.data)
+    return fill_in(config, given, situation(config))
 
 
 def _last_words(folder: Path) -> tuple[str | None, str]:

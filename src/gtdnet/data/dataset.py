@@ -60,6 +60,7 @@ class Sample:
     views: Tensor
     label: int | tuple[int, ...]
     index: int
+    is_flipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,12 +145,13 @@ class TrainClips(Dataset[Sample | Failure]):
             return Failure(index, error.path, error.reason)
         classes = record.classes
         mirrored = [other for k in classes if (other := self._flip_labels[k]) is not None]
-        if rng.random() < augment.flip and len(mirrored) == len(classes):
+        is_flipped = rng.random() < augment.flip and len(mirrored) == len(classes)
+        if is_flipped:
             frames, classes = horizontal_flip(frames), mirrored
         if augment.brightness:
             frames = jitter_brightness_contrast(frames, augment.brightness, rng)
         label = target(classes, spec, record.label is not None)
-        return Sample(frames.unsqueeze(0), label, index)
+        return Sample(frames.unsqueeze(0), label, index, is_flipped)
 
 
 class EvalClips(Dataset[Sample | Failure]):

@@ -28,6 +28,7 @@ from gtdnet.data.readers.packed import PackedReader
 from gtdnet.data.readers.pictures import NUMBERED_IMAGE, PictureReader
 from gtdnet.data.readers.video import VIDEO_SUFFIXES, VideoReader
 from gtdnet.errors import DecodeError, InputError
+from gtdnet.files import dead_link
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +78,9 @@ def open_clip(path: str | Path) -> Reader:
         for clip in find_clips(path) or ():
             if clip.name == path.name and (packed := packed_clip(clip)):
                 return PackedReader(packed)
+        if link := dead_link(path):
+            reason = f"{link}; put there what it leads to, or mend the link"
+            raise DecodeError(path, reason) from None
         raise DecodeError(path, "there is no such file or folder; check the path") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

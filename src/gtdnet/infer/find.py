@@ -32,7 +32,7 @@ def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
             videos = packed
         elif path.is_dir():
             videos = list(_videos_below(path))
-        elif path.exists():
+        elif path.exists() or path.is_symlink():  # where a link leads nowhere, reading it says so
             videos = [path]
         else:
             # Path.glob takes no absolute patterns.

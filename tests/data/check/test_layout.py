@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,15 @@ def test_a_table_that_names_clips_is_not_silently_ignored(
     (tmp_path / table).parent.mkdir(exist_ok=True)
     (tmp_path / table).write_text(text)
     assert found(tmp_path, format="folder") == {"ignored-table": [f"{table} (names 2 clips)"]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_names_of_clips_in_a_table_may_have_blanks(tmp_path: Path, encoding: str) -> None:
+    names = ("a/my clip 1.mp4", "a/it's caf\u00e9.mp4", "b/run 3.mp4", "b/run 4.mp4")
+    found(tmp_path, *names)
+    text = "file,action\r\n" + "".join(f"{unicodedata.normalize('NFD', n)},x\r\n" for n in names)
+    (tmp_path / "notes.csv").write_text(text, encoding=encoding, newline="")
+    assert found(tmp_path)["ignored-table"] == ["notes.csv (names 4 clips)"]
 
 
 def test_lists_that_are_read_are_not_ignored(tmp_path: Path) -> None:

@@ -145,8 +145,7 @@ def shapes(facts: dict[str, ClipFacts], num_segments: int) -> Iterator[Finding]:
         (
             f"{fact.path}: {fact.width}x{fact.height}"
             for fact in good
-            if min(fact.width, fact.height) < _MIN_SIDE
-            or max(fact.width, fact.height) > _MAX_ASPECT * min(fact.width, fact.height)
+            if is_odd_size(fact.width, fact.height)
         ),
         f"Pictures smaller than {_MIN_SIDE} pixels or longer than {_MAX_ASPECT}:1",
         "Look at them: cropping to a square leaves little of the picture.",
@@ -158,3 +157,8 @@ def shapes(facts: dict[str, ClipFacts], num_segments: int) -> Iterator[Finding]:
         "Clips at a constant rate but for gaps in time, where frames may have been lost",
         "Nothing, if the camera or encoder left these frames out; else get the files again.",
     )
+
+
+def is_odd_size(width: int, height: int) -> bool:
+    """Whether a square crop leaves little of such a picture."""
+    return min(width, height) < _MIN_SIDE or max(width, height) > _MAX_ASPECT * min(width, height)

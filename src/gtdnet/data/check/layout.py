@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from gtdnet.data.formats.lookup import (
     stem_of,
 )
 from gtdnet.files import walk
-from gtdnet.text import counted
+from gtdnet.text import counted, in_nfc
 
 _TABLES = (".csv", ".tsv", ".txt", ".json")
 _MOST_TEXT = 1 << 20  # characters of a table that are looked at
@@ -111,6 +112,7 @@ def _nested(understood: Understanding) -> Iterator[Finding]:
 def _tables(understood: Understanding, root: Path) -> Iterator[Finding]:
     """Tables beside the videos that name them, but are not read."""
     paths = [r.path for found in understood.read.values() for r in found.records]
+    paths = list(map(in_nfc, paths))
     names = {os.path.basename(path) for path in paths}  # noqa: PTH119
     names |= {stem for path in paths if len(stem := stem_of(path)) > 3 and not stem.isdecimal()}
     folders = [root / place for place in PLACES]
@@ -122,8 +124,7 @@ def _tables(understood: Understanding, root: Path) -> Iterator[Finding]:
             if table.suffix.lower() not in _TABLES or table.name[0] == "." or is_read:
                 continue
             try:
-                with table.open(encoding="utf-8-sig", errors="replace") as file:
-                    words = set(re.split(r"[\s,;:|\"'/\\\[\]{}]+", file.read(_MOST_TEXT)))
+                words = _words(table)
             except OSError:
                 continue
             if (number := len(words & names)) >= min(2, len(paths)):
@@ -136,3 +137,17 @@ def _tables(understood: Understanding, root: Path) -> Iterator[Finding]:
         "If one says more than the folders, give it as --data, written as a list of clips "
         "(docs/data.md).",
     )
+
+
+def _words(table: Path) -> set[str]:
+    """What may be the name of a clip in a table: parts of its text, those with blanks in them too.
+
+    UTF-16 is what Excel writes as "Unicode text".
+    """
+    with table.open("rb") as file:
+        begin = file.read(2)
+    is_utf16 = begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    with table.open(encoding="utf-16" if is_utf16 else "utf-8-sig", errors="replace") as file:
+        text = in_nfc(file.read(_MOST_TEXT))
+    cells = {part.strip() for part in re.split(r"[\t\r\n,;|\"/\\\[\]{}]+", text)}
+    return cells.union(re.split(r"[\s,;:|\"'/\\\[\]{}]+", text))

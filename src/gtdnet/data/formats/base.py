@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from gtdnet.data.labels import Label
 from gtdnet.errors import InputError, suggestion
+from gtdnet.files import dead_link
 from gtdnet.text import in_nfc
 
 ALIASES = {  # of the splits, in names of files and folders; the first is the one to write
@@ -110,6 +111,10 @@ class Format(ABC):
 
     def objection(self, root: Path) -> str | None:
         """Why what it MAYBE is should not be read unless ``--format`` says so; None: it may."""
+        return None
+
+    def nearly(self, root: Path) -> str | None:
+        """What a folder that no format recognises lacks to follow it, where it nearly does."""
         return None
 
     @abstractmethod
@@ -229,6 +234,8 @@ def check_dataset_is_there(root: str | Path) -> None:
     if not str(root):
         raise InputError("no dataset given; say where the clips are with --data PATH")
     if not Path(root).exists():
+        if link := dead_link(root):
+            raise InputError(f"The dataset {root} is not there: {link}; mend the link.")
         raise InputError(f"The dataset {root} does not exist; check the path.")
 
 
@@ -249,6 +256,9 @@ def _format_of(root: Path, name: str | None = None) -> Format:
     best = max(matches.values())
     found = [name for name, match in matches.items() if match == best]
     if not best:
+        nearly = [told for format in _formats.values() if (told := format.nearly(root))]
+        if nearly:
+            raise InputError(f"No dataset is recognised in {root}: {'; '.join(nearly)}.")
         signs = ", ".join(f"{name}: {format.signs}" for name, format in _formats.items())
         raise InputError(
             f"No dataset is recognised in {root}: what formats are known by is not there "

@@ -67,6 +67,22 @@ class CsvList(Format):
             return root.suffix.lower() in _SUFFIXES
         return any(_is_table(table) for table in _tables(root).values())
 
+    def nearly(self, root: Path) -> str | None:
+        if not root.is_dir():
+            return None
+        tables = [p for p in sorted(root.iterdir()) if p.suffix.lower() in _SUFFIXES]
+        told = []
+        for table in [path for path in tables if path.is_file() and path.name[0] != "."][:3]:
+            first = lookup.read_first_line(table)
+            lacking = [r for r in ("path", "label") if r not in _columns(first)[1]]
+            told.append(
+                f"{table.name} has no column {' and no column '.join(lacking)}: its first line, "
+                f"which must name the columns, as path,label, is {first!r:.80}"
+                if lacking
+                else f"{table.name} lists clips, but its name says no split; give {table} itself"
+            )
+        return "; ".join(told) or None
+
     def splits(self, root: Path) -> Iterable[str]:
         return {row.split for row in _rows(root)}
 
@@ -172,8 +188,7 @@ def _tables(root: Path) -> dict[str, Path]:
 
 
 def _is_table(path: Path) -> bool:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        columns = _columns(_first_line(file.readline(1 << 16)))[1]
+    columns = _columns(lookup.read_first_line(path))[1]
     return {"path", "label"} <= columns.keys()
 
 

@@ -18,17 +18,20 @@ from gtdnet.data.formats.base import (
     register_format,
 )
 from gtdnet.data.formats.lookup import (
+    dead_links,
+    is_dead_folder,
     is_picture,
     is_shown,
     is_video,
     matching,
+    read_first_line,
     split_folders,
     split_of,
     subfolders,
 )
 from gtdnet.errors import InputError
 from gtdnet.files import walk
-from gtdnet.text import in_nfc
+from gtdnet.text import counted, in_nfc
 
 _TABLES = ("labels", *(name for names in ALIASES.values() for name in names))
 
@@ -49,10 +52,13 @@ class Folder(WritableFormat):
             return None
         tables = [p.name for suffix in (".csv", ".json") for p in matching(root, suffix, _TABLES)]
         if tables:
+            csv = [p for p in matching(root, ".csv", _TABLES) if p.is_file()]
+            begins = f" (which begins with {read_first_line(csv[0])!r:.60})" if csv else ""
             return (
-                f"it has {', '.join(tables)}, and what belongs to it is missing: the table of "
-                f"labels (as something-something-v1-labels.csv or labels.json), that of a split "
-                f"(as train.csv or train.json), or its column youtube_id; add it"
+                f"it has {', '.join(tables)}{begins}, and what belongs to it is missing: the table "
+                f"of labels (as something-something-v1-labels.csv or labels.json), that of a split "
+                f"(as train.csv or train.json), its column youtube_id, or of a table of clips the "
+                f"columns path and label; add it"
             )
         classes = [folder for folder in subfolders(root) if _has_clips(folder)]
         if len(classes) == 1 and (
@@ -78,6 +84,18 @@ class Folder(WritableFormat):
             )
         return None
 
+    def nearly(self, root: Path) -> str | None:
+        if not root.is_dir():
+            return None
+        if link := next(dead_links(root), None):
+            return _dead(link)
+        if loose := sum(is_video(path.name) for path in root.iterdir()):
+            return (
+                f"it holds {counted(loose, 'video')}, but no folders of classes; put each into the "
+                f"folder of its class, as {root / 'CLASS' / 'clip.mp4'}"
+            )
+        return None
+
     def splits(self, root: Path) -> Iterable[str]:
         return split_folders(root) or ("train",)
 
@@ -87,6 +105,10 @@ class Folder(WritableFormat):
         folders = split_folders(root)
         if not folders and split == "train":
             folders = {"train": [root]}
+        dead = [link for found in folders.values() for f in found for link in dead_links(f)]
+        dead += [link for link in dead_links(root) if split_of(link.name)]
+        if dead:
+            raise InputError(f"A class or split is missing: {_dead(dead[0])}.")
         if split not in folders:
             names = ", ".join(sorted(f.name for found in folders.values() for f in found))
             raise InputError(
@@ -137,6 +159,10 @@ class Folder(WritableFormat):
         return  # the folders say it all
 
 
+def _dead(link: Path) -> str:
+    return f"{link} is a link to nowhere ({link.readlink()}); mend or remove it"
+
+
 def _has_clips(folder: Path) -> bool:
     try:
         return any(
@@ -156,7 +182,11 @@ def _clips(root: Path) -> list[Path]:
             found.append(folder)
             folders.clear()
         else:
-            found += [folder / name for name in files if is_video(name)]
+            found += [
+                folder / name
+                for name in files  # where a folder of pictures is gone, reading says so
+                if is_video(name) or is_dead_folder(folder / name)
+            ]
     return sorted(found)
 
 

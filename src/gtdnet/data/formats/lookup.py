@@ -38,6 +38,7 @@ SYSTEM_FOLDERS = frozenset(
 PLACES = ("", "labels", "annotations")  # folders of the root, in the order in which they count
 HERE = ("",)  # where lists lie: in the root itself
 _NAMES = ("classes", "category", "categories", "labels")
+_FILE = re.compile(r"\.[a-z][a-z0-9]{1,4}")  # the suffix of a file, not of a class "v1.0"
 _MANY = 1000  # classes that a list without names may have beyond ten a clip
 
 
@@ -169,6 +170,18 @@ def is_other_video(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in OTHER_VIDEOS  # noqa: PTH122
 
 
+def dead_links(folder: Path) -> Iterator[Path]:
+    """Links to nowhere that folders were behind, going by their names."""
+    for path in sorted(folder.iterdir()):
+        if is_shown(path.name) and is_dead_folder(path):
+            yield path
+
+
+def is_dead_folder(path: Path) -> bool:
+    """Whether it is a link to nowhere, and not called as a file is."""
+    return not _FILE.fullmatch(path.suffix.lower()) and path.is_symlink() and not path.exists()
+
+
 def stem_of(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
 
@@ -260,6 +273,12 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The annotation file {path} can't be read: {error}.") from None
+
+
+def read_first_line(path: Path) -> str:
+    """What a table begins with, where its columns have names."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return re.split(r"[\r\n]", file.readline(1 << 16), maxsplit=1)[0]
 
 
 def read_lines(path: Path, keep_blank: bool = False) -> list[str]:

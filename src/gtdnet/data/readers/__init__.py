@@ -20,8 +20,33 @@ MAX_PIXELS = "GTDNET_MAX_PIXELS"
 
 
 @dataclass(frozen=True)
+class Stored:
+    """How a video file holds its pictures, before they are shown.
+
+    Attributes:
+        container: FFmpeg's name of it, or names with commas between.
+        codec: its name, which that of its decoder need not be (libdav1d of av1).
+        height: of the pictures in pixels, as ``width``.
+        rotation: degrees by which they are turned clockwise to be shown: 0, 90, 180 or 270.
+        is_mirrored: whether left and right change places, after that.
+        streams: how many video streams there are; one of them is read.
+    """
+
+    container: str
+    codec: str
+    height: int
+    width: int
+    rotation: int
+    is_mirrored: bool
+    streams: int
+
+
+@dataclass(frozen=True)
 class VideoInfo:
-    """What probing finds out about a clip; height and width in pixels as displayed."""
+    """What probing finds out about a clip; height and width in pixels as displayed.
+
+    ``stored`` is known of video files alone.
+    """
 
     num_frames: int
     height: int
@@ -29,6 +54,7 @@ class VideoInfo:
     fps: float | None
     duration: float | None  # seconds
     codec: str
+    stored: Stored | None = None
 
 
 class Reader(Protocol):

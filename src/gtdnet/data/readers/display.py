@@ -46,6 +46,14 @@ class Display:
         self._orientation = orientation(first)
         self._reformatter = VideoReformatter()
 
+    @property
+    def turn(self) -> tuple[int, bool]:
+        """Degrees by which pictures are turned clockwise, and whether they are mirrored then."""
+        transpose, flip_y, flip_x = self._orientation
+        is_mirrored = transpose ^ flip_y ^ flip_x
+        half = 180 * flip_y
+        return (half + 90 if transpose else half) % 360, is_mirrored
+
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         rgb = self._reformatter.reformat(frame, format="rgb24", **_ONE_THREAD).to_ndarray()
         if frame.format.name.startswith("gray") and frame.color_range == ColorRange.MPEG:

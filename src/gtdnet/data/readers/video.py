@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from gtdnet.data.readers import FewerFrames, VideoInfo, check_size
+from gtdnet.data.readers import FewerFrames, Stored, VideoInfo, check_size
 from gtdnet.data.readers.damage import VP8, Pictures, is_shown
 from gtdnet.data.readers.display import Display
 from gtdnet.data.readers.stills import STRICT, Stills
@@ -60,6 +60,7 @@ class VideoReader:
         self._tick: float | None = None  # seconds
         self._is_sure = False  # whether all has been decoded to count it
         self._kept: _Packets | None = None  # read by `count`, for `frames`
+        self._show: Display | None = None
 
     def count(self) -> int:
         """The number of packets that give a picture.
@@ -109,7 +110,19 @@ class VideoReader:
             else:
                 duration = container.duration / av.time_base if container.duration else None
             fps, codec = float(rate) if rate else None, stream.codec_context.codec.name
-            return VideoInfo(num_frames, rgb.shape[0], rgb.shape[1], fps, duration, codec)
+            own = stream.codec_context
+            covers = [
+                s for s in container.streams.video if s.disposition & Disposition.attached_pic
+            ]
+            stored = Stored(
+                container.format.name,
+                getattr(own.codec, "canonical_name", codec),  # of newer PyAVs
+                own.height,
+                own.width,
+                *(self._show.turn if self._show else (0, False)),
+                streams=len(container.streams.video) - len(covers),
+            )
+            return VideoInfo(num_frames, rgb.shape[0], rgb.shape[1], fps, duration, codec, stored)
 
     def frames(
         self, wanted: np.ndarray | None = None, broken: dict[int, str] | None = None
@@ -132,7 +145,7 @@ class VideoReader:
                     seen = index + 1
                     if frame is not None and show is None:
                         check_size(self._path, frame.width, frame.height)
-                        show = Display(frame, stream.sample_aspect_ratio)
+                        show = self._show = Display(frame, stream.sample_aspect_ratio)
                     if pending is None or index in pending:
                         if frame is not None and show and not is_damaged:
                             yield index, show(frame)
