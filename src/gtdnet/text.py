@@ -41,14 +41,18 @@ def terminal_width(stream: TextIO) -> int | None:
 
 
 def in_width(text: str, width: int | None) -> str:
-    """The text with lines ended between words, where there is a width; a long word is never cut."""
+    """The text with lines ended between words, where there is a width; a long word is never cut.
+
+    What a line goes on with stands two letters further in than its beginning, or, of a row of
+    columns, under the last.
+    """
     if not width:
         return text
     return "\n".join(
         textwrap.fill(
             line,
             width,
-            subsequent_indent="  ",
+            subsequent_indent=_hanging(line, width),
             break_long_words=False,
             break_on_hyphens=False,
             replace_whitespace=False,
@@ -58,6 +62,14 @@ def in_width(text: str, width: int | None) -> str:
         else line
         for line in text.split("\n")
     )
+
+
+def _hanging(line: str, width: int) -> str:
+    """What stands before that which a line goes on with."""
+    before_last = re.match(r"\s*\S.*\s{2,}(?=\S)", line)
+    if before_last and before_last.end() <= width // 2:
+        return " " * before_last.end()
+    return " " * min(len(line) - len(line.lstrip()) + 2, width // 2)
 
 
 @contextmanager
