@@ -25,6 +25,7 @@ FORMATS = {
     "k400": "kinetics",
     "easy": "folder",
     "full": "something-v2",
+    "clips": "folder",
 }
 
 
@@ -121,7 +122,7 @@ def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     assert find_recipe("synth_easy").name == "synth_easy.yaml"
     views, data = ("8f", "16f"), ("ssv1", "ssv2", "k400")
     published = {f"gtdnet_r50_{view}_{name}" for view in views for name in data}
-    assert set(list_recipes()) == published | {"synth_easy", "synth_full"}
+    assert set(list_recipes()) == published | {"own_clips", "synth_easy", "synth_full"}
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -154,6 +155,7 @@ def test_recipes_train_on_their_dataset_and_are_evaluated(name: str, tmp_path: P
         data=str(data),
         output=str(tmp_path),
         name="run",
+        pretrained=None,
         model_options={"width": 0.0625},
         short_side=36,
         crop_size=32,
