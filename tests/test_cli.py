@@ -55,10 +55,10 @@ def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def on_terminal(*words: str) -> tuple[int, list[str]]:
-    """The exit code and the lines of a command on a terminal of 80 letters a line."""
+    """The exit code and the lines of Python on a terminal of 80 letters a line."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-m", "gtdnet", *words]
+    command = [sys.executable, *words]
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs) as process:
         os.close(theirs)
         said = b""
@@ -78,7 +78,7 @@ def test_no_word_is_broken_on_a_terminal(words: str, tmp_path: Path) -> None:
     piped = subprocess.run(
         [sys.executable, "-m", "gtdnet", *command], capture_output=True, text=True
     )
-    code, lines = on_terminal(*command)
+    code, lines = on_terminal("-m", "gtdnet", *command)
     assert code == piped.returncode
     assert max(map(len, piped.stdout.splitlines())) > 80  # there is something to break
     shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", "\n".join(lines)).split("\n")
@@ -87,8 +87,23 @@ def test_no_word_is_broken_on_a_terminal(words: str, tmp_path: Path) -> None:
     assert [w for w in words_of_it if w not in " ".join(shown).split()] == []
 
 
+def test_a_message_does_not_stand_behind_a_bar() -> None:
+    program = (
+        "from gtdnet.text import progress_bar, say\n"
+        "with progress_bar('videos', 3) as advance:\n    say('engine torch')\n"
+        "say('done')"
+    )
+    code, lines = on_terminal("-c", program)
+    shown = [re.sub(r".*\x1b\[2K|\x1b\[[\d;?]*[a-zA-Z]", "", line) for line in lines]
+    assert code == 0
+    assert [line for line in shown if "engine" in line or "done" in line] == [
+        "engine torch",
+        "done",
+    ]
+
+
 def test_what_programs_read_is_not_broken() -> None:
-    code, lines = on_terminal("completion", "bash")
+    code, lines = on_terminal("-m", "gtdnet", "completion", "bash")
     assert (code, max(map(len, lines)) > 80) == (0, True)
 
 

@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 def say(message: str, console: Console | None = None) -> None:
     """One message on stderr (or the given console), but for markup as it is.
 
-    On a terminal lines end between words; elsewhere they are as long as they are.
+    On a terminal lines end between words; elsewhere they are as long as they are. A bar that is
+    being drawn stays below it.
     """
     from rich.console import Console
 
-    console = console or Console(stderr=True)
+    console = console or (_drawn_on[-1] if _drawn_on else Console(stderr=True))
     text = printable(message)
     if console.is_terminal:
         text = in_width(text, console.width)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+_drawn_on: list[Console] = []  # where bars are being drawn
 
 
 def terminal_width(stream: TextIO) -> int | None:
@@ -109,7 +113,11 @@ def _progress(what: str, total: int | None, done: int, quiet: bool) -> Iterator[
     console = Console(stderr=True)
     hidden = quiet or not console.is_terminal
     with Progress(*_columns(), console=console, disable=hidden, transient=True) as progress:
-        yield progress, progress.add_task(what, total=total, completed=done)
+        _drawn_on.append(console)
+        try:
+            yield progress, progress.add_task(what, total=total, completed=done)
+        finally:
+            _drawn_on.remove(console)
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
