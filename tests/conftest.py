@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from gtdnet.models.backbones.resnet import BasicBlock, ResNet
 from gtdnet.models.backbones.vit import VisionTransformer
 from gtdnet.train.config import TrainConfig
 
+if threading.current_thread() is threading.main_thread():
+    # Jobs in the background of a shell ignore Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the command line and of processes
 

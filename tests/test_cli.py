@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import gtdnet
 from gtdnet import __version__, cli
@@ -47,6 +52,59 @@ def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
         assert re.search(rf"^  {name} +{re.escape(title)}$", overview, re.MULTILINE)
     assert main([]) == 2
     assert capsys.readouterr().out == overview
+
+
+def on_terminal(*words: str) -> tuple[int, list[str]]:
+    """The exit code and the lines of Python on a terminal of 80 letters a line."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, *words]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs) as process:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # Linux's word for the end of a terminal
+            while piece := os.read(ours, 65536):
+                said += piece
+    os.close(ours)
+    return process.returncode, said.decode().splitlines()
+
+
+@pytest.mark.parametrize("words", ["--help", "check FOLDER"])
+def test_no_word_is_broken_on_a_terminal(words: str, tmp_path: Path) -> None:
+    for name in ("jump", "run"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name / f"{name}.gif")
+    command = words.replace("FOLDER", str(tmp_path)).split()
+    piped = subprocess.run(
+        [sys.executable, "-m", "gtdnet", *command], capture_output=True, text=True
+    )
+    code, lines = on_terminal("-m", "gtdnet", *command)
+    assert code == piped.returncode
+    assert max(map(len, piped.stdout.splitlines())) > 80  # there is something to break
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", "\n".join(lines)).split("\n")
+    assert {line for line in shown if len(line) > 80 and " " in line.strip()} == set()
+    words_of_it = [w for w in piped.stdout.split() if not re.search(r"\d", w)]  # but seconds
+    assert [w for w in words_of_it if w not in " ".join(shown).split()] == []
+
+
+def test_a_message_does_not_stand_behind_a_bar() -> None:
+    program = (
+        "from gtdnet.text import progress_bar, say\n"
+        "with progress_bar('videos', 3) as advance:\n    say('engine torch')\n"
+        "say('done')"
+    )
+    code, lines = on_terminal("-c", program)
+    shown = [re.sub(r".*\x1b\[2K|\x1b\[[\d;?]*[a-zA-Z]", "", line) for line in lines]
+    assert code == 0
+    assert [line for line in shown if "engine" in line or "done" in line] == [
+        "engine torch",
+        "done",
+    ]
+
+
+def test_what_programs_read_is_not_broken() -> None:
+    code, lines = on_terminal("-m", "gtdnet", "completion", "bash")
+    assert (code, max(map(len, lines)) > 80) == (0, True)
 
 
 @pytest.mark.parametrize(

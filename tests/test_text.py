@@ -6,7 +6,7 @@ import logging
 import pytest
 from rich.console import Console
 
-from gtdnet.text import only_errors, printable, progress_bar, progress_counter, say
+from gtdnet.text import in_width, only_errors, printable, progress_bar, progress_counter, say
 
 
 def test_messages_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +27,22 @@ def test_messages_go_to_the_console_given() -> None:
     file = io.StringIO()
     say("done", Console(file=file))
     assert file.getvalue() == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("one two three", ["one two three"]),
+        ("one two three four five", ["one two three four", "  five"]),
+        ("  -> one two three four", ["  -> one two three", "    four"]),
+        ("  go   to where it is", ["  go   to where it", "       is"]),  # under its column
+        ("a" * 30 + " b", ["a" * 30, "  b"]),  # a long word, such as a path, is never cut
+        ("a b\n" + "c" * 18, ["a b", "c" * 18]),
+    ],
+)
+def test_lines_end_between_words(text: str, lines: list[str]) -> None:
+    assert in_width(text, 18).split("\n") == lines
+    assert in_width(text, None) == text
 
 
 def test_bars_draw_nothing_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

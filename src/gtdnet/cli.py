@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         words = import_given([w for w in words[:end] if w != "--debug"] + words[end:])
         if not words or words[0] in ("-h", "--help", "help"):
-            print(_overview())
+            show(_overview())
             return EXIT_DONE if words else EXIT_BAD_INPUT
         if words[0] in ("-V", "--version"):
             print(f"gtdnet {__version__}")

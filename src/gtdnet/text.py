@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 def say(message: str, console: Console | None = None) -> None:
     """One message on stderr (or the given console), but for markup as it is.
 
-    On a terminal lines end between words; elsewhere they are as long as they are.
+    On a terminal lines end between words; elsewhere they are as long as they are. A bar that is
+    being drawn stays below it.
     """
     from rich.console import Console
 
-    console = console or Console(stderr=True)
+    console = console or (_drawn_on[-1] if _drawn_on else Console(stderr=True))
     text = printable(message)
     if console.is_terminal:
         text = in_width(text, console.width)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+_drawn_on: list[Console] = []  # where bars are being drawn
 
 
 def terminal_width(stream: TextIO) -> int | None:
@@ -41,14 +45,18 @@ def terminal_width(stream: TextIO) -> int | None:
 
 
 def in_width(text: str, width: int | None) -> str:
-    """The text with lines ended between words, where there is a width; a long word is never cut."""
+    """The text with lines ended between words, where there is a width; a long word is never cut.
+
+    What a line goes on with stands two letters further in than its beginning, or, of a row of
+    columns, under the last.
+    """
     if not width:
         return text
     return "\n".join(
         textwrap.fill(
             line,
             width,
-            subsequent_indent="  ",
+            subsequent_indent=_hanging(line, width),
             break_long_words=False,
             break_on_hyphens=False,
             replace_whitespace=False,
@@ -58,6 +66,14 @@ def in_width(text: str, width: int | None) -> str:
         else line
         for line in text.split("\n")
     )
+
+
+def _hanging(line: str, width: int) -> str:
+    """What stands before that which a line goes on with."""
+    before_last = re.match(r"\s*\S.*\s{2,}(?=\S)", line)
+    if before_last and before_last.end() <= width // 2:
+        return " " * before_last.end()
+    return " " * min(len(line) - len(line.lstrip()) + 2, width // 2)
 
 
 @contextmanager
@@ -97,7 +113,11 @@ def _progress(what: str, total: int | None, done: int, quiet: bool) -> Iterator[
     console = Console(stderr=True)
     hidden = quiet or not console.is_terminal
     with Progress(*_columns(), console=console, disable=hidden, transient=True) as progress:
-        yield progress, progress.add_task(what, total=total, completed=done)
+        _drawn_on.append(console)
+        try:
+            yield progress, progress.add_task(what, total=total, completed=done)
+        finally:
+            _drawn_on.remove(console)
 
 
 def _columns() -> tuple[ProgressColumn, ...]:

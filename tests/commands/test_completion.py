@@ -41,7 +41,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("gtdnet train --schedule c", ["cosine", "constant"]),
         ("gtdnet train --init ", ["auto", "default", "identity"]),
         ("gtdnet train --thr", ["--threads"]),
-        ("gtdnet evaluate --thr", ["--threads"]),
+        ("gtdnet evaluate --thr", ["--threshold", "--threads"]),
         ("gtdnet check --thr", [""]),
         ("gtdnet bench --ref", ["--reference"]),
         ("gtdnet bench --num_work", [""]),

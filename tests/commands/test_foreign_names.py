@@ -81,7 +81,7 @@ def test_train_evaluate_report_predict(
     out = Output(monkeypatch, "utf-8")
     assert main(["train", *words]) == 0
     assert main(["evaluate", str(model), "--data", str(odd), "--num_workers=0"]) == 0
-    assert main(["report", str(tmp_path / "one")]) == 0
+    assert main(["report", str(tmp_path / "one"), "--overwrite"]) == 0
     page = (tmp_path / "one/report.html").read_text(encoding="utf-8")
     assert "valbad\ufffd\ufffdƵ" in page
     assert "The dataset no longer has this clip" not in page

@@ -25,6 +25,7 @@ FORMATS = {
     "k400": "kinetics",
     "easy": "folder",
     "full": "something-v2",
+    "clips": "folder",
 }
 
 

@@ -107,7 +107,7 @@ def test_metrics_are_called_what_they_are(run: tuple[TrainResult, str]) -> None:
     assert float(best["val_map"]) > 0.6  # of 0.46 by chance: colours are soon learned
     assert result.told == f"validation mAP {100 * result.best['val_map']:.1f} %"
     assert "any number of classes a clip: binary cross entropy, the best epoch by mAP" in text
-    assert f", mAP {100 * result.best['val_map']:.1f} % (best)" in text
+    assert f"mAP {100 * result.best['val_map']:4.1f} % best" in text
     assert "top-1" not in text
 
 

@@ -16,7 +16,12 @@ from gtdnet.text import in_width, one_line, printable, terminal_width
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
 # Exit code; JSON object (None: another process prints it); what people read: text, a rich table.
+# Text that programs read too (CSV, YAML, a script) is AsIs: no terminal breaks its lines.
 Outcome: TypeAlias = tuple[int, dict[str, Any] | None, Any]
+
+
+class AsIs(str):
+    """Text whose lines stay as they are on a terminal too."""
 
 
 _MOST = 2000  # characters of a complaint, whatever it quotes
@@ -31,10 +36,15 @@ def complain(who: str, message: str) -> None:
 
 
 def show(result: str | dict[str, Any]) -> None:
-    """Text, or an object as JSON in one line, on stdout, whatever it holds and stdout can take."""
+    """Text, or an object as JSON in one line, on stdout, whatever it holds and stdout can take.
+
+    On a terminal lines of text end between words, but for :class:`AsIs`.
+    """
     encoding = sys.stdout.encoding or "utf-8"
     if isinstance(result, str):
         text = printable(result)
+        if not isinstance(result, AsIs):
+            text = in_width(text, terminal_width(sys.stdout))
     else:  # a reader gets back what JSON escapes
         plain = json.dumps(result, ensure_ascii=encoding.lower().replace("-", "") != "utf8")
         text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", plain)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from importlib import import_module
 
-from gtdnet.commands import EXIT_DONE, Outcome
+from gtdnet.commands import EXIT_DONE, AsIs, Outcome
 from gtdnet.commands.parser import Namespace, Parser, make_parser
 from gtdnet.errors import check_choice
 
@@ -22,7 +22,7 @@ def fill(parser: Parser) -> None:
 
 def run(args: Namespace) -> Outcome:
     script = SHELLS[check_choice("shell", args.shell, SHELLS)](all_options(args.commands))
-    return EXIT_DONE, {"shell": args.shell, "script": script}, script.rstrip()
+    return EXIT_DONE, {"shell": args.shell, "script": script}, AsIs(script.rstrip())
 
 
 def all_options(commands: Mapping[str, str]) -> dict[str, Options]:
@@ -31,7 +31,7 @@ def all_options(commands: Mapping[str, str]) -> dict[str, Options]:
     for name, module in commands.items():
         parser = make_parser(import_module(module), name, name)
         found[name] = {
-            option: _values(action.metavar)
+            option: getattr(action, "shown_choices", None) or _values(action.metavar)
             for option, action in parser._option_string_actions.items()
             if option.startswith("--") and not option.endswith("+")
         }

@@ -21,6 +21,9 @@ _KINDS = {
 }
 
 
+_MOST_CHOICES = 48  # letters beside an option; of more its help tells
+
+
 class Parser(ArgumentParser):
     """jsonargparse's parser, with any spelling of an option and complaints of one sentence.
 
@@ -56,7 +59,12 @@ class Parser(ArgumentParser):
         """Let help list the values that some options take; the function behind checks them."""
         for action in self._actions:
             if action.dest in choices:
-                action.metavar = f"{{{','.join(choices[action.dest])}}}"
+                listed = ",".join(choices[action.dest])
+                vars(action)["shown_choices"] = listed.split(",")
+                if len(listed) <= _MOST_CHOICES:
+                    action.metavar = f"{{{listed}}}"
+                else:  # no terminal has room for them beside the option
+                    action.help = f"{action.help} One of {listed.replace(',', ', ')}."
 
     def lead(self, title: str, usage: str, *dests: str) -> None:
         """Let help begin with a short usage and some options, under a title of their own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, Outcome, complain
+from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, AsIs, Outcome, complain
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.engines import engine_names
 from gtdnet.files import check_place
@@ -52,7 +52,7 @@ def _text(report: Report, args: Namespace) -> Any:
     from gtdnet.infer.render import render_table, to_csv
 
     if args.csv:
-        return to_csv(report).rstrip()
+        return AsIs(to_csv(report).rstrip())
     if not args.output:
         return render_table(report)
     number = len(report.videos) + report.num_before

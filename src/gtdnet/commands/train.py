@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from gtdnet.commands import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, Outcome
+from gtdnet.commands import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, AsIs, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS, check_dataset_is_there
 from gtdnet.data.spec import SAMPLINGS
@@ -97,7 +97,7 @@ def run(args: Namespace) -> Outcome:
             if choice:
                 say(choice)
             values = asdict(config)
-            return EXIT_DONE, values, yaml.safe_dump(values, sort_keys=False).rstrip()
+            return EXIT_DONE, values, AsIs(yaml.safe_dump(values, sort_keys=False).rstrip())
         check_dataset_is_there(config.data)
         if config.init_from:
             check_is_there(config.init_from)

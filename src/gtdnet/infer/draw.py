@@ -130,7 +130,8 @@ class _Labels:
         line, gap = round(1.45 * size), round(0.5 * size)
         strip = Image.new("RGBA", (width, min(height, line * len(scores) + gap)), (0, 0, 0, 165))
         draw = ImageDraw.Draw(strip)
-        bar, number = round(0.16 * width), round(3.6 * size)
+        plain = ImageFont.truetype(font_file("0 %"), size)
+        bar, number = round(0.16 * width), gap + round(draw.textlength("100.0 %", plain))
         for row, score in enumerate(scores):
             top = gap // 2 + row * line
             colour = self._colours.get(score.label, "#9aa3ad")
@@ -139,7 +140,6 @@ class _Labels:
             draw.rectangle((*box[:2], gap + bar * score.probability, box[3]), fill=colour)
             middle, text = top + line / 2, printable(score.name).replace("\n", " ")
             end = gap + bar + number
-            plain = ImageFont.truetype(font_file("0 %"), size)
             draw.text((end, middle), percent(score.probability), "white", plain, anchor="rm")
             font, room = ImageFont.truetype(font_file(text), size), width - end - 2 * gap
             while len(text) > 1 and draw.textlength(text, font) > room:

@@ -100,6 +100,8 @@ def list_clips(
         for item in index["splits"][split]["missing"]:
             label = label_of_json(item["label"], len(names))
             rows.append((item["id"], item["path"], label, False))
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _damaged(root) from None
     for id, path, _, _ in rows:
