@@ -178,8 +178,8 @@ def test_memory_is_finite(causal: TinyModel) -> None:
         for frame in frames_like("", 1, 12).unbind(1):
             state = tuple(step(frame, *state)[1:])
             assert [t.shape for t in state] == shapes
-            bytes_held = sum(t.untyped_storage().nbytes() for t in state)
-    assert bytes_held <= 2 * sum(t.nbytes for t in step.start(1)) + 64
+            held = sum(t.untyped_storage().nbytes() for t in state)
+            assert held <= 2 * sum(t.nbytes for t in step.start(1)) + 64
 
 
 # ------------------------------------------------------------------------------------ its start
@@ -205,12 +205,12 @@ def test_still_pictures_are_seen_as_by_the_plain_network() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "vit_small14"])
 def test_gtdnet_starts_at_the_function_of_causal_tsm(name: str) -> None:
     torch.manual_seed(0)
-    options = {"width": 0.25} if "resnet" in name else {"width": 0.125}
-    tsm = create_model(f"tsm_{name}", 5, 4, causal=True, **options).double().eval()
+    width = 0.25 if "resnet" in name else 0.125
+    tsm = create_model(f"tsm_{name}", 5, 4, causal=True, width=width).double().eval()
     weights = tsm.backbone.state_dict()
     gtd = (
         create_model(
-            f"gtdnet_{name}", 5, 4, causal=True, pretrained=weights, init="identity", **options
+            f"gtdnet_{name}", 5, 4, causal=True, pretrained=weights, init="identity", width=width
         )
         .double()
         .eval()

@@ -262,8 +262,8 @@ def test_a_causal_block_is_the_block_on_the_last_frames(aggregation: str, order:
 def test_causal_order_looks_back() -> None:
     """Taps [two before, one before, now] over z = x of one channel, the first for those missing."""
     block = make_block("avg", 1, 4, 1, order=3, causal=True)
-    block.order.weight.data.copy_(torch.tensor([[[100.0, 10.0, 1.0]]]))
-    block.order.bias.data.zero_()
+    taps = torch.tensor([[[100.0, 10.0, 1.0]]])
+    block.order.load_state_dict({"weight": taps, "bias": torch.zeros(1)})
     z = torch.tensor([[1.0], [2.0], [3.0], [4.0]]).double()
     assert block.ordered(block, z).tolist() == [[112.0], [114.0], [126.0], [238.0]]
 

@@ -77,10 +77,7 @@ def test_table_of_the_causal_shift() -> None:
     assert shift(torch.tensor(FRAMES)).tolist() == FROM_PAST
     assert shift(torch.tensor(FRAMES)[:, None, :])[:, 0].tolist() == FROM_PAST
     assert TemporalShift(3, 8, causal=True)(one_pixel(FRAMES))[:, :, 0, 0].tolist() == FRAMES
-    assert (
-        str(shift)
-        == "TemporalShift(\n  num_segments=3, fold_div=4, causal=True\n  (past): Past(frames=1)\n)"
-    )
+    assert "fold_div=4, causal=True" in str(shift)
 
 
 def test_gradient_is_shifted_back() -> None:
