@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -141,6 +144,26 @@ def test_the_same_in_bf16_up_to_its_precision(path: Path, model: VideoClassifier
     stream = StreamingRecognizer(path, device="cpu", precision="bf16")
     found = torch.cat([stream.scores(torch.from_numpy(frame)) for frame in frames])
     torch.testing.assert_close(found, whole(model, frames), rtol=0, atol=0.05)
+
+
+def test_the_program_of_the_page_runs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text(encoding="utf-8")
+    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    monkeypatch.chdir(tmp_path)
+    Path("runs/causal").mkdir(parents=True)
+    shutil.copy(path, "runs/causal/model.safetensors")
+    with av.open("clip.mp4", "w") as container:
+        track = container.add_stream("mpeg4", rate=10)
+        track.width, track.height = 52, 40
+        for picture in video(5):
+            container.mux(track.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(track.encode(None))
+    exec(compile(program, "docs/streaming.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "1", "2", "3", "4"]
+    assert {line.split()[1] for line in lines} <= set(NAMES)
 
 
 # -------------------------------------------------------------------------------------- refusals
