@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gtdnet.cli import main
 from gtdnet.data.spec import ClipSpec
 from gtdnet.engines import ENGINES
+from gtdnet.engines.stream import Step, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.export import ExportFailed, ExportOptions, export
 from gtdnet.models import VideoClassifier, save_model
+from gtdnet.models.stream import State
 
 if not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime", "openvino"))):
     pytest.skip("the extra 'export' is not installed", allow_module_level=True)
@@ -73,18 +76,14 @@ def test_it_is_no_model_for_clips(
 def test_a_step_that_forgets_is_found(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind = ENGINES["torch"]
-    saved = kind.save_stream
+    def forgetful(graph: StreamGraph, path: Path, header: str) -> Step:
+        def step(frames: Tensor, state: State) -> tuple[Tensor, State]:
+            logits, *after = graph(frames, torch.zeros_like(state[0]), *state[1:])
+            return logits, tuple(after)
 
-    def forgetful(*arguments: Any) -> Any:
-        step = saved(*arguments)
+        return step
 
-        def wrong(frames: torch.Tensor, state: Any) -> Any:
-            return step(frames, (torch.zeros_like(state[0]), *state[1:]))
-
-        return wrong
-
-    monkeypatch.setattr(kind, "save_stream", forgetful)
+    monkeypatch.setattr(ENGINES["torch"], "save_stream", forgetful)
     options = ExportOptions(str(model_path), str(tmp_path / "out"), formats="torch", stream=True)
     with pytest.raises(ExportFailed, match=r"stream.pt2 is not the model.*nothing was written"):
         export(options)

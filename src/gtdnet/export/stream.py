@@ -33,6 +33,7 @@ def write_stream(
         ValueError: a model that cannot be run frame by frame.
         ExportFailed: logits that do not agree, or a file that does not run.
     """
+    wanted = torch.cat([_wanted(model_file, streams) for streams in _batches(clips)])
     graph = StreamGraph(model_file.model, model_file.spec).eval()
     try:
         step = ENGINES[engine].save_stream(graph, path, header)
@@ -41,7 +42,6 @@ def write_stream(
         raise ExportFailed(
             f"the exported {path.name} does not run: {first_line(error)}; nothing was written"
         ) from error
-    wanted = torch.cat([_wanted(model_file, streams) for streams in _batches(clips)])
     agreement = compare(wanted, found)
     if reason := agreement.disagrees("fp32"):
         raise ExportFailed(
@@ -74,7 +74,7 @@ def _wanted(model_file: ModelFile, clips: Tensor) -> Tensor:
     network = copy.deepcopy(model_file.model).eval()
     frames = clips.shape[1]
     set_num_segments(network, 2 * frames)
-    with torch.inference_mode():
+    with torch.no_grad():
         twice = normalise(torch.cat([clips, clips], dim=1), model_file.spec)
         logits = network.forward_frames(twice)  # [S, 2T, K]
     logits[0, frames:] = logits[0, :frames]
