@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gtdnet.cli import main
 from gtdnet.data.spec import ClipSpec
-from gtdnet.engines import ENGINES
+from gtdnet.engines import ENGINES, build_engine, example_clips
 from gtdnet.engines.stream import Step, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.export import ExportFailed, ExportOptions, export
@@ -71,6 +71,18 @@ def test_it_is_no_model_for_clips(
     path = str(Path(result["output"], file))
     assert main(["predict", path, str(Path(__file__)), "--device", "cpu"]) == 2
     assert "give a file of gtdnet export without --stream" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["openvino"])
+def test_whole_clips_in_other_engines(engine: str, tiny_model: TinyModel) -> None:
+    """Each frame has its window there as well, for any number of clips."""
+    model = tiny_model("gtdnet_resnet18", stages=[5], fold_div=4, causal=True, order=3)
+    own, other = (
+        build_engine(model, SPEC, name, device="cpu", precision="fp32") for name in ("torch", engine)
+    )
+    for number in (1, 3):
+        clips = example_clips(SPEC, number)
+        torch.testing.assert_close(other(clips), own(clips), rtol=0, atol=1e-4)
 
 
 def test_a_step_that_forgets_is_found(
