@@ -73,13 +73,11 @@ def test_it_is_no_model_for_clips(
     assert "give a file of gtdnet export without --stream" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("engine", ["openvino"])
-def test_whole_clips_in_other_engines(engine: str, tiny_model: TinyModel) -> None:
+def test_whole_clips_in_openvino(tiny_model: TinyModel) -> None:
     """Each frame has its window there as well, for any number of clips."""
     model = tiny_model("gtdnet_resnet18", stages=[5], fold_div=4, causal=True, order=3)
-    own, other = (
-        build_engine(model, SPEC, name, device="cpu", precision="fp32") for name in ("torch", engine)
-    )
+    how = {"device": "cpu", "precision": "fp32"}
+    own, other = (build_engine(model, SPEC, engine, **how) for engine in ("torch", "openvino"))
     for number in (1, 3):
         clips = example_clips(SPEC, number)
         torch.testing.assert_close(other(clips), own(clips), rtol=0, atol=1e-4)
