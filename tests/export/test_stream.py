@@ -76,8 +76,8 @@ def test_it_is_no_model_for_clips(
 def test_whole_clips_in_openvino(tiny_model: TinyModel) -> None:
     """Each frame has its window there as well, for any number of clips."""
     model = tiny_model("gtdnet_resnet18", stages=[5], fold_div=4, causal=True, order=3)
-    how = {"device": "cpu", "precision": "fp32"}
-    own, other = (build_engine(model, SPEC, engine, **how) for engine in ("torch", "openvino"))
+    own = build_engine(model, SPEC, "torch", device="cpu", precision="fp32")
+    other = build_engine(model, SPEC, "openvino", device="cpu", precision="fp32")
     for number in (1, 3):
         clips = example_clips(SPEC, number)
         torch.testing.assert_close(other(clips), own(clips), rtol=0, atol=1e-4)
