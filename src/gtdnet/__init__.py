@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gtdnet.errors import DecodeError, InputError
     from gtdnet.hub import from_pretrained, push_to_hub
     from gtdnet.infer.recognizer import ClassScore, Recognizer, load
+    from gtdnet.infer.streaming import StreamingRecognizer
     from gtdnet.models.backbones.base import register_backbone
     from gtdnet.models.build import create_model, list_models
     from gtdnet.models.methods import register_method
@@ -28,6 +29,7 @@ __all__ = [
     "DecodeError",
     "InputError",
     "Recognizer",
+    "StreamingRecognizer",
     "create_model",
     "from_pretrained",
     "list_models",
@@ -46,6 +48,7 @@ _PLACES = {
     "DecodeError": "errors",
     "InputError": "errors",
     "Recognizer": "infer.recognizer",
+    "StreamingRecognizer": "infer.streaming",
     "create_model": "models",
     "from_pretrained": "hub",
     "list_models": "models",

@@ -232,6 +232,42 @@ def test_gradients_of_input_and_weights(aggregation: str) -> None:
     assert torch.autograd.gradcheck(run, (x, *values))
 
 
+@each_aggregation
+@pytest.mark.parametrize("order", [0, 3])
+def test_a_causal_block_is_the_block_on_the_last_frames(aggregation: str, order: int) -> None:
+    """Frame t of it: the last frame of a clip of the T frames up to t, the first for those missing.
+
+    ``order`` within such a clip would see other missing frames than within the stream; there the
+    kernel's last tap alone, which looks at no other frame.
+    """
+    plain = make_block(aggregation, num_segments=3, order=order)
+    causal = make_block(aggregation, num_segments=3, order=order, causal=True)
+    state = plain.state_dict()
+    if order:
+        now = state["order.weight"][:, :, 1]
+        for block, tap in ((plain, 1), (causal, 2)):
+            weight = torch.zeros_like(block.order.weight)
+            weight[:, :, tap] = now
+            block.load_state_dict({**state, "order.weight": weight})
+    else:
+        causal.load_state_dict(state)
+    causal.num_segments = 7  # a longer clip, as many frames of it for each z_m
+    x = make_clips(clips=2, frames=7)
+    for clip, gates in zip(x.split(7), causal.gate(x).split(7), strict=True):
+        for t in range(7):
+            last = clip[[max(0, t - 2), max(0, t - 1), t]]
+            torch.testing.assert_close(gates[t], plain.gate(last)[-1], rtol=0, atol=1e-12)
+
+
+def test_causal_order_looks_back() -> None:
+    """Taps [two before, one before, now] over z = x of one channel, the first for those missing."""
+    block = make_block("avg", 1, 4, 1, order=3, causal=True)
+    taps = torch.tensor([[[100.0, 10.0, 1.0]]])
+    block.order.load_state_dict({"weight": taps, "bias": torch.zeros(1)})
+    z = torch.tensor([[1.0], [2.0], [3.0], [4.0]]).double()
+    assert block.ordered(block, z).tolist() == [[112.0], [114.0], [126.0], [238.0]]
+
+
 # ------------------------------------------------------------------------ what follows from them
 
 
@@ -418,6 +454,8 @@ def test_unfolded_clip_is_refused() -> None:
         ({"difference": "both"}, "unknown difference 'both': choose one of global, local"),
         ({"attention": "no"}, "attention must be true or false, got 'no'"),
         ({"gate": 1}, "gate must be true or false, got 1"),
+        ({"causal": 1}, "causal must be true or false, got 1"),
+        ({"causal": True, "difference": "local"}, "difference='local' looks at the next frame"),
         ({"order": 2}, "order must be 0 or an odd number of frames, got 2"),
         ({"order": -1}, "order must be at least 0, got -1"),
         ({"cells": 0}, "cells must be at least 1, got 0"),

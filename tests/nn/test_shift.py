@@ -39,6 +39,17 @@ SHIFTED_BACK = [
 ]
 
 
+# Causal: channel 0 comes from the frame before, the first frame's from itself.
+FROM_PAST = [
+    [10, 11, 12, 13],
+    [10, 21, 22, 23],
+    [20, 31, 32, 33],
+    [40, 41, 42, 43],
+    [40, 51, 52, 53],
+    [50, 61, 62, 63],
+]
+
+
 def one_pixel(table: list[list[int]]) -> Tensor:
     return torch.tensor(table, dtype=torch.float32)[:, :, None, None]
 
@@ -57,6 +68,16 @@ def by_loops(x: Tensor, num_segments: int, fold_div: int) -> Tensor:
 def test_table() -> None:
     shifted = TemporalShift(num_segments=3, fold_div=4)(one_pixel(FRAMES))
     assert shifted[:, :, 0, 0].tolist() == SHIFTED
+
+
+def test_table_of_the_causal_shift() -> None:
+    shift = TemporalShift(num_segments=3, fold_div=4, causal=True)
+    assert shift(one_pixel(FRAMES))[:, :, 0, 0].tolist() == FROM_PAST
+    shift.channels_last = True
+    assert shift(torch.tensor(FRAMES)).tolist() == FROM_PAST
+    assert shift(torch.tensor(FRAMES)[:, None, :])[:, 0].tolist() == FROM_PAST
+    assert TemporalShift(3, 8, causal=True)(one_pixel(FRAMES))[:, :, 0, 0].tolist() == FRAMES
+    assert "fold_div=4, causal=True" in str(shift)
 
 
 def test_gradient_is_shifted_back() -> None:

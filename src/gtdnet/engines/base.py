@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from gtdnet.engines import BUILT_IN
 from gtdnet.engines.header import ExportedFile, parse_header
 from gtdnet.engines.profile import Node, OperatorLog
 from gtdnet.errors import InputError
+
+if TYPE_CHECKING:
+    from gtdnet.engines.stream import Step, StreamGraph
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,14 @@ class Engine(ABC):
         """Write a model as ``path``, which has the first of the suffixes, and its other files.
 
         Gives the ways in which they are run. None of them has been tried.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Step:
+        """Write a causal model's step as ``path``, and its other files, in fp32.
+
+        Gives what runs them. Inputs and outputs have the graph's names.
         """
         raise NotImplementedError
 

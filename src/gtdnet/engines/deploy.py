@@ -9,7 +9,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from gtdnet.measure.watch import OperationWatch
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.nn import TemporalConv2d, temporal_convs
 
+M = TypeVar("M", bound=nn.Module)
 Form = Callable[[TemporalConv2d], nn.Module]
 """Makes of a convolution with its temporal module (a norm behind it folded in) a module that
 computes the same, [N*T, C, H, W] -> [N*T, C', H', W'], and that an engine runs faster."""
@@ -27,7 +28,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _MAPS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-def deployable(model: nn.Module, form: Form | None = None) -> nn.Module:
+def deployable(model: M, form: Form | None = None) -> M:
     """A copy to be run by an engine, on the CPU and in eval mode; equal outputs.
 
     Batch norms are folded into the convolution or linear map before them (of a

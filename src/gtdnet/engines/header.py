@@ -105,8 +105,8 @@ def one_port(path: str, kind: str, ports: Sequence[T]) -> T:
     """The only input or output of a graph; InputError if it has none, or several."""
     if len(ports) != 1:
         raise InputError(
-            f"{path}: its graph has {len(ports)} {kind}s, where gtdnet's have one; give a file of "
-            f"gtdnet export"
+            f"{path}: its graph has {len(ports)} {kind}s, where those for clips have one; give a "
+            f"file of gtdnet export without --stream"
         )
     return ports[0]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,9 +27,14 @@ from gtdnet.engines.header import (
     one_port,
 )
 from gtdnet.engines.profile import Node
+from gtdnet.engines.stream import Step, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.models.model_file import METADATA_KEY
+from gtdnet.models.stream import State
 from gtdnet.text import first_line, only_errors
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 OPSET = 20
 """Version of the operators in the files."""
@@ -38,6 +43,12 @@ OPSET = 20
 def to_onnx(model: nn.Module, spec: ClipSpec, header: str = "") -> bytes:
     """A network as an ONNX model in one piece, clips uint8 [N, T*f, 3, H, W] -> logits [N, K]."""
     program = to_program(FromFrames(deployable(model), spec).eval(), spec)
+    return _of_program(program, [INPUT], [OUTPUT], header)
+
+
+def _of_program(
+    program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], header: str
+) -> bytes:
     with torch.no_grad(), only_errors("torch.onnx"), warnings.catch_warnings():
         # The exporter warns about itself and about packages that need not be there.
         warnings.simplefilter("ignore")
@@ -45,8 +56,8 @@ def to_onnx(model: nn.Module, spec: ClipSpec, header: str = "") -> bytes:
             program,
             dynamo=True,
             opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
+            input_names=inputs,
+            output_names=outputs,
             verbose=False,
         )
     if exported is None:  # what its annotation allows; with dynamo=True there is a program
@@ -161,6 +172,23 @@ class OnnxEngine(Engine):
         path.write_bytes(to_onnx(source.model, source.spec, header))
         choice = Choice(cls.name, torch.device("cpu"), precision)
         return [Check(lambda: cls.open(cls.read(path), choice), precision)]
+
+    @classmethod
+    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Step:
+        path.write_bytes(_of_program(graph.program(), graph.inputs, graph.outputs, header))
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+        def step(frames: Tensor, state: State) -> tuple[Tensor, State]:
+            given = zip(graph.inputs, (frames, *state), strict=True)
+            outputs = session.run(graph.outputs, {name: t.numpy() for name, t in given})
+            logits, *after = (torch.from_numpy(np.asarray(o)) for o in outputs)
+            return logits, tuple(after)
+
+        return step
 
     @classmethod
     def read_header(cls, path: Path) -> str | None:

@@ -41,9 +41,11 @@ from gtdnet.engines.header import (
     one_port,
 )
 from gtdnet.engines.profile import Node
+from gtdnet.engines.stream import Step, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.files import sha256
 from gtdnet.models.model_file import METADATA_KEY
+from gtdnet.models.stream import State
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -185,10 +187,7 @@ class OpenVinoEngine(Engine):
         graph = to_openvino(source.model, source.spec)
         calibration = source.calibration if precision == "int8" else None
         kept = graph if calibration is None else quantise(graph, calibration)
-        kept.set_rt_info(header, [METADATA_KEY])
-        _openvino().save_model(kept, path, compress_to_fp16=False)
-        kept.set_rt_info(sha256(path.with_suffix(".bin")), [_BIN_KEY])
-        _openvino().save_model(kept, path, compress_to_fp16=False)  # the same .bin, bound to it
+        _save(kept, path, header)
 
         def opened(batched: bool) -> OpenVinoEngine:
             return cls.open(cls.read(path), choice, batched=batched)
@@ -201,6 +200,33 @@ class OpenVinoEngine(Engine):
         exact = replace(choice, precision="fp32")  # finds what rounding would hide
         make = partial(cls, graph, exact, batched=True)
         return [Check(make, "fp32", ", in fp32,"), *checks]
+
+    @classmethod
+    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Step:
+        ov, inputs = _openvino(), graph.example()
+        with torch.no_grad(), warnings.catch_warnings(), _no_telemetry():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(graph.eval(), inputs, check_trace=False)
+            model = ov.convert_model(traced, example_input=inputs)
+        shapes = {}
+        for port, name, example in zip(model.inputs, graph.inputs, inputs, strict=True):
+            port.set_names({name})
+            port.get_node().set_element_type(ov.Type(example.numpy().dtype))
+            shapes[port] = [-1, *example.shape[1:]]
+        for port, name in zip(model.outputs, graph.outputs, strict=True):
+            port.set_names({name})
+        model.reshape(shapes)
+        _save(model, path, header)
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        compiled = openvino_core().compile_model(_read(path), "CPU", hints)
+
+        def step(frames: Tensor, state: State) -> tuple[Tensor, State]:
+            given = zip(graph.inputs, (frames, *state), strict=True)
+            outputs = compiled({name: t.numpy() for name, t in given})
+            logits, *after = (torch.tensor(outputs[name]) for name in graph.outputs)
+            return logits, tuple(after)
+
+        return step
 
     @classmethod
     def read_header(cls, path: Path) -> str | None:
@@ -273,6 +299,13 @@ def _openvino() -> Any:
     with _no_telemetry():
         import openvino
     return openvino
+
+
+def _save(graph: ov.Model, path: Path, header: str) -> None:
+    graph.set_rt_info(header, [METADATA_KEY])
+    _openvino().save_model(graph, path, compress_to_fp16=False)
+    graph.set_rt_info(sha256(path.with_suffix(".bin")), [_BIN_KEY])
+    _openvino().save_model(graph, path, compress_to_fp16=False)  # the same .bin, bound to it
 
 
 def _read(path: Path) -> ov.Model:

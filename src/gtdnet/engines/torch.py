@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,9 +15,14 @@ from gtdnet.device import DTYPES, Precision, autocast
 from gtdnet.engines.base import Check, Choice, Engine, Source, register_engine
 from gtdnet.engines.deploy import FromFrames, deployable
 from gtdnet.engines.graph import to_program
+from gtdnet.engines.stream import Step, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import METADATA_KEY
+from gtdnet.models.stream import State
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 @register_engine
@@ -66,14 +72,28 @@ class TorchEngine(Engine):
         cls, source: Source, path: Path, precision: Precision, header: str = ""
     ) -> list[Check]:
         network = FromFrames(deployable(source.model), source.spec, DTYPES[precision])
-        program = to_program(network.eval(), source.spec)
-        for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # paths of this machine
-        torch.export.save(program, path, extra_files={METADATA_KEY: header})
+        _save(to_program(network.eval(), source.spec), path, header)
+        return [Check(lambda: _read(path), precision)]
 
-        def read() -> Callable[[Tensor], Tensor]:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of PyTorch about itself
-                return torch.export.load(path).module()
+    @classmethod
+    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Step:
+        _save(graph.program(), path, header)
+        program = _read(path)
 
-        return [Check(read, precision)]
+        def step(frames: Tensor, state: State) -> tuple[Tensor, State]:
+            logits, *after = program(frames, *state)
+            return logits, tuple(after)
+
+        return step
+
+
+def _save(program: ExportedProgram, path: Path, header: str) -> None:
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    torch.export.save(program, path, extra_files={METADATA_KEY: header})
+
+
+def _read(path: Path) -> Callable[..., Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch about itself
+        return torch.export.load(path).module()

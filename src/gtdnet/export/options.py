@@ -37,6 +37,8 @@ class ExportOptions:
         crop_size: side in pixels of the square the model sees; default: as in the model file.
         num_workers: decoding processes while the accuracy is measured; default: half as many as
             there are cores, at most 8.
+        stream: write the step of a causal model by one frame, its memory among the inputs and
+            outputs, in place of the model on clips (docs/streaming.md).
         seed: of the choice of clips.
         force: keep an int8 model that loses more than half a point of top-1.
     """
@@ -54,6 +56,7 @@ class ExportOptions:
     short_side: int | None = None
     crop_size: int | None = None
     num_workers: int | None = None
+    stream: bool = False
     seed: int = 0
     force: bool = False
 
@@ -81,6 +84,8 @@ def check_options(options: ExportOptions) -> "Precision":
             "--precision int8 needs --data, a dataset to take the ranges of values from and to "
             "measure the accuracy on"
         )
+    if options.stream and precision != "fp32":
+        raise InputError(f"--stream writes fp32 alone; leave out --precision {precision}")
     if options.data and precision != "int8":
         raise InputError(
             f"--data is for --precision int8; leave it out for {precision}, or give clips "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from gtdnet.device import Precision
 from gtdnet.engines import ENGINES, Source
 from gtdnet.engines.header import make_header
 from gtdnet.errors import InputError
-from gtdnet.export.agreement import BATCHES, TOLERANCES, ExportFailed, Reference
+from gtdnet.export.agreement import BATCHES, TOLERANCES, Agreement, ExportFailed, Reference
 from gtdnet.export.clips import at_least, clips_to_compare, read_clips
 from gtdnet.export.options import ExportOptions, check_options, choose_formats
 from gtdnet.export.quantisation import Dataset, describe_loss, report_loss
+from gtdnet.export.stream import write_stream
 from gtdnet.files import atomic_folder, sha256, write_text
 from gtdnet.measure.provenance import now, versions
 from gtdnet.models.model_file import ModelFile, load_model
+from gtdnet.models.stream import check_streams
 from gtdnet.text import aligned, say
 from gtdnet.threads import say_threads
 
@@ -33,8 +35,9 @@ REPORT = "quantization.yaml"
 def export(options: ExportOptions) -> dict[str, Any]:
     """Write a model in other formats, each read again from disk and compared before it is kept.
 
-    Returns, JSON-ready: ``output``, ``model``, ``precision``, ``clips`` (what was compared:
-    ``source``, ``number`` and ``variants``, those that had to be made of them),
+    Returns, JSON-ready: ``output``, ``model``, ``precision``, ``stream`` (whether it is the step of
+    a stream), ``clips`` (what was compared: ``source``, ``number`` and ``variants``, those that had
+    to be made of them),
     ``formats`` (of each ``format``, ``files``, ``megabytes`` and the agreement), ``left_out``
     (reasons by format) and ``quantization`` (what :data:`REPORT` holds, or None).
 
@@ -49,6 +52,8 @@ def export(options: ExportOptions) -> dict[str, Any]:
     model_file = replace(model_file, spec=spec)
     dataset = Dataset.read(options, spec) if options.data else None
     validation = dataset.validation if dataset else None
+    if options.stream:
+        check_streams(model_file.model)
     given, what = clips_to_compare(options.clips, validation, options.data, spec)
     clips = at_least(given, sum(BATCHES))  # each of BATCHES once
     reference = Reference.of(model_file, clips)
@@ -64,7 +69,10 @@ def export(options: ExportOptions) -> dict[str, Any]:
     quantization = None
     say_threads()
     with atomic_folder(options.output) as folder:
-        rows = [_write(name, folder, source, reference, precision) for name in formats]
+        if options.stream:
+            rows = [_write_stream(name, folder, reference) for name in formats]
+        else:
+            rows = [_write(name, folder, source, reference, precision) for name in formats]
         if dataset:
             files = [ENGINES[row["format"]].read(folder / row["files"][0]) for row in rows]
             losses = [report_loss(options, model_file, file, dataset) for file in files]
@@ -74,6 +82,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
         "output": options.output,
         "model": {"path": options.model, "name": model_file.model.name},
         "precision": precision,
+        "stream": options.stream,
         "clips": {"source": what, "number": len(given), "variants": len(clips) - len(given)},
         "formats": rows,
         "left_out": left_out,
@@ -106,7 +115,9 @@ def summary(result: Mapping[str, Any]) -> str:
     if quantization := result["quantization"]:
         lines.append(f"{describe_loss(quantization)}: {Path(result['output'], REPORT)}")
     usable = [row for row in result["formats"] if ENGINES[row["format"]].opens_files()]
-    if usable:
+    if result["stream"]:
+        lines.append("use them frame by frame: docs/streaming.md")
+    elif usable:
         path = Path(result["output"], usable[-1]["files"][0])
         lines.append(f"use it with: gtdnet predict {path} VIDEO")
     return "\n".join(lines)
@@ -125,6 +136,22 @@ def _write(
     checks = kind.save(source, files[0], precision, header)
     found = [(check.precision, reference.check(check, files[0].name)) for check in checks]
     worst = max((a for of, a in found if of == precision), key=lambda a: a.difference)
+    return _row(name, files, worst, precision)
+
+
+def _write_stream(name: str, folder: Path, reference: Reference) -> dict[str, Any]:
+    """Write the step of one format and check it; JSON-ready."""
+    say(f"exporting the step of a stream to {name}")
+    kind, model_file = ENGINES[name], reference.model_file
+    files = [folder / f"stream{suffix}" for suffix in kind.suffixes]
+    header = make_header(model_file, "fp32", _provenance(model_file, kind.packages))
+    found = write_stream(name, files[0], model_file, reference.clips, header)
+    return _row(name, files, found, "fp32")
+
+
+def _row(
+    name: str, files: Sequence[Path], worst: Agreement, precision: Precision
+) -> dict[str, Any]:
     return {
         "format": name,
         "files": [file.name for file in files],

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gtdnet.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtdnet.data.spec import ClipSpec
 
 SHOWN = 3
 """Classes that are drawn on a video."""
@@ -21,6 +26,12 @@ class ClassScore(NamedTuple):
     label: int
     name: str
     probability: float
+
+
+def best_of(scores: Tensor, spec: ClipSpec, topk: int) -> list[ClassScore]:
+    """The topk best classes of one clip's probabilities [K]; of equal ones the lower label."""
+    best = scores.sort(descending=True, stable=True).indices[:topk].tolist()
+    return [ClassScore(k, spec.class_names[k], scores[k].item()) for k in best]
 
 
 class Window(NamedTuple):

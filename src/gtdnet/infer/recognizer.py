@@ -24,7 +24,7 @@ from gtdnet.errors import (
     check_positive,
 )
 from gtdnet.infer.ahead import Scored, score_ahead
-from gtdnet.infer.answers import ClassScore, Window, above, check_threshold
+from gtdnet.infer.answers import ClassScore, Window, above, best_of, check_threshold
 from gtdnet.infer.features import Features, features_of
 from gtdnet.infer.timeline import read_one, read_windows
 from gtdnet.models.classifier import VideoClassifier, probabilities
@@ -360,9 +360,7 @@ class Recognizer:
 
         Those below the threshold are left out.
         """
-        best = scores.sort(descending=True, stable=True).indices[:topk].tolist()
-        found = [ClassScore(k, self.spec.class_names[k], scores[k].item()) for k in best]
-        return above(found, threshold)
+        return above(best_of(scores, self.spec, topk), threshold)
 
 
 def load(

@@ -115,6 +115,7 @@ def gtd_module(
     aggregation: str = "mta",
     alpha: int = 2,
     fold_div: int = 8,
+    causal: bool = False,
     **variant: Any,
 ) -> nn.Module:
     """Temporal shift, then the global temporal difference block: what opens a GTDNet branch.
@@ -122,16 +123,19 @@ def gtd_module(
     ``fold_div`` 0 leaves the shift out; ``variant`` are further options of the block.
     """
     gtd = GlobalTemporalDifference(
-        channels, num_segments, reduction, aggregation, alpha=alpha, **variant
+        channels, num_segments, reduction, aggregation, alpha=alpha, causal=causal, **variant
     )
     if fold_div == 0:
         return nn.Sequential(OrderedDict(gtd=gtd))
-    return nn.Sequential(OrderedDict(shift=TemporalShift(num_segments, fold_div), gtd=gtd))
+    shift = shift_module(channels, num_segments, fold_div=fold_div, causal=causal)
+    return nn.Sequential(OrderedDict(shift=shift, gtd=gtd))
 
 
-def shift_module(channels: int, num_segments: int, *, fold_div: int = 8) -> nn.Module:
+def shift_module(
+    channels: int, num_segments: int, *, fold_div: int = 8, causal: bool = False
+) -> nn.Module:
     """Temporal shift alone: what opens a TSM branch."""
-    return TemporalShift(num_segments, fold_div)
+    return TemporalShift(num_segments, fold_div, causal=causal)
 
 
 def insert_gtdnet(
@@ -157,7 +161,8 @@ def insert_gtdnet(
     shift_alone = [block for block in blocks if block not in with_gtd]
     if shift_alone and options["fold_div"]:
         insert = before_layer(0, shift_module)
-        insert(backbone, shift_alone, num_segments, init, fold_div=options["fold_div"])
+        of_shift = {key: options[key] for key in ("fold_div", "causal")}
+        insert(backbone, shift_alone, num_segments, init, **of_shift)
 
 
 def check_stages(stages: Any, known: Sequence[int], option: str = "stages") -> tuple[int, ...]:
@@ -201,9 +206,10 @@ register_method(
             "gtd_stages": None,
             "order": 0,
             "cells": 1,
+            "causal": False,  # docs/streaming.md
         },
         identity=True,
-        exact_starts={"tsm": ("stages", "every", "fold_div")},
+        exact_starts={"tsm": ("stages", "every", "fold_div", "causal")},
         at_time=_keep_mta_units,
     )
 )
@@ -274,7 +280,7 @@ register_method(
         "tsm",
         "Temporal Shift Module (Lin et al., ICCV 2019)",
         before_layer(0, shift_module),
-        {"fold_div": 8},
+        {"fold_div": 8, "causal": False},
         identity=True,
     )
 )

@@ -16,6 +16,7 @@ A module may say of itself what others need to know; none of it must be there:
     needs_maps                       it looks at neighbours along H and W
     keeps_precision                  it computes in the precision of its weights, whatever
                                      that of the network
+    causal                           no frame of it sees a later one (:mod:`gtdnet.nn.memory`)
     fused_part(channels)             what the layer behind it can take into its own pass
                                      (:class:`gtdnet.nn.fast.FusedPart`)
 """

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from gtdnet.errors import InputError, check_at_least, check_choice
 from gtdnet.nn.fast import FusedPart
 from gtdnet.nn.frames import check_folded, check_num_segments, over, pooled, reduced_channels
+from gtdnet.nn.memory import Past, check_causal
 from gtdnet.nn.time import resize_time_layers
 
 # --------------------------------------------------------------------------- global aggregation
@@ -110,6 +111,15 @@ def difference_to_clip(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
     return (z_m.unsqueeze(1) - z_clip).flatten(0, 1)
 
 
+def difference_to_last(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
+    """z_m - z_t, z_m that of the last frames up to t: Aggregate(z_{t-T+1} .. z_t)."""
+    z_clip = z.unflatten(0, (-1, block.num_segments))  # [N, T, D]
+    seen, frames = block.past(z_clip), z_clip.shape[1]
+    last = [seen[:, i : i + frames] for i in range(block.past.frames + 1)]
+    z_m = block.aggregation(torch.stack(last, dim=2).flatten(0, 1))  # of [N*T, T, D]: [N*T, D]
+    return z_m - z
+
+
 def difference_to_next(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
     """z_{t+1} - z_t, and 0 for the last frame: a local difference."""
     z_clip = z.unflatten(0, (-1, block.num_segments))  # [N, T, D]
@@ -139,8 +149,10 @@ DIFFERENCES: Mapping[str, Callable[[GlobalTemporalDifference, Tensor], Tensor]] 
 
 def in_order(block: GlobalTemporalDifference, z: Tensor) -> Tensor:
     """z_t + W_order [z_{t-k} .. z_{t+k}], zeros beyond the clip: what the frame lies between."""
-    over_time = z.unflatten(0, (-1, block.num_segments)).transpose(1, 2)  # [N, D, T]
-    return z + block.order(over_time).transpose(1, 2).flatten(0, 1)
+    over_time = z.unflatten(0, (-1, block.num_segments))  # [N, T, D]
+    if block.causal:
+        over_time = block.order_past(over_time)  # W_order [z_{t-2k} .. z_t]
+    return z + block.order(over_time.transpose(1, 2)).transpose(1, 2).flatten(0, 1)
 
 
 def pooled_cells(x: Tensor, cells: int) -> Tensor:
@@ -201,6 +213,10 @@ class GlobalTemporalDifference(nn.Module):
             convolutions of TAdaConv (Huang et al., ICLR 2022).
         cells: u_t is the means over cells x cells parts of the map instead of one; the gate is
             still one for the whole map. Not the paper's; there is no fast path for it.
+        causal: no frame sees a later one: z_m of frame t is made of the last T vectors,
+            Aggregate(z_{t-T+1} .. z_t), T as the block was built for, and ``order`` looks back
+            alone; before so many frames have come, the first stands for those missing. Not the
+            paper's; for streams.
         init: "default" is PyTorch's for linear layers. "identity" zeroes W_expand, so that every
             gate is 1/2 and the block is x -> 1.5 x until it is trained; the convolution behind it
             takes the factor back (:func:`gtdnet.nn.insert_temporal`).
@@ -232,6 +248,7 @@ class GlobalTemporalDifference(nn.Module):
         difference: str = "global",
         order: int = 0,
         cells: int = 1,
+        causal: bool = False,
         init: str = "default",
     ) -> None:
         super().__init__()
@@ -243,6 +260,12 @@ class GlobalTemporalDifference(nn.Module):
         check_choice("difference", difference, DIFFERENCES)
         check_at_least(0, order=order)
         check_at_least(1, cells=cells)
+        check_causal(causal)
+        if causal and difference == "local":
+            raise InputError(
+                "difference='local' looks at the next frame, which a causal block cannot see; "
+                "choose difference='global', or leave causal out"
+            )
         if order and order % 2 == 0:
             raise InputError(f"order must be 0 or an odd number of frames, got {order}")
         if init not in ("default", "identity"):
@@ -250,17 +273,22 @@ class GlobalTemporalDifference(nn.Module):
         self.num_segments = num_segments
         self.channels_last = False
         reduced = reduced_channels(channels, reduction)  # D = C/r
-        self.compare = DIFFERENCES[difference]
+        self.causal = causal
+        self.compare = difference_to_last if causal else DIFFERENCES[difference]
         self.gated = gated if gate else unchanged
         self.attended = attended if attention else unchanged
         self.cells = cells
         self.ordered = in_order if order else unchanged
         self.reduce = nn.Linear(channels * cells**2, reduced)
         if order:
-            self.order = nn.Conv1d(reduced, reduced, order, padding=order // 2)
+            self.order = nn.Conv1d(reduced, reduced, order, padding=0 if causal else order // 2)
+            if causal:
+                self.order_past = Past(order - 1)
         if gate:
             if difference == "global":
                 self.aggregation = AGGREGATIONS[aggregation](reduced, num_segments, alpha)
+                if causal:
+                    self.past = Past(num_segments - 1)
             self.difference = nn.Linear(reduced, reduced)
         if attention:
             self.query = nn.Linear(reduced, reduced)
@@ -310,7 +338,7 @@ class GlobalTemporalDifference(nn.Module):
         return FusedPart(self.num_segments, gate=self) if is_plain else None
 
     def extra_repr(self) -> str:
-        return f"num_segments={self.num_segments}"
+        return f"num_segments={self.num_segments}" + (", causal=True" if self.causal else "")
 
 
 def _without_autocast(u: Tensor) -> AbstractContextManager[object]:

@@ -15,6 +15,7 @@ from gtdnet import moved
 from gtdnet.errors import check_at_least
 from gtdnet.nn.fast import FusedPart
 from gtdnet.nn.frames import check_folded, check_num_segments
+from gtdnet.nn.memory import Past, check_causal
 
 
 def temporal_shift(
@@ -53,6 +54,9 @@ class TemporalShift(nn.Module):
     Args:
         num_segments: T, frames per clip.
         fold_div: 1/fold_div of the channels moves in each direction; 8 in the paper.
+        causal: only the first fold moves, from frame t-1 to t (the paper's section 4.4, for online
+            recognition); the first frame has its own, where the paper has zeros: so it sees what
+            the network without a shift sees.
 
     Raises:
         ValueError: num_segments < 1, fold_div < 2, or an input whose first axis is not a
@@ -61,26 +65,42 @@ class TemporalShift(nn.Module):
 
     identity_gain = 1.0  # it has nothing to learn: what was trained behind it expects it
 
-    def __init__(self, num_segments: int, fold_div: int = 8) -> None:
+    def __init__(self, num_segments: int, fold_div: int = 8, *, causal: bool = False) -> None:
         super().__init__()
         check_num_segments(num_segments)
         check_at_least(2, fold_div=fold_div)  # both folds must fit
+        check_causal(causal)
         self.num_segments = num_segments
         self.fold_div = fold_div
+        self.causal = causal
         self.channels_last = False
+        if causal:
+            self.past = Past(1)
 
     def forward(self, x: Tensor) -> Tensor:
         last = self.channels_last
         check_folded(x, self.num_segments, last)
+        if self.causal:
+            return self._from_past(x)
         return temporal_shift(x, self.num_segments, self.fold_div, channels_last=last)
+
+    def _from_past(self, x: Tensor) -> Tensor:
+        axis = -1 if self.channels_last else 1
+        fold = x.shape[axis] // self.fold_div
+        if not fold:
+            return x
+        moved, still = x.split([fold, x.shape[axis] - fold], dim=axis)
+        moved = self.past(moved.unflatten(0, (-1, self.num_segments)))  # [N, 1 + T, ...]
+        return torch.cat([moved[:, :-1].flatten(0, 1), still], dim=axis)
 
     def fused_part(self, channels: int) -> FusedPart | None:
         """What :mod:`gtdnet.nn.fast` needs to shift in one pass with what follows."""
-        fold = channels // self.fold_div
-        return FusedPart(self.num_segments, fold) if type(self) is TemporalShift else None
+        is_plain = type(self) is TemporalShift and not self.causal
+        return FusedPart(self.num_segments, channels // self.fold_div) if is_plain else None
 
     def extra_repr(self) -> str:
-        return f"num_segments={self.num_segments}, fold_div={self.fold_div}"
+        causal = ", causal=True" if self.causal else ""
+        return f"num_segments={self.num_segments}, fold_div={self.fold_div}{causal}"
 
 
 class TemporalConv1d(nn.Module):

@@ -1,0 +1,62 @@
+"""The step of a stream as one graph, its state among the inputs and outputs, for other runtimes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from gtdnet.data.spec import ClipSpec
+from gtdnet.engines.deploy import FromFrames, deployable
+from gtdnet.engines.graph import OUTPUT, TRACED
+from gtdnet.models.classifier import VideoClassifier
+from gtdnet.models.stream import FrameStep, State
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+FRAMES, NEXT = "frames", "next."
+"""The input of pictures; before the name of a state's tensor, that of what it is afterwards."""
+
+Step = Callable[[Tensor, State], tuple[Tensor, State]]
+"""frames uint8 [S, 3, crop, crop], state -> logits [S, K], the next state."""
+
+
+class StreamGraph(nn.Module):
+    """A causal model's step on frames as they come from a decoder, norms folded, on the CPU.
+
+    (frames uint8 [S, 3, crop, crop], started, *remembered) -> (logits float32 [S, K], started,
+    *remembered), any number of streams S; the state is :data:`gtdnet.models.stream.State`.
+
+    Raises:
+        ValueError: a model that cannot be run frame by frame.
+    """
+
+    def __init__(self, model: VideoClassifier, spec: ClipSpec) -> None:
+        super().__init__()
+        self.step = FrameStep(deployable(model), spec.crop_size)
+        self.normalised = FromFrames(nn.Identity(), spec)
+        self.size = spec.crop_size
+        self.inputs = (FRAMES, *self.step.names)
+        self.outputs = (OUTPUT, *(NEXT + name for name in self.step.names))
+
+    def forward(self, frames: Tensor, started: Tensor, *remembered: Tensor) -> tuple[Tensor, ...]:
+        return self.step(self.normalised(frames), started, *remembered)
+
+    def example(self, streams: int = TRACED) -> tuple[Tensor, ...]:
+        """Inputs: a first frame of each stream."""
+        frames = torch.zeros(streams, 3, self.size, self.size, dtype=torch.uint8)
+        return (frames, *self.step.start(streams))
+
+    def program(self) -> ExportedProgram:
+        """As a torch.export program."""
+        from torch.export import Dim, export
+
+        inputs, axis = self.example(), {0: Dim("streams")}
+        shapes = (axis, axis, *([(axis,) * len(inputs[2:])] if inputs[2:] else []))
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch about itself
+            return export(self.eval(), inputs, dynamic_shapes=shapes, strict=False)
