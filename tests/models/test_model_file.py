@@ -84,6 +84,7 @@ def test_metadata(model_path: Path) -> None:
                 "gtd_stages": None,
                 "order": 0,
                 "cells": 1,
+                "causal": False,
             },
         },
         "spec": {

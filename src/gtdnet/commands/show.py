@@ -18,7 +18,7 @@ _OF_MODELS = ("class_name", "num_segments")  # and of what it is not
 def fill(parser: Parser) -> None:
     parser.usage = (
         f"{parser.prog} MODEL VIDEO [options]\n"
-        f"       {parser.prog} [RUN] --augment [--data PATH] [--recipe NAME] [--clips N] [options]"
+        f"       {parser.prog} [RUN] --augment [--data PATH] [--recipe NAME] [options]"
     )
     parser.add_argument(
         "model",
