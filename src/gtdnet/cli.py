@@ -15,7 +15,7 @@ from gtdnet.commands import (
     EXIT_INTERRUPTED,
     EXIT_TERMINATED,
     complain,
-    show,
+    write,
 )
 from gtdnet.commands.plugins import import_given, import_installed
 from gtdnet.errors import InputError, nearest
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         words = import_given([w for w in words[:end] if w != "--debug"] + words[end:])
         if not words or words[0] in ("-h", "--help", "help"):
-            show(_overview())
+            write(_overview())
             return EXIT_DONE if words else EXIT_BAD_INPUT
         if words[0] in ("-V", "--version"):
             print(f"gtdnet {__version__}")
@@ -131,9 +131,9 @@ def _run(name: str, words: Sequence[str]) -> int:
     code, result, text = command.run(args)
     if args.json:
         if result is not None:
-            show(result)
+            write(result)
     elif isinstance(text, str):
-        show(text)
+        write(text)
     else:
         from rich.console import Console
 

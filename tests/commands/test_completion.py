@@ -24,7 +24,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("completion") / "gtdnet.bash"
     capture = pytest.MonkeyPatch()
     lines: list[str] = []
-    capture.setattr("gtdnet.cli.show", lines.append)
+    capture.setattr("gtdnet.cli.write", lines.append)
     assert main(["completion", "bash"]) == 0
     capture.undo()
     path.write_text(lines[0] + "\n")

@@ -35,7 +35,7 @@ def complain(who: str, message: str) -> None:
     print(in_width(printable(f"{who}: {line}"), terminal_width(sys.stderr)), file=sys.stderr)
 
 
-def show(result: str | dict[str, Any]) -> None:
+def write(result: str | dict[str, Any]) -> None:
     """Text, or an object as JSON in one line, on stdout, whatever it holds and stdout can take.
 
     On a terminal lines of text end between words, but for :class:`AsIs`.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, show
+from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, write
 from gtdnet.commands.parser import Namespace, Parser
 from gtdnet.data.check import (
     check_dataset,
@@ -79,7 +79,7 @@ def run(args: Namespace) -> Outcome:
 
         sheet = sheet_files(args.sheet, len(understood.class_names))
     if not args.json:
-        show(f"{format_understanding(understood)}\n")  # before the hours that decoding may take
+        write(f"{format_understanding(understood)}\n")  # before the hours that decoding may take
     with progress_counter("decoding clips") as progress:
         report = check_dataset(
             args.data,
