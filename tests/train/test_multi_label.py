@@ -66,12 +66,16 @@ def test_validation_joins_the_processes() -> None:
     for i, part in enumerate(parts):
         part.add(LOGITS[i : i + 1], LABELS[i : i + 1], torch.tensor([i]))
     own: list[dict[int, Any]] = []
-    parts[1].metrics(lambda t: t, lambda clips: own.append(clips) or {})
-    found = parts[0].metrics(lambda t: t, lambda clips: {**clips, **own[0]})
+    with pytest.raises(InputError, match="no mAP"):  # by itself: its clip has no class
+        parts[1].metrics(lambda t: t, lambda clips: own.append(clips) or clips)
+    found = parts[0].metrics(lambda t: t, lambda clips: {**clips, **own.pop(0)})
     assert found == whole.metrics(lambda t: t, lambda clips: clips)
     assert found is not None and found["val_map"] == 1.0  # of a and c, b having no clip
     assert found["val_micro_f1"] == pytest.approx(4 / 6)  # 1/2 counts as given, and so does b
     assert found["val_loss"] == pytest.approx(float(objective.losses(LOGITS, LABELS).mean()))
+    numbers, scores = parts[0].scored(lambda clips: clips)  # it has them from both
+    assert numbers.tolist() == [0, 1]
+    assert scores.tolist() == LOGITS.sigmoid().tolist()
 
 
 def test_objectives() -> None:

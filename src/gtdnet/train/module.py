@@ -15,9 +15,9 @@ from gtdnet.data.dataset import Batch, Failure
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import normalise
 from gtdnet.errors import InputError
-from gtdnet.models.classifier import VideoClassifier, probabilities
+from gtdnet.models.classifier import VideoClassifier
 from gtdnet.train.config import OptimOptions
-from gtdnet.train.objective import objective_of
+from gtdnet.train.objective import Scores, objective_of
 from gtdnet.train.optim import build_optimizer, lr_factor
 
 
@@ -66,8 +66,7 @@ class TrainingModule(pl.LightningModule):
         self.failures: dict[int, Failure] = {}
         self.val_failures: dict[int, Failure] = {}
         self.epoch_metrics: dict[str, float] = {}
-        self.validated: tuple[Tensor, Tensor] | None = None
-        self._val_parts: list[tuple[Tensor, Tensor]] = []
+        self.validated: Scores | None = None
         self._train_sums = torch.zeros(3, dtype=torch.float64)  # of loss, of hits, of clips
         # Weights follow from the data, so they are not part of the checkpoint.
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -83,7 +82,9 @@ class TrainingModule(pl.LightningModule):
         checkpoint["spec"] = self.spec.to_dict()
         checkpoint["model_options"] = self.model.options
         checkpoint["clips"] = self.clips
-        checkpoint["validated"] = self.validated and list(self.validated)
+        checkpoint["validated"] = self.validated and [
+            torch.from_numpy(part) for part in self.validated
+        ]
         checkpoint["train_sums"] = self._over_processes(self._train_sums).tolist()
         self.failures = self._from_processes(self.failures)
         for name in ("failures", "val_failures"):
@@ -194,7 +195,6 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.val_failures = {}
-        self._val_parts = []
         self._validation = self.objective.validation(self.spec, self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -202,7 +202,6 @@ class TrainingModule(pl.LightningModule):
         if not len(batch.labels):
             return
         logits = self.model(normalise(batch.views[:, 0], self.spec)).float()
-        self._val_parts.append((batch.indices, probabilities(logits, self.spec)))
         self._validation.add(logits, batch.labels, batch.indices)
 
     def on_validation_epoch_end(self) -> None:
@@ -210,20 +209,8 @@ class TrainingModule(pl.LightningModule):
         self.val_failures = self._from_processes(self.val_failures)
         if metrics is None:
             raise _nothing_decoded("validation", self.val_failures)
-        self.validated = self._gathered_scores()
+        self.validated = self._validation.scored(self._from_processes)
         self.epoch_metrics.update(metrics)
-
-    def _gathered_scores(self) -> tuple[Tensor, Tensor]:
-        """Numbers of the clips that were validated in any process, ascending, and their scores."""
-        parts = [(numbers.cpu(), scores.cpu()) for numbers, scores in self._val_parts]
-        self._val_parts = []
-        if self.trainer.world_size > 1:
-            found: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(found, parts)
-            parts = [part for of_one in found for part in of_one]
-        numbers, scores = (torch.cat(column) for column in zip(*parts, strict=True))
-        order = numbers.argsort()
-        return numbers[order], scores[order]
 
     # --------------------------------------------------------------------------- optimisation
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gtdnet.data.spec import ClipSpec
@@ -19,6 +20,8 @@ from gtdnet.ranking import counts_at, mean_average_precision
 
 Reduce = Callable[[Tensor], Tensor]
 Gather = Callable[[dict[int, Any]], dict[int, Any]]
+Scores = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Numbers of clips, ascending, [N], and their probabilities [N, K]."""
 
 
 class Objective(ABC):
@@ -71,9 +74,26 @@ class Objective(ABC):
 class Validation(ABC):
     """One validation: batches are added, then the processes are asked for what they have."""
 
-    @abstractmethod
+    def __init__(self, spec: ClipSpec) -> None:
+        self._spec = spec
+        self._batches: list[tuple[Tensor, Tensor]] = []  # numbers of clips, probabilities
+        self._scored: Scores | None = None
+
     def add(self, logits: Tensor, labels: Tensor, indices: Tensor) -> None:
         """A batch: logits float32 [N, K], labels, and the clips' numbers [N]."""
+        self._batches.append((indices, probabilities(logits, self._spec)))
+
+    def scored(self, gather: Gather) -> Scores:
+        """What all processes know together, once nothing more is added; there is a clip."""
+        if self._scored is None:
+            clips = gather({
+                int(number): row
+                for numbers, scores in self._batches
+                for number, row in zip(numbers.tolist(), scores.cpu().numpy(), strict=True)
+            })  # fmt: skip
+            numbers = np.array(sorted(clips), dtype=np.int64)
+            self._batches, self._scored = [], (numbers, np.stack([clips[i] for i in numbers]))
+        return self._scored
 
     @abstractmethod
     def metrics(self, reduce: Reduce, gather: Gather) -> dict[str, float] | None:
@@ -127,11 +147,13 @@ class SingleLabel(Objective):
 
 class _TopFive(Validation):
     def __init__(self, spec: ClipSpec, device: torch.device) -> None:
+        super().__init__(spec)
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
         self._sums = zeros(2)  # of the loss, of the hits among five
         self._counts = zeros(2, spec.num_classes)  # hits and clips of each class
 
     def add(self, logits: Tensor, labels: Tensor, indices: Tensor) -> None:
+        super().add(logits, labels, indices)
         top = logits.topk(min(5, logits.shape[1]), dim=1).indices
         hits = (top == labels[:, None]).double()
         loss = F.cross_entropy(logits, labels, reduction="sum").double()
@@ -195,23 +217,25 @@ class MultiLabel(Objective):
 
 
 class _AllScores(Validation):
-    """Keeps the probabilities of all clips: the order of all of them is what counts."""
+    """Measures the probabilities of all clips: the order of all of them is what counts."""
 
     def __init__(self, spec: ClipSpec) -> None:
-        self._spec = spec
-        self._clips: dict[int, tuple[float, Any, Any]] = {}  # loss, probabilities, labels
+        super().__init__(spec)
+        self._clips: dict[int, tuple[float, Any]] = {}  # loss, labels
 
     def add(self, logits: Tensor, labels: Tensor, indices: Tensor) -> None:
+        super().add(logits, labels, indices)
         losses = MultiLabel().losses(logits, labels).tolist()
-        scores = probabilities(logits, self._spec).cpu().numpy()
-        rows = zip(losses, scores, labels.cpu().numpy(), strict=True)
+        rows = zip(losses, labels.cpu().numpy(), strict=True)
         self._clips.update(zip(indices.tolist(), rows, strict=True))
 
     def metrics(self, reduce: Reduce, gather: Gather) -> dict[str, float] | None:
         clips = gather(self._clips)
         if not clips:
             return None
-        losses, scores, labels = (np.array(part) for part in zip(*clips.values(), strict=True))
+        numbers, scores = self.scored(gather)
+        rows = (clips[number] for number in numbers)
+        losses, labels = (np.array(part) for part in zip(*rows, strict=True))
         if not np.isfinite(scores).all():  # it has diverged, as the loss says
             scores = np.zeros_like(scores)
         at_half = counts_at(scores, labels)
