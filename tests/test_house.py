@@ -27,8 +27,9 @@ LAYERS: list[set[str]] = [
     {"models"},
     {"engines", "weights.convert"},
     {"infer", "train"},
-    {"evaluate"},
-    {"ablate", "bench", "export", "hub", "report", "show"},
+    {"evaluate", "live"},
+    {"ablate", "bench", "bulk", "calibrate", "export", "hub", "report", "show"},
+    {"serve"},
     {""},  # gtdnet itself: the public names
     {"commands"},
     {"cli"},

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from gtdnet.data.calibration import Calibration
 from gtdnet.errors import InputError, check_choice
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -21,6 +22,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 SAMPLINGS = ("segment", "dense", "dense-tsm")
 INTERPOLATIONS = ("bilinear", "bicubic")
+LATER: dict[str, Any] = {"frames_per_segment": 1, "multi_label": False, "calibration": None}
+"""Fields that the first model files did not have, and what they mean there."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class ClipSpec:
             5); a clip then is T*f frames, those of a segment side by side.
         multi_label: a clip has any number of the classes, and the model gives each a probability
             of its own; else it has exactly one.
+        calibration: what is known of its probabilities, or None.
 
     Raises:
         ValueError: a value out of range, or class names empty or repeated.
@@ -60,6 +64,7 @@ class ClipSpec:
     antialias: bool = True
     frames_per_segment: int = 1
     multi_label: bool = False
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         for name in ("class_names", "mean", "std"):  # lists come from JSON
@@ -96,6 +101,11 @@ class ClipSpec:
         if len(set(self.class_names)) != len(self.class_names):
             twice = next(n for n in self.class_names if self.class_names.count(n) > 1)
             raise InputError(f"class name {twice!r} occurs twice; class names must differ")
+        if self.calibration and len(self.calibration.thresholds) not in (0, self.num_classes):
+            raise InputError(
+                f"the calibration has {len(self.calibration.thresholds)} thresholds, but the model "
+                f"{self.num_classes} classes; calibrate it anew"
+            )
 
     @property
     def num_classes(self) -> int:
@@ -123,11 +133,11 @@ class ClipSpec:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :meth:`from_dict` gives the same spec back.
 
-        ``frames_per_segment`` is left out where it is 1 and ``multi_label`` where it is false, so
-        that versions that do not know them can read all files but those that they could not use.
+        What came later is left out where it has its usual value, so that versions that do not know
+        it can read all files but those that they could not use.
         """
         values = asdict(self)
-        for name, usual in (("frames_per_segment", 1), ("multi_label", False)):
+        for name, usual in LATER.items():
             if values[name] == usual:
                 del values[name]
         return values
@@ -143,7 +153,10 @@ class ClipSpec:
             )
         if "class_names" not in values:
             raise InputError("clip spec has no class_names")
-        return cls(**values)
+        given = dict(values)
+        if given.get("calibration") is not None:
+            given["calibration"] = Calibration.from_dict(given["calibration"])
+        return cls(**given)
 
     def describe(self) -> str:
         """One line for people: sampling and picture size."""

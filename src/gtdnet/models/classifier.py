@@ -97,6 +97,8 @@ def probabilities(logits: Tensor, spec: ClipSpec) -> Tensor:
     """What logits [..., K] of a model of this spec say, in [0, 1].
 
     Softmax over the classes; of a multi-label model, whose classes are questions of their own, the
-    sigmoid of each.
+    sigmoid of each. The logits of a calibrated model are divided by its temperature first.
     """
+    if spec.calibration is not None:
+        logits = logits / spec.calibration.temperature
     return logits.sigmoid() if spec.multi_label else logits.softmax(dim=-1)
