@@ -87,13 +87,16 @@ def test_what_leaves_the_network_open(given: set[str], pretrained: str | None, m
     assert may_choose(given, pretrained) == may
 
 
-@pytest.mark.parametrize(("val", "clips"), [(None, 4), (0.25, 3)])
-def test_situation(val: float | None, clips: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "clips"),
+    [({}, 8), ({"val": 0.25}, 6), ({"group": r"/(\d)$", "val_groups": "0,1,2"}, 2)],
+)
+def test_situation(options: dict[str, Any], clips: int, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        for number in range(2):
+        for number in range(4):
             (tmp_path / name / f"{number}.mp4").touch()
-    found = situation(TrainConfig(data=str(tmp_path), val=val, device="cpu"))
+    found = situation(TrainConfig(data=str(tmp_path), device="cpu", **options))
     assert (found.clips, found.gpu) == (clips, False)
     assert found.lite == is_installed("efficientnet_lite0")
 

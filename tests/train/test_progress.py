@@ -30,7 +30,9 @@ def test_the_estimate_is_of_the_whole_run() -> None:
 def test_the_first_batch_of_all_starts_workers_and_does_not_count() -> None:
     made = Estimate(batches=10, val_batches=0, epochs=1, validate_every=1)
     made.add(60.0)
+    assert not made.is_known  # nothing is said of the time left
     made.add(1.0)
+    assert made.is_known
     assert made.left(0, 2)[0] == 8
 
 

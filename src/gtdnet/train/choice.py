@@ -9,7 +9,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gtdnet.data.formats import read_annotations
 from gtdnet.files import read_yaml
 from gtdnet.text import counted
 from gtdnet.train.config import TrainConfig, find_recipe
@@ -52,12 +51,12 @@ def may_choose(given: Collection[str], pretrained: str | None) -> bool:
 def situation(config: TrainConfig) -> Situation:
     """The one that a run would be in; InputError for data or a device that is not there."""
     from gtdnet.device import has_amx, resolve_device  # with them comes PyTorch
+    from gtdnet.train.data import split_clips  # and Lightning
     from gtdnet.weights.published import is_installed
 
     clips = None
     if config.data:
-        clips = len(read_annotations(config.data, "train", config.format).records)
-        clips -= round(clips * (config.val or 0))
+        clips = len(split_clips(config)[0].records)
     gpu = resolve_device(config.device).type != "cpu"
     return Situation(clips, gpu, is_installed("efficientnet_lite0"), has_amx())
 

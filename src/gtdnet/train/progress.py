@@ -41,6 +41,11 @@ class Estimate:
         self._seconds[training] += seconds
         self._measured[training] += 1
 
+    @property
+    def is_known(self) -> bool:
+        """Whether batches were measured that did not have to wait for the workers' start."""
+        return self._measured[True] > 1 or self._measured[False] > 1
+
     def left(self, epoch: int, batch: int, val_batch: int = 0) -> tuple[float, float]:
         """Seconds left, and the share that is done, after these batches of an epoch (from 0)."""
         each, val_each = self._each(True), self._each(False)
@@ -163,7 +168,7 @@ class ProgressBar(RunProgress):
             + (" validation" if val_batch else ""),
             completed=max(done, self._bar.tasks[0].completed),  # estimates may fall, bars not
             loss="" if loss is None else f"loss {loss:.3f}",
-            left=f"{clock(left)} left",
+            left=f"{clock(left)} left" if self.estimate.is_known else "",
         )
 
     def close(self) -> None:
@@ -183,10 +188,11 @@ class ProgressLines(RunProgress):
         if val_batch:
             number, of, what = val_batch, self.val_batches, "validation batch"
         loss, (left, _) = module.running_loss, self._left(trainer, val_batch)
+        known = self.estimate.is_known
         say(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {what} {number}/{of}, "
-            + ("" if loss is None else f"loss {loss:.3f}, ")
-            + f"about {left / 60:.1f} minutes of the run left",
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {what} {number}/{of}"
+            + ("" if loss is None else f", loss {loss:.3f}")
+            + (f", about {left / 60:.1f} minutes of the run left" if known else ""),
             self.console,
         )
 
