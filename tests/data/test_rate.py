@@ -165,14 +165,15 @@ def test_a_spec_has_a_rate_where_it_needs_one() -> None:
     assert "rate" not in ClipSpec(("a",)).to_dict()
     assert isinstance(SPEC.rate, float) and SPEC.by_time
     assert SPEC.describe() == "4 frames (rate/8), short side 36, crop 32"
-    for changes, message in (
+    bad: list[tuple[dict[str, Any], str]] = [
         ({"sampling": "rate"}, "sampling rate needs a rate"),
         ({"rate": 8}, "rate=8 is of sampling rate alone, not of segment"),
         ({"sampling": "rate", "rate": 0}, "rate must be a positive number .* got 0"),
         ({"sampling": "rate", "rate": float("inf")}, "rate must be a positive number"),
         ({"sampling": "rate", "rate": "8"}, "rate must be a positive number .* got 8"),
         ({"sampling": "rate", "rate": True}, "rate must be a positive number"),
-    ):
+    ]
+    for changes, message in bad:
         with pytest.raises(InputError, match=message):
             ClipSpec(("a",), **changes)
 

@@ -41,7 +41,7 @@ def open_live(
     A causal model is run frame by frame, every other one on a window that slides.
 
     Args:
-        model: a model file, an exported one, or what was read of one.
+        model: a model file, an exported one (of ``--stream`` too), or what was read of one.
         streams: S.
         device, precision: as of :class:`gtdnet.Recognizer`; by default fp32, and of an exported
             file its own.
@@ -57,15 +57,13 @@ def open_live(
     check_at_least(1, streams=streams)
     check_positive(window=window, every=every)
     file = open_model(model) if isinstance(model, (str, Path)) else model
-    if isinstance(file, ModelFile) and not why_no_stream(file.model):
+    if file.stream if isinstance(file, ExportedFile) else not why_no_stream(file.model):
         if every is not None:
             raise InputError(
                 f"every={every:g}: this model is causal and answers at every frame that it is "
                 f"shown; leave it out"
             )
-        return _Steps(
-            StreamingRecognizer(file, streams, device, precision=precision or "fp32"), window
-        )
+        return _Steps(StreamingRecognizer(file, streams, device, precision=precision), window)
     return _Windows(Recognizer(file, device, precision=precision), streams, window, every)
 
 
