@@ -66,7 +66,7 @@ def paint() -> Callable[..., Path]:
         codec: str = "libx264",
     ) -> Path:  # fmt: skip
         with av.open(str(path), "w") as container:
-            options = {"g": str(rate), "bf": "0", "tune": "zerolatency"}
+            options = {"g": str(rate)} | ({"bf": "0"} if codec == "libx264" else {})
             track = container.add_stream(codec, rate=rate, options=options)
             track.width, track.height, track.pix_fmt = *size, "yuv420p"
             for colour, seconds in colours:
