@@ -13,7 +13,8 @@ import pytest
 
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.live.remote import CameraSource, UrlSource
-from gtdnet.live.sources import FileSource, Patience, RawSource, Source, parse_sources, shown_url
+from gtdnet.live.sources import FileSource, Patience, RawSource, Source
+from gtdnet.live.words import parse_sources, shown_url
 
 WORDS = {
     "clip.mp4": FileSource("clip.mp4", "clip.mp4"),

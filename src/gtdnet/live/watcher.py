@@ -32,7 +32,8 @@ from gtdnet.live.reports import (
     Spread,
     StatsReport,
 )
-from gtdnet.live.sources import Patience, Source, parse_sources
+from gtdnet.live.sources import Patience, Source
+from gtdnet.live.words import parse_sources
 
 if TYPE_CHECKING:
     from gtdnet.live.record import Recorder
@@ -51,7 +52,7 @@ class StreamWatcher:
     Args:
         model: a model file, an exported one, or a :class:`gtdnet.infer.live.LiveModel` of as many
             streams as there are sources.
-        sources: paths, cameras, addresses, as of :func:`gtdnet.live.sources.parse_sources`, or
+        sources: paths, cameras, addresses, as of :func:`gtdnet.live.words.parse_sources`, or
             :class:`gtdnet.live.sources.Source`.
         device, precision, window, every: as of :func:`gtdnet.infer.live.open_live`.
         rules, threshold: in place of the model's calibration.
@@ -78,7 +79,7 @@ class StreamWatcher:
         rules: EventRules | None = None,
         threshold: float | None = None,
         updates: float | None = 1.0,
-        topk: int = 3,
+        topk: int = 5,
         patience: Patience | None = None,
         stats: float | None = None,
         duration: float | None = None,

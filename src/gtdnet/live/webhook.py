@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from gtdnet.errors import InputError, check_choice
-from gtdnet.live.sources import shown_url
+from gtdnet.live.words import shown_url
 
 _MOST = 256  # messages that wait; what comes then is dropped and counted
 _TRIES = 3
