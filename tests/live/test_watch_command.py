@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,3 +215,29 @@ def test_a_model_that_sees_windows(
     assert [line.split()[2] for line in out.splitlines() if "begin" in line] == ["red", "blue"]
     assert "a window of the last 0.1 s" in err
     assert np.isfinite(float(re.findall(r"costs ([\d.]+)", err)[0]))
+
+
+def test_the_program_of_the_page_runs(
+    colour_model: Path,
+    video: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    monkeypatch.chdir(tmp_path)
+    Path("runs/first").mkdir(parents=True)
+    shutil.copy(colour_model, "runs/first/model.safetensors")
+    video.rename("clip.mp4")
+    exec(compile(program, "docs/watch.md", "exec"), {})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in lines] == [["clip.mp4", "red"], ["clip.mp4", "blue"]]
+
+
+def test_the_keys_of_the_page_are_those_of_the_lines() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", page, re.MULTILINE))
+    for name, keys in (("event", EVENT), ("source", SOURCE), ("stats", STATS | OF_A_SOURCE)):
+        said = set(re.findall(r"`(\w+)[`:]", rows[name]))
+        assert keys - {"type"} <= said, keys - said

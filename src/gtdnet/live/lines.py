@@ -10,6 +10,7 @@ from gtdnet.infer.render import clock, percent
 from gtdnet.live.reports import EventReport, SourceReport, Spread, StatsReport
 from gtdnet.text import aligned, counted
 
+_TERMINAL = 80  # letters of a line
 _WIDEST = 20  # letters of the names of sources
 
 
@@ -26,7 +27,7 @@ class Lines:
         front = f"{when:>8}  {self._name(report.source)}"
         if event.kind == "begin":
             others = [s for s in report.scores if s.label != event.label]
-            return f"{front}begin  {event.name}  {percent(event.probability)}{_others(others)}"
+            return _with_others(f"{front}begin  {event.name}  {percent(event.probability)}", others)
         if event.kind == "end":
             lasted = f"{event.time - event.start:.1f} s"
             return f"{front}end    {event.name}  {lasted}, at most {percent(event.peak)}"
@@ -89,9 +90,15 @@ def _when(time: float, wall: float, is_live: bool) -> str:
     return f"{datetime.fromtimestamp(wall):%H:%M:%S}" if is_live else clock(time)
 
 
-def _others(scores: Sequence[ClassScore]) -> str:
-    listed = ", ".join(f"{s.name} {percent(s.probability)}" for s in scores if s.probability > 0.01)
-    return f"  ({listed})" if listed else ""
+def _with_others(line: str, scores: Sequence[ClassScore]) -> str:
+    """The line, and as many other classes as a terminal has room for."""
+    others: list[str] = []
+    for score in scores:
+        more = [*others, f"{score.name} {percent(score.probability)}"]
+        if score.probability < 0.01 or len(line) + len(", ".join(more)) + 4 > _TERMINAL:
+            break
+        others = more
+    return f"{line}  ({', '.join(others)})" if others else line
 
 
 def _ms(spread: Spread) -> str:

@@ -111,7 +111,8 @@ class SourceStats:
             the source was.
         events: that began.
         rate: frames taken per second since the last stats.
-        decode: of a frame; end_to_end: from when it had come to when it was decided.
+        decode_ms: of a frame; end_to_end_ms: from when a frame had come, its decoding included, to
+            when it was decided, of what is live or played as such.
         best: the most probable class now.
     """
 
@@ -134,7 +135,7 @@ class StatsReport:
 
     Attributes:
         seconds: since its start.
-        inference: of a batch of frames, one of each source that has one.
+        inference_ms: of a batch of frames, one of each source that has one.
         webhook: what came of the messages: "sent", "failed", "dropped"; None without one.
     """
 

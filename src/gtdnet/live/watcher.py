@@ -278,7 +278,8 @@ class StreamWatcher:
                 )
                 lane.follow(event.label, event.start, event.kind)
             lane.shown += 1
-            lane.latency.append(time.monotonic() - frame.arrived + frame.shot.decode)
+            if lane.source.is_timely:  # a frame of a file may have waited for its turn
+                lane.latency.append(time.monotonic() - frame.arrived + frame.shot.decode)
             self._draw(lane, rgb, seconds)
 
     def _forget(self, lane: _Lane) -> None:
