@@ -63,15 +63,17 @@ def run(args: Namespace) -> Outcome:
         code = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
     finally:
         final = _show(watch.close(), lines, args.json) or final
-    failed = watch.watcher.failed
-    if code == EXIT_DONE and failed:
-        nothing = all(not s.frames for s in final.sources) if final else True
-        code = EXIT_BAD_INPUT if nothing else EXIT_FAILED
-    if code != EXIT_DONE and not failed:
+    if code != EXIT_DONE:
         complain("gtdnet watch", "interrupted" if code == EXIT_INTERRUPTED else "terminated")
+    nothing = final is None or not any(source.frames for source in final.sources)
+    if code == EXIT_DONE and watch.watcher.failed:
+        code = EXIT_BAD_INPUT if nothing else EXIT_FAILED
+    elif code == EXIT_DONE and watch.watcher.unrecorded:
+        code = EXIT_FAILED
     if final is None:
         return code, None, ""
-    say(lines.stats(final))
+    if not nothing:
+        say(lines.stats(final))
     if watch.recorder is not None:
         for file in watch.recorder.files:
             if file.exists():

@@ -91,6 +91,11 @@ class Feed:
             self.is_over = True
         return item
 
+    @property
+    def has_news(self) -> bool:
+        """Whether :meth:`take` has something to give."""
+        return bool(self._items)
+
     def close(self) -> None:
         """Let go of the source, without waiting for it."""
         with self._awake:

@@ -44,6 +44,8 @@ class Lines:
             said = f"{said}; the model begins anew"
         elif report.state == "failed":
             said = f"failed, {said}"
+        elif report.state == "unrecorded":
+            said = f"it is not recorded any more, {said}"
         when = ""
         if report.time is not None:
             when = f" at {_when(report.time, report.wall, report.is_live)}"

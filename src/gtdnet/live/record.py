@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import av.error
@@ -64,17 +64,28 @@ class Recorder:
         scores: Sequence[ClassScore],
         events: Sequence[tuple[str, float]],
     ) -> None:
-        """Add a frame of a source, its best classes now, and (class, seconds) of open events."""
+        """Add a frame of a source, its best classes now, and (class, seconds) of open events.
+
+        Raises:
+            ValueError: it cannot be written; what there is of the recording is finished.
+        """
         if (tape := self._tapes.get(name)) is None:
             tape = self._tapes[name] = _Tape(self._places[name])
-        tape.write(rgb, seconds, scores, events)
+        try:
+            tape.write(rgb, seconds, scores, events)
+        except InputError:
+            with suppress(InputError):
+                self.close(name)
+            raise
 
-    def close(self) -> None:
-        """Finish the files; a second call does nothing."""
-        with ExitStack() as stack:
-            for tape in self._tapes.values():
-                stack.callback(tape.close)
-        self._tapes.clear()
+    def close(self, name: str) -> None:
+        """Finish the file of a source; a second call does nothing.
+
+        Raises:
+            ValueError: it cannot be written to its end.
+        """
+        if tape := self._tapes.pop(name, None):
+            tape.close()
 
 
 class _Tape:
@@ -118,26 +129,33 @@ class _Tape:
 
     def close(self) -> None:
         with self._stack:
-            if self._held is not None:
-                rgb, start = self._held
-                self._held = None
-                self._encode(rgb, start, start + self._step)
-            self._writer.close()
+            try:
+                if self._held is not None:
+                    (rgb, start), self._held = self._held, None
+                    self._encode(rgb, start, start + self._step)
+            finally:
+                with _saying(self._path):
+                    self._writer.close()
 
     def _encode(self, rgb: NDArray[np.uint8], start: float, end: float) -> None:
-        try:
+        with _saying(self._path):
             self._writer.write(rgb, start, end)
-        except av.error.FFmpegError as error:
-            raise InputError(
-                f"{self._path}: cannot be written ({error.strerror}); make room, or choose another "
-                f"place"
-            ) from error
         if not self._is_there and _has_piece(self._temporary):
             self._is_there = True
             with suppress(OSError):  # no links on this file system: it comes at the end
                 other = self._temporary.with_suffix(".link")
                 other.hardlink_to(self._temporary)
                 other.replace(self._path)
+
+
+@contextmanager
+def _saying(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); make room, or choose another place"
+        ) from error
 
 
 def _has_piece(path: Path) -> bool:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import av
@@ -88,7 +88,7 @@ class RemoteSource(Source):
 class UrlSource(RemoteSource):
     """An RTSP, HTTP or HLS address."""
 
-    url: str = ""
+    url: str = field(default="", repr=False)  # it may hold a password
 
     def connect(self, timeout: float) -> InputContainer:
         scheme, colon, rest = self.url.partition("://")

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from gtdnet.infer.answers import ClassScore
 from gtdnet.live.events import Event
 
-SourceState = Literal["open", "lost", "gap", "size", "ended", "failed"]
+SourceState = Literal["open", "lost", "gap", "size", "ended", "failed", "unrecorded"]
 
 
 def iso(wall: float) -> str:
@@ -66,7 +66,8 @@ class EventReport:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """How a source fares: "open", "lost", "gap", "size" (of its pictures), "ended", "failed".
+    """How a source fares: "open", "lost", "gap", "size" (of its pictures), "ended", "failed";
+    "unrecorded" where its recording broke off.
 
     Attributes:
         time: of the stream, in seconds; None before the first frame.

@@ -133,7 +133,7 @@ class RawSource(Source):
     size: tuple[int, int] = (0, 0)  # (W, H)
     rate: float = 25.0
     realtime: bool = False
-    file: BinaryIO | None = None  # default: stdin
+    file: BinaryIO | None = None  # without a buffer; default: stdin
 
     @property
     def is_timely(self) -> bool:
@@ -141,9 +141,11 @@ class RawSource(Source):
 
     def shots(self, stop: threading.Event, patience: Patience) -> Iterator[Shot | None]:
         width, height = self.size
-        file, length = self.file or sys.stdin.buffer, 3 * width * height
+        length = 3 * width * height
+        # Of stdin without its buffer: the lock of that would hold up the end of the process.
+        file = self.file or open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
         number = 0
-        while data := file.read(length):
+        while data := _read(file, length):
             if len(data) < length:
                 raise DecodeError(
                     self.name,
@@ -155,6 +157,15 @@ class RawSource(Source):
             number += 1
         if not number:
             raise DecodeError(self.name, "no frames came; write raw rgb24 frames to stdin")
+
+
+def _read(file: BinaryIO, length: int) -> bytearray:
+    """So many bytes, or those up to the end."""
+    data, place = bytearray(length), 0
+    with memoryview(data) as view:
+        while place < length and (count := file.readinto(view[place:])):  # type: ignore[attr-defined]
+            place += count
+    return data[:place] if place < length else data
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -132,6 +133,11 @@ class StreamWatcher:
         return [lane.source.name for lane in self._lanes if lane.has_failed]
 
     @property
+    def unrecorded(self) -> list[str]:
+        """Names of the sources whose recording broke off."""
+        return [lane.source.name for lane in self._lanes if lane.is_unrecorded]
+
+    @property
     def _seconds(self) -> float:
         """Since the start."""
         return 0.0 if self._started is None else time.monotonic() - self._started
@@ -168,7 +174,7 @@ class StreamWatcher:
                 lane.before = lane.frames
         if not taken:
             with self._awake:
-                self._awake.wait(_TICK)
+                self._awake.wait_for(lambda: any(x.feed.has_news for x in self._lanes), _TICK)
 
     def close(self) -> list[Report]:
         """End what is open, let go of the sources, finish the recording; what is still to be said.
@@ -191,8 +197,9 @@ class StreamWatcher:
         for lane in self._lanes:
             lane.feed.close()
             self._end_events(lane)
-        if self._record is not None:
-            self._record.close()
+            if self._record is not None:
+                with self._recording(lane):
+                    self._record.close(lane.source.name)
         self._pending.append(self.stats(final=True))
 
     def stats(self, final: bool = False) -> StatsReport:
@@ -242,7 +249,7 @@ class StreamWatcher:
             lane.size = size
             is_due = self.model.due(lane.number, seconds)
             start, rgb = time.perf_counter(), None
-            if is_due or self._record is not None:
+            if is_due or (self._record is not None and not lane.is_unrecorded):
                 try:
                     rgb = frame.shot.rgb()
                 except Exception:  # whatever a decoder raises costs this frame alone
@@ -311,10 +318,20 @@ class StreamWatcher:
         )
 
     def _draw(self, lane: _Lane, rgb: NDArray[np.uint8], seconds: float) -> None:
-        if self._record is not None:
+        if self._record is not None and not lane.is_unrecorded:
             names = self.spec.class_names
             open_events = [(names[label], seconds - at) for label, at in lane.open.items()]
-            self._record.write(lane.source.name, rgb, seconds, lane.best(SHOWN), open_events)
+            with self._recording(lane):
+                self._record.write(lane.source.name, rgb, seconds, lane.best(SHOWN), open_events)
+
+    @contextmanager
+    def _recording(self, lane: _Lane) -> Iterator[None]:
+        """A recording that breaks off costs itself alone."""
+        try:
+            yield
+        except InputError as error:
+            lane.is_unrecorded = True
+            self._say(lane, "unrecorded", str(error), time.time())
 
 
 @dataclass
@@ -331,6 +348,7 @@ class _Lane:
     shown: int = 0
     events: int = 0
     has_failed: bool = False
+    is_unrecorded: bool = False  # its recording broke off
     last_wall: float = 0.0
     open: dict[int, float] = field(default_factory=dict)  # label -> start, of open events
     decode: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
