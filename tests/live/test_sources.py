@@ -158,3 +158,42 @@ def test_a_text_that_names_files_is_no_stream(
     server.content = f"ffconcat version 1.0\nfile '{video}'\n".encode()
     with pytest.raises(DecodeError, match="cannot be opened"):
         read(UrlSource("x", server.url), silence=2)
+
+
+def test_one_quality_of_a_playlist_is_loaded(
+    tmp_path: Path,
+    paint: Callable[..., Path],
+    station: Callable[[Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = station(paint(tmp_path / "a.ts", [("red", 0.5)]))
+    for name, size in (("small", (64, 48)), ("large", (128, 96))):
+        pieces = [f"{name}{i}.ts" for i in range(4)]
+        listed = "\n#EXT-X-DISCONTINUITY\n#EXTINF:1.0,\n".join(pieces)
+        server.files[f"/{name}.m3u8"] = PLAYLIST.format(listed).encode()
+        video = paint(tmp_path / f"{name}.ts", [("red", 1)], size=size)
+        server.files |= {f"/{piece}": video.read_bytes() for piece in pieces}
+    server.files["/x.m3u8"] = (
+        b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=100000,RESOLUTION=64x48\nsmall.m3u8\n"
+        b"#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=128x96\nlarge.m3u8\n"
+    )
+    monkeypatch.setattr(UrlSource, "is_paced", lambda *_: False)
+    shots = read(UrlSource("x", f"{server.url.partition('/live')[0]}/x.m3u8"), silence=2)
+    assert len({shape for _, shape in shots}) == 1
+    last = {name: f"/{name}3.ts" in server.requests for name in ("small", "large")}
+    assert sorted(last.values()) == [False, True]
+
+
+def test_pictures_one_after_the_other_have_no_times(station: Callable[[Path], Any]) -> None:
+    """As cameras send them over HTTP; FFmpeg would make the times up."""
+    import io
+
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 10, 10)).save(picture, "JPEG")
+    data = picture.getvalue()
+    part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
+    server = station(Path(__file__))
+    server.content = 30 * (part % (len(data), data))
+    assert read(UrlSource("x", server.url), silence=2) == 30 * [(None, (48, 64, 3))]

@@ -148,9 +148,9 @@ def _video(container: InputContainer, name: str) -> VideoStream:
         raise DecodeError(name, "it holds no video that can be decoded")
     for stream in container.streams:
         if stream.index != best.index:
-            with suppress(AttributeError, ValueError):
-                any_stream: Any = stream
-                any_stream.discard = "all"  # else a playlist's other qualities would be loaded too
+            with suppress(AttributeError):  # of older PyAVs
+                other: Any = stream
+                other.discard = 48  # AVDISCARD_ALL: else all qualities of a playlist are loaded
     check_size(name, best.codec_context.width, best.codec_context.height)
     best.codec_context.thread_count = 1
     best.codec_context.thread_type = "NONE"
