@@ -32,6 +32,10 @@ API = {  # a page: its title, and the modules whose public names it tells
         [f"gtdnet.data.{name}" for name in ("spec", "formats", "dataset", "loader", "transforms")],
     ),
     "infer": ("gtdnet.infer", ["gtdnet.infer.recognizer", "gtdnet.infer.options"]),
+    "live": (
+        "gtdnet.live",
+        [f"gtdnet.live.{name}" for name in ("watcher", "sources", "reports", "events")],
+    ),
     "train": ("gtdnet.train", ["gtdnet.train.config", "gtdnet.train.run"]),
     "evaluate": ("gtdnet.evaluate", ["gtdnet.evaluate"]),
     "engines": ("gtdnet.engines", ["gtdnet.engines", "gtdnet.export"]),
