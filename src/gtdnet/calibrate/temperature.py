@@ -90,8 +90,8 @@ def _minimum(function: Callable[[float], float], low: float, high: float) -> flo
 class Bin(NamedTuple):
     """Answers whose probability lies in one stretch of [0, 1].
 
-    How many ``answers`` there are, their mean probability, and the share of them that is right; both None where
-    there are none.
+    How many ``answers`` there are, their mean probability, and the share of them that is right;
+    both None where there are none.
     """
 
     answers: int

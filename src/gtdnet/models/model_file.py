@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gtdnet.data.calibration import Calibration
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
@@ -112,6 +113,35 @@ def save_model(
     }
     weights = model.state_dict() if state_dict is None else state_dict
     tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {METADATA_KEY: json.dumps(header, ensure_ascii=False)})
+    return path
+
+
+def save_calibrated(
+    source: str | Path,
+    path: str | Path,
+    calibration: Calibration,
+    measured: Mapping[str, Any],
+) -> Path:
+    """Write a model file anew, atomically, with what was learned of its probabilities.
+
+    Nothing else changes: the weights are the same bits, of whatever type they are stored in.
+
+    Args:
+        source: the model file; it may be ``path`` itself.
+        measured: goes into its metrics as "calibration", JSON-ready.
+
+    Raises:
+        ValueError: ``source`` is no model file, or ``path`` does not end in ``.safetensors``.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"a model file must end in .safetensors, got {path}")
+    header, tensors = _read_model_file(Path(source))
+    spec = replace(ClipSpec.from_dict(header["spec"]), calibration=calibration)
+    header["spec"] = spec.to_dict()
+    header["metrics"] = {**header.get("metrics", {}), "calibration": dict(measured)}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {METADATA_KEY: json.dumps(header, ensure_ascii=False)})
     return path
