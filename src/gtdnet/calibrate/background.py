@@ -100,9 +100,7 @@ def background_threshold(
     return high / _STEPS
 
 
-def missed_events(
-    streams: Iterable[tuple[Moments, Sequence[int]]], spec: ClipSpec
-) -> Missed:
+def missed_events(streams: Iterable[tuple[Moments, Sequence[int]]], spec: ClipSpec) -> Missed:
     """What the spec's calibration makes of clips, given with the classes that they have."""
     expected = missed = wrong = 0
     for stream, classes in streams:

@@ -139,9 +139,7 @@ def _of_clips(
         )
     before, scores = (averaged(clips.logits, spec, t, average) for t in (1.0, temperature))
     fits = measure_fit(before, labels), measure_fit(scores, labels)
-    rows = class_thresholds(
-        scores, labels, spec.class_names, options.precision, options.confidence
-    )
+    rows = class_thresholds(scores, labels, spec.class_names, options.precision, options.confidence)
     thresholds = tuple(row.threshold for row in rows)
     _say_without(rows, options)
     if not any(thresholds):
@@ -151,15 +149,17 @@ def _of_clips(
         "clips": len(clips.records),
         "failed": len(clips.failures),
         "temperature": temperature,
-        **{
-            name: {"before": _round(getattr(fits[0], name)), "after": _round(getattr(fits[1], name))}
-            for name in ("nll", "ece")
-        },
+        "nll": _two(fits[0].nll, fits[1].nll),
+        "ece": _two(fits[0].ece, fits[1].ece),
         "reliability": {"before": _bins(fits[0]), "after": _bins(fits[1])},
         "precision": options.precision,
         "confidence": options.confidence,
         "classes": [{k: _round(v) for k, v in row._asdict().items()} for row in rows],
     }
+
+
+def _two(before: float, after: float) -> dict[str, float]:
+    return {"before": _round(before), "after": _round(after)}
 
 
 def _bins(fit: Fit) -> list[list[Any]]:

@@ -18,7 +18,7 @@ def describe(result: Mapping[str, Any]) -> str:
         ("calibration error", _percent(ece["before"]), _percent(ece["after"])),
     ]
     parts = [
-        f"temperature {measured['temperature']:g}, by {counted(measured['clips'], 'held-out clip')}",
+        f"temperature {measured['temperature']:g}, by {counted(measured['clips'], 'clip')}",
         aligned(fit),
     ]
     rows = [

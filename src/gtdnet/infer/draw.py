@@ -19,7 +19,7 @@ from gtdnet.data.decode import Clip, ClipReader
 from gtdnet.data.transforms import resize_picture
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.files import atomic_path
-from gtdnet.infer.answers import SHOWN, Window
+from gtdnet.infer.answers import SHOWN, Decider, Window
 from gtdnet.infer.fonts import font_file
 from gtdnet.infer.picture import COLOURS, borders, shown_classes
 from gtdnet.infer.render import percent
@@ -36,19 +36,21 @@ def draw_video(
     windows: Sequence[Window],
     *,
     fps: float | None = None,
+    decider: Decider | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> str | None:
     """Write the video with the classes of its windows, atomically; memory does not grow with it.
 
     At each moment the window with the nearest centre is shown. ``advance`` is called with the
-    number of frames just done. Returns why the video breaks off, or None.
+    number of frames just done. Where the ``decider`` names none of its classes that is said.
+    Returns why the video breaks off, or None.
 
     Raises:
         ValueError: it cannot be written.
     """
     reader = ClipReader(video)
     times = seconds_of(reader, fps)
-    edges, labels = borders(windows)[1:-1], _Labels(windows)
+    edges, labels = borders(windows)[1:-1], _Labels(windows, decider)
     reason = None
     with atomic_path(path) as temporary:
         writer = _Writer(temporary)
@@ -106,8 +108,8 @@ class _Writer:
 class _Labels:
     """The best classes of each window, drawn once for each and laid over the frames."""
 
-    def __init__(self, windows: Sequence[Window]) -> None:
-        self._windows = windows
+    def __init__(self, windows: Sequence[Window], decider: Decider | None = None) -> None:
+        self._windows, self._decider = windows, decider
         labels = [label for label, _ in shown_classes(windows)]
         self._colours = dict(zip(labels, COLOURS, strict=False))
         self._key: object = None
@@ -125,16 +127,22 @@ class _Labels:
 
     def _strip(self, index: int, width: int, height: int) -> Image.Image:
         """The lower end of a picture: a bar, the probability and the name of each class."""
-        scores = self._windows[index].scores[:SHOWN]
-        size = max(9, min(round(min(width, height) / 18), height // (len(scores) + 2)))
+        scores, decider = self._windows[index].scores[:SHOWN], self._decider
+        none = decider is not None and not decider.named(scores)
+        lines = len(scores) + none
+        size = max(9, min(round(min(width, height) / 18), height // (lines + 2)))
         line, gap = round(1.45 * size), round(0.5 * size)
-        strip = Image.new("RGBA", (width, min(height, line * len(scores) + gap)), (0, 0, 0, 165))
+        strip = Image.new("RGBA", (width, min(height, line * lines + gap)), (0, 0, 0, 165))
         draw = ImageDraw.Draw(strip)
+        if decider is not None and none:
+            said = decider.why_none(scores)
+            font = ImageFont.truetype(font_file(said), size)
+            draw.text((gap, gap // 2 + line / 2), said, "white", font, anchor="lm")
         plain = ImageFont.truetype(font_file("0 %"), size)
         bar, number = round(0.16 * width), gap + round(draw.textlength("100.0 %", plain))
         for row, score in enumerate(scores):
-            top = gap // 2 + row * line
-            colour = self._colours.get(score.label, "#9aa3ad")
+            top = gap // 2 + (row + none) * line
+            colour = "#9aa3ad" if none else self._colours.get(score.label, "#9aa3ad")
             box = (gap, top + 0.3 * line, gap + bar, top + 0.7 * line)
             draw.rectangle(box, fill=(255, 255, 255, 60))
             draw.rectangle((*box[:2], gap + bar * score.probability, box[3]), fill=colour)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -145,6 +146,20 @@ def save_calibrated(
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {METADATA_KEY: json.dumps(header, ensure_ascii=False)})
     return path
+
+
+def read_metrics(path: str | Path) -> dict[str, Any]:
+    """What was measured when a model file was written, without reading its weights.
+
+    Raises:
+        ValueError: it is no model file, or cannot be read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})[METADATA_KEY])
+            return dict(header.get("metrics", {}))
+    except (OSError, SafetensorError, *HEADER_ERRORS) as error:
+        raise InputError(f"{path}: its header cannot be read ({first_line(error)})") from error
 
 
 def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFile:
