@@ -23,18 +23,18 @@ def test_the_smallest_threshold_with_enough_right_answers() -> None:
     p = [*np.linspace(0.99, 0.9, 10), 0.8, *np.linspace(0.79, 0.6, 4)]
     labels = np.array([0] * 10 + [1] + [0] * 4)
     nod, wave = class_thresholds(two(p), labels, NAMES, precision=0.9, confidence=0.8)
-    assert nod.threshold == 0.9
+    assert nod.threshold == 0.8001
     assert (nod.clips, nod.named, nod.precision, nod.recall) == (14, 10, 1.0, 10 / 14)
     assert nod.low == pytest.approx(wilson_interval(10, 10, 0.6)[0])
     assert wave == ("wave", 1, None, 0, None, None, 0.0)
-    # Fewer right answers are asked for: all of them count, from the least sure on.
+    # Fewer right answers are asked for: all of them count, however sure.
     nod, _ = class_thresholds(two(p), labels, NAMES, precision=0.8, confidence=0.8)
-    assert (nod.threshold, nod.named, nod.precision) == (0.6, 15, 14 / 15)
+    assert (nod.threshold, nod.named, nod.precision) == (0.0, 15, 14 / 15)
 
 
 def test_three_clips_make_no_promise_and_seven_do() -> None:
     assert least_clips(0.9, 0.8) == 7
-    for clips, threshold in ((3, None), (6, None), (7, 0.95)):
+    for clips, threshold in ((3, None), (6, None), (7, 0.0)):
         nod, _ = class_thresholds(two([0.95] * clips), np.zeros(clips, np.int64), NAMES, 0.9, 0.8)
         assert (nod.threshold, nod.named, nod.precision) == (threshold, clips, 1.0)
 
@@ -45,11 +45,19 @@ def test_a_clip_of_one_class_is_only_ever_given_its_best() -> None:
     assert (nod.named, nod.threshold, wave.named, wave.threshold) == (0, None, 20, None)
 
 
+def test_answers_that_are_as_sure_as_can_be_leave_no_room() -> None:
+    scores, labels = two([1.0] * 20), np.array([0, 1] * 10)
+    assert [row.threshold for row in class_thresholds(scores, labels, NAMES, 0.9, 0.8)] == [
+        None
+    ] * 2
+
+
 def test_of_multi_label_clips_every_class_counts_by_itself() -> None:
     scores = np.array([[0.7, 0.9]] * 20)
-    labels = np.array([[1, 1]] * 20)
+    scores[10:, 0] = 0.2
+    labels = np.array([[1, 1]] * 10 + [[0, 1]] * 10)
     nod, wave = class_thresholds(scores, labels, NAMES, 0.8, 0.8)
-    assert (nod.threshold, wave.threshold) == (0.7, 0.9)
+    assert (nod.threshold, wave.threshold) == (0.2001, 0.0)
 
 
 @settings(deadline=None)
@@ -73,7 +81,7 @@ def test_every_threshold_keeps_its_word_and_no_smaller_one_does(
 
     for k, found in enumerate(class_thresholds(p, labels, NAMES, precision, confidence)):
         asked = p[multi | (p.argmax(axis=1) == k), k]
-        steps = np.unique(np.floor(asked * 10_000).clip(1)) / 10_000
+        steps = np.array([0, *np.unique(np.floor(asked * 10_000) + 1)]) / 10_000
         kept = [t for t in steps.tolist() if low(k, t) >= precision]
         assert found.threshold == (min(kept) if kept else None)
         if found.threshold is not None:

@@ -142,7 +142,7 @@ def _of_clips(
     rows = class_thresholds(scores, labels, spec.class_names, options.precision, options.confidence)
     thresholds = tuple(row.threshold for row in rows)
     _say_without(rows, options)
-    if not any(thresholds):
+    if all(threshold is None for threshold in thresholds):
         thresholds = ()
     calibration = Calibration(temperature, thresholds, rules=options.rules)
     return calibration, {

@@ -25,7 +25,7 @@ def describe(result: Mapping[str, Any]) -> str:
         (
             row["name"],
             str(row["clips"]),
-            "none" if row["threshold"] is None else f"{row['threshold']:.4f}",
+            _threshold(row["threshold"]),
             _percent(row["precision"]),
             _percent(row["low"]),
             _percent(row["recall"]),
@@ -36,7 +36,7 @@ def describe(result: Mapping[str, Any]) -> str:
     wanted, sure = measured["precision"], measured["confidence"]
     parts.append(
         f"from these probabilities on a class is named, so that {100 * wanted:g} % of its answers "
-        f"are right ({100 * sure:g} % sure); a class without one is never named"
+        f"are right ({100 * sure:g} % sure); a class without one is never named, one with any wherever it is the best"
     )
     parts.append(aligned([heads, *rows]))
     if background := measured.get("background"):
@@ -59,3 +59,9 @@ def describe(result: Mapping[str, Any]) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _threshold(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4f}" if value else "any"

@@ -95,7 +95,8 @@ def _of_class(
         share, recall = hits / named if named else None, hits / clips if clips else None
         return Threshold(name, clips, threshold, named, share, low, recall)
 
-    for step in np.unique(np.floor(p * _STEPS).clip(1)).tolist():
+    # Just above each answer that may have to go, from none of them on.
+    for step in [0.0, *np.unique(np.floor(p * _STEPS) + 1).tolist()]:
         found = at(step / _STEPS)
         if found.low is not None and found.low >= precision:
             return found
