@@ -48,7 +48,6 @@ NOISE, LIGHT = 3.0, 0.03  # of 255; of the brightness
 SCENES = 20  # a video
 LATE = 2.0  # seconds after a motion until which an event may still be of it
 RULES = EventRules(smoothing=0.5, release=0.8, shortest=0.5)
-EVERY = 0.25
 
 Frames = NDArray[np.uint8]  # [F, H, W, 3]
 
@@ -106,7 +105,8 @@ def write_long(
             truths.append(Truth(first / FPS, (first + length) / FPS, record.classes[0]))
             for rgb in frames:
                 picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-                stream.height, stream.width = rgb.shape[:2]
+                if not number:
+                    stream.height, stream.width = rgb.shape[:2]
                 picture.pts, picture.time_base = number, Fraction(1, FPS)
                 container.mux(stream.encode(picture))
                 number += 1
@@ -200,8 +200,8 @@ def spread(clips: Annotations, number: int, seed: int) -> list[VideoRecord]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--work", type=Path, required=True, help="clips, training and videos")
-    parser.add_argument("--clips", type=int, default=200, help="test clips; default: 200")
-    parser.add_argument("--background", type=int, default=200, help="still scenes; default: 200")
+    parser.add_argument("--clips", type=int, default=60, help="test clips; default: 60")
+    parser.add_argument("--background", type=int, default=80, help="still scenes; default: 80")
     parser.add_argument("--precision", type=float, default=0.9)
     parser.add_argument("--output", help="file of the results (*.yaml)")
     options = parser.parse_args(arguments)
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     calibrated = calibrate(
         CalibrateOptions(
             str(model), held_out.root, background=str(quiet), precision=options.precision,
-            every=EVERY, smoothing=RULES.smoothing, shortest=RULES.shortest,
+            smoothing=RULES.smoothing, shortest=RULES.shortest,
             release=RULES.release, device="cpu", num_workers=0,
             output=str(options.work / "calibrated.safetensors"), overwrite=True,
         )
@@ -223,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     spec = load_model(calibrated["output"]).spec
     assert spec.calibration is not None
     plain = replace(spec, calibration=None)
-    live = open_live(replace(load_model(model), spec=plain), 1, "cpu", every=EVERY)
+    live = open_live(replace(load_model(model), spec=plain), 1, "cpu")
     records, streams = spread(test, options.clips, seed=2), []
     for n in range(0, len(records), SCENES):
         path = options.work / "long" / f"{n // SCENES:02}.mp4"
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = envelope(
         "events",
         "Events before and after calibration",
-        f"python benchmarks/events.py --work events --clips {options.clips}",
+        "python benchmarks/events.py --work events",
         torch.device("cpu"),
     )
     measured = calibrated["measured"]

@@ -30,7 +30,9 @@ from gtdnet.measure.provenance import now
 from gtdnet.models.model_file import ModelFile, load_model, save_calibrated
 from gtdnet.text import counted, first_of, say
 
-_MOST_STREAMS = 500
+_HOLD = 2.0
+"""Seconds for which the last frame of such a clip stands still: as long as a window is."""
+_MOST_STREAMS = 200
 """Clips, evenly chosen, that are followed as streams to see what is missed."""
 _SHOWN_FAILURES = 5
 
@@ -206,8 +208,10 @@ def _of_streams(
     spec = model_file.spec
     live = open_live(model_file, 1, options.device, window=options.window, every=options.every)
 
-    def moments(paths: Sequence[str], what: str) -> Iterator[tuple[int, Moments]]:
-        for number, found in follow_all(live, paths, options.fps, what):
+    def moments(
+        paths: Sequence[str], what: str, hold: float = 0.0
+    ) -> Iterator[tuple[int, Moments]]:
+        for number, found in follow_all(live, paths, options.fps, what, hold):
             if isinstance(found, DecodeError):
                 failures.append((found.path, found.reason))
             else:
@@ -234,7 +238,8 @@ def _of_streams(
     paths = [clips.records[i].path for i in numbers]
     told = len(failures)
     followed = [
-        (found, _classes(clips, numbers[n])) for n, found in moments(paths, "clips as streams")
+        (found, _classes(clips, numbers[n]))
+        for n, found in moments(paths, "clips as streams", options.window or _HOLD)
     ]
     return threshold, {
         "threshold": threshold,

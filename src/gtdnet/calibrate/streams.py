@@ -25,11 +25,13 @@ class Moments(NamedTuple):
     seconds: float
 
 
-def follow(live: LiveModel, video: Clip, fps: float | None = None) -> Moments:
+def follow(live: LiveModel, video: Clip, fps: float | None = None, *, hold: float = 0.0) -> Moments:
     """A whole video through a model that follows streams, as one stream from its start.
 
     Args:
         fps: frames per second of what states no rate.
+        hold: seconds for which its last frame stands still: a clip that is cut where its action
+            ends would be over before a model that looks back has seen it.
 
     Raises:
         DecodeError: it cannot be read to its end, or its frame rate is unknown.
@@ -41,23 +43,31 @@ def follow(live: LiveModel, video: Clip, fps: float | None = None) -> Moments:
     shown: list[float] = []
     scores: list[NDArray[np.float32]] = []
     live.reset()
-    for index, rgb in reader.frames():
-        time = float(times[min(index, len(times) - 1)])
+
+    def show(rgb: NDArray[np.uint8], time: float) -> None:
         if live.due(0, time) and not (shown and time <= shown[-1]):
             scores.append(live.scores([rgb], streams=[0], times=[time])[0].numpy())
             shown.append(time)
+
+    last, end, step = None, float(times[-1]), float(times[-1]) / (len(times) - 1)
+    for index, rgb in reader.frames():
+        show(rgb, float(times[min(index, len(times) - 1)]))
+        last = rgb
+    if last is not None and step > 0:
+        for k in range(int(hold / step)):
+            show(last, end + k * step)
     found = np.array(scores, np.float64).reshape(-1, live.spec.num_classes)
-    return Moments(np.array(shown), found, float(times[-1]))
+    return Moments(np.array(shown), found, end + hold)
 
 
 def follow_all(
-    live: LiveModel, videos: Sequence[str], fps: float | None, what: str
+    live: LiveModel, videos: Sequence[str], fps: float | None, what: str, hold: float = 0.0
 ) -> Iterator[tuple[int, Moments | DecodeError]]:
     """Each of the videos in turn; one that cannot be read costs itself alone."""
     with progress_bar(what, len(videos)) as advance:
         for number, video in enumerate(videos):
             try:
-                yield number, follow(live, video, fps)
+                yield number, follow(live, video, fps, hold=hold)
             except DecodeError as error:
                 yield number, error
             advance(1)

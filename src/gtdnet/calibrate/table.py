@@ -36,7 +36,7 @@ def describe(result: Mapping[str, Any]) -> str:
     wanted, sure = measured["precision"], measured["confidence"]
     parts.append(
         f"from these probabilities on a class is named, so that {100 * wanted:g} % of its answers "
-        f"are right ({100 * sure:g} % sure); a class without one is never named, one with any wherever it is the best"
+        f"are right ({100 * sure:g} % sure); any: however probable; none: it is never named"
     )
     parts.append(aligned([heads, *rows]))
     if background := measured.get("background"):
