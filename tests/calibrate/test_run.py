@@ -192,3 +192,16 @@ def test_what_is_no_model_file_is_not_calibrated(tmp_path: Path, model: Path) ->
 
     with pytest.raises(InputError, match=r"must end in \.safetensors"):
         save_calibrated(model, tmp_path / "x.onnx", Calibration(), {})
+
+
+def test_a_training_that_starts_from_it_is_calibrated_anew(
+    asked: Asked, tiny: Callable[..., Any], tmp_path: Path
+) -> None:
+    from gtdnet.train.run import train
+
+    calibrated = calibrate(asked())["output"]
+    done = train(tiny(tmp_path, epochs=1, pretrained=calibrated))
+    assert done.model is not None
+    found = load_model(done.model)
+    assert found.spec.calibration is None
+    assert "calibration" not in found.metrics
