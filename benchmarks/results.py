@@ -328,8 +328,8 @@ def events(results: Results) -> str:
         beginning of the motion to the report.""",
         table(heads, rows),
         f"""Temperature {learned["temperature"]:g}; background threshold {quiet["threshold"]}, at
-        which there were {quiet["events"]} events in the background shown, and
-        {quiet["missed"]} of {quiet["expected"]} clips were missed. Thresholds are for a precision of
+        which there were {quiet["events"]} events in the background shown, and {quiet["missed"]} of
+        {quiet["expected"]} clips were missed. Thresholds are for a precision of
         {learned["precision"]:g}. Negative log likelihood and calibration error of the clips that
         were calibrated on:""",
         table(["", "before", "after"], fit),

@@ -223,6 +223,10 @@ def _of_streams(
             f"{options.background}: none of its {counted(len(videos), 'video')} can be read, the "
             f"first being {failures[-len(videos)][0]}: {failures[-len(videos)][1]}"
         )
+    if not sum(stream.seconds for stream in quiet):
+        raise InputError(
+            f"{options.background}: its videos last no time; give videos of many frames"
+        )
     threshold = background_threshold(quiet, spec, options.false_alarms)
     if threshold is None:
         raise InputError(
