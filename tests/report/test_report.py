@@ -369,7 +369,7 @@ def test_calibration(tmp_path: Path) -> None:
     assert "5 were missed (25.0 %)" in section
     assert "was trained on" not in section
     assert found.rows["Thresholds of every class"][1:] == [
-        ["push", "12", "75.0 %", "100.0 %", "92.0 %", "75.0 %"],
+        ["push", "12", "75.00 %", "100.0 %", "92.0 %", "75.0 %"],
         [NASTY, "8", "none", "–", "–", "0.0 %"],
     ]
     bars = [tag for tag in found.attributes("rect") if tag["class"] == "bar"]
