@@ -63,8 +63,14 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     if seen:
         say(
             f"{seen} of the {len(annotations.records)} clips were trained on: the model is surer "
-            f"of them than of new ones, and so will what is learned of them be; give clips that "
-            f"were held out"
+            f"of them than of new ones, and thresholds learned of them promise too much; give "
+            f"clips that were held out"
+        )
+    before = model_file.spec.calibration
+    if before and before.background and not videos:
+        say(
+            "the background threshold that the model had is dropped, for it goes with the other "
+            "temperature; give --background again"
         )
     model_file = replace(model_file, spec=replace(model_file.spec, calibration=None))
     recognizer = Recognizer(model_file, options.device, average=options.average)
