@@ -8,7 +8,8 @@ made of them: each clip is a scene that first stands still, then its motion, the
 again; then comes the next scene. What stands still is the clip's first or last frame, with the
 noise and the wavering light of a cheap camera: nothing happens there, though a scene ends with a
 cut. The background that the calibration is shown are such scenes of validation clips, without the
-motion. What is there already in the folder WORK is used again.
+motion. The network has no class for nothing, and never saw a scene that stands still. What is there
+already in the folder WORK is used again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from gtdnet.bench.result import envelope, save
-from gtdnet.calibrate.background import events_of
+from gtdnet.calibrate.background import background_threshold, events_of
 from gtdnet.calibrate.options import CalibrateOptions
 from gtdnet.calibrate.run import calibrate
 from gtdnet.calibrate.streams import Moments, follow
@@ -38,7 +39,7 @@ from gtdnet.data.decode import ClipReader
 from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
 from gtdnet.data.spec import ClipSpec
 from gtdnet.files import atomic_path
-from gtdnet.infer.live import open_live
+from gtdnet.infer.live import LiveModel, open_live
 from gtdnet.models.model_file import load_model
 from gtdnet.text import say
 
@@ -47,6 +48,7 @@ STILL = (4.0, 10.0)  # seconds that a scene stands still before its motion, and 
 NOISE, LIGHT = 3.0, 0.03  # of 255; of the brightness
 SCENES = 20  # a video
 LATE = 2.0  # seconds after a motion until which an event may still be of it
+LIMITS = (60, 10, 1)  # false alarms an hour of the background that is shown
 RULES = EventRules(smoothing=0.5, release=0.8, shortest=0.5)
 
 Frames = NDArray[np.uint8]  # [F, H, W, 3]
@@ -197,73 +199,87 @@ def spread(clips: Annotations, number: int, seed: int) -> list[VideoRecord]:
     return [clips.records[i] for i in order]
 
 
+def followed(live: LiveModel, path: Path) -> Moments:
+    """A video through the model; the answers are kept beside it."""
+    kept = path.with_suffix(".npz")
+    if not kept.is_file():
+        stream = follow(live, str(path))
+        with atomic_path(kept) as temporary:
+            np.savez(temporary, **stream._asdict())
+        say(f"{path}: {stream.seconds:.0f} s")
+    with np.load(kept) as file:
+        return Moments(file["times"], file["scores"], float(file["seconds"]))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--work", type=Path, required=True, help="clips, training and videos")
-    parser.add_argument("--clips", type=int, default=60, help="test clips; default: 60")
-    parser.add_argument("--background", type=int, default=80, help="still scenes; default: 80")
-    parser.add_argument("--precision", type=float, default=0.9)
+    parser.add_argument("--clips", type=int, default=40, help="test clips; default: 40")
+    parser.add_argument("--background", type=int, default=60, help="still scenes; default: 60")
     parser.add_argument("--output", help="file of the results (*.yaml)")
     options = parser.parse_args(arguments)
-    model, held_out, test = prepared(options.work)
-    quiet = options.work / "background"
-    shown = spread(held_out, options.background, seed=1)
-    for n in range(0, len(shown), SCENES):
-        path = quiet / f"{n // SCENES:02}.mp4"
-        if not path.is_file():
-            write_long(path, shown[n : n + SCENES], seed=n, moves=False)
+    work: Path = options.work
+    model, held_out, test = prepared(work)
     calibrated = calibrate(
         CalibrateOptions(
-            str(model), held_out.root, background=str(quiet), precision=options.precision,
-            smoothing=RULES.smoothing, shortest=RULES.shortest,
+            str(model), held_out.root, smoothing=RULES.smoothing, shortest=RULES.shortest,
             release=RULES.release, device="cpu", num_workers=0,
-            output=str(options.work / "calibrated.safetensors"), overwrite=True,
+            output=str(work / "calibrated.safetensors"), overwrite=True,
         )
     )  # fmt: skip
     spec = load_model(calibrated["output"]).spec
     assert spec.calibration is not None
-    plain = replace(spec, calibration=None)
-    live = open_live(replace(load_model(model), spec=plain), 1, "cpu")
+    temperature = spec.calibration.temperature
+    live = open_live(replace(load_model(model), spec=replace(spec, calibration=None)), 1, "cpu")
+    shown, quiet = spread(held_out, options.background, seed=1), []
+    for n in range(0, len(shown), SCENES):
+        path = work / "background" / f"{n // SCENES:02}.mp4"
+        if not path.is_file():
+            write_long(path, shown[n : n + SCENES], seed=n, moves=False)
+        quiet.append(cooler(followed(live, path), temperature))
     records, streams = spread(test, options.clips, seed=2), []
     for n in range(0, len(records), SCENES):
-        path = options.work / "long" / f"{n // SCENES:02}.mp4"
+        path = work / "long" / f"{n // SCENES:02}.mp4"
         truths = write_long(path, records[n : n + SCENES], seed=1000 + n)
-        streams.append((follow(live, str(path)), truths))
-        say(f"{path}: {len(truths)} clips, {streams[-1][0].seconds:.0f} s")
-    temperature = spec.calibration.temperature
+        streams.append((followed(live, path), truths))
     warm = [(cooler(stream, temperature), truths) for stream, truths in streams]
-    before = replace(spec, calibration=Calibration(rules=RULES))
-    no_background = replace(spec, calibration=replace(spec.calibration, background=0.0))
+    rows = {
+        "before": measure(streams, replace(spec, calibration=Calibration(rules=RULES))),
+        "temperature and thresholds": measure(warm, spec),
+    }
+    for limit in LIMITS:
+        name, threshold = f"at most {limit:g} an hour", background_threshold(quiet, spec, limit)
+        if threshold is not None:
+            known = replace(spec.calibration, background=threshold)
+            rows[name] = {
+                "background": threshold,
+                **measure(warm, replace(spec, calibration=known)),
+            }
+    measured = calibrated["measured"]
     result = envelope(
         "events",
         "Events before and after calibration",
         "python benchmarks/events.py --work events",
         torch.device("cpu"),
     )
-    measured = calibrated["measured"]
     result |= {
         "clips": len(records),
         "hours": round(sum(stream.seconds for stream, _ in streams) / 3600, 3),
         "seconds_of_stillness": list(STILL),
         "live": live.describe(),
-        "rules": vars(RULES) | {},
+        "limits": list(LIMITS),
         "calibration": {
             "clips": measured["clips"],
             "temperature": temperature,
             "nll": measured["nll"],
             "ece": measured["ece"],
-            "precision": options.precision,
-            "thresholds": [row["threshold"] for row in measured["classes"]],
-            "background": measured["background"],
+            "precision": measured["precision"],
+            "hours_of_background": round(sum(stream.seconds for stream in quiet) / 3600, 3),
         },
-        "events": {
-            "before": measure(streams, before),
-            "temperature and thresholds": measure(warm, no_background),
-            "and background": measure(warm, spec),
-        },
+        "events": rows,
     }
     save(result, options.output)
-    for name, row in result["events"].items():
+    for name, row in rows.items():
         print(name, row)
     return 0
 

@@ -302,34 +302,41 @@ def fuzz(results: Results) -> str:
 
 def events(results: Results) -> str:
     """Events in long videos: ``benchmarks/events.py``."""
-    learned = results["calibration"]
-    quiet, low, high = learned["background"], *results["seconds_of_stillness"]
-    heads = [
-        "", "events", "right", "wrong class", "false alarms", "precision", "recall",
-        "false alarms an hour", "median delay, s",
-    ]  # fmt: skip
-    keys = (
-        "events", "right", "wrong_class", "false_alarms", "precision", "recall",
-        "false_alarms_per_hour", "median_delay_seconds",
-    )  # fmt: skip
-    rows = [[name, *map(row.get, keys)] for name, row in results["events"].items()]
+    learned, (low, high) = results["calibration"], results["seconds_of_stillness"]
+    keys = {
+        "background": "nothing below",
+        "events": "events",
+        "right": "right",
+        "wrong_class": "wrong class",
+        "false_alarms": "false alarms",
+        "precision": "precision",
+        "recall": "recall",
+        "false_alarms_per_hour": "false alarms an hour",
+        "median_delay_seconds": "median delay, s",
+    }
+    rows = [
+        [name, *(cell(row.get(key)) for key in keys)] for name, row in results["events"].items()
+    ]
     fit = [
         [name, *(learned[name][when] for when in ("before", "after"))] for name in ("nll", "ece")
     ]
+    missing = [
+        limit for limit in results["limits"] if f"at most {limit} an hour" not in results["events"]
+    ]
+    told = f" No threshold keeps to {missing[0]} an hour." if missing else ""
     return parts(
         f"""A small GTDNet, trained on the easy built-in clips, follows {results["hours"]} hours of
         video as a stream ({results["live"]}). In them {results["clips"]} test clips stand between
         scenes in which nothing happens: a clip's first frame, and then its last one, held for
-        {low:g} to {high:g} seconds with the noise and the wavering light of a cheap camera. What
-        was calibrated knows none of these clips: it was shown {learned["clips"]} others, and
-        {quiet["hours"]:.3g} hours of such stillness. An event counts for the motion that ended at
-        most two seconds before it was reported: right if it has its class, once; of another class,
-        wrong. The rest are false alarms, counted by the hour of stillness. The delay is from the
-        beginning of the motion to the report.""",
-        table(heads, rows),
-        f"""Temperature {learned["temperature"]:g}; background threshold {quiet["threshold"]}, at
-        which there were {quiet["events"]} events in the background shown, and {quiet["missed"]} of
-        {quiet["expected"]} clips were missed. Thresholds are for a precision of
+        {low:g} to {high:g} seconds with the noise and the wavering light of a cheap camera. The
+        network has no class for that and never saw any. The calibration knows none of these clips:
+        it was shown {learned["clips"]} others, and {learned["hours_of_background"]} hours of such
+        stillness, in which there may be at most so many events an hour.{told} An event counts for
+        the motion that ended at most two seconds before it was reported: right if it has its class,
+        once; of another class, wrong. The rest are false alarms, by the hour of stillness. The
+        delay is from the beginning of the motion to the report.""",
+        table(["", *keys.values()], rows),
+        f"""Temperature {learned["temperature"]:g}; thresholds for a precision of
         {learned["precision"]:g}. Negative log likelihood and calibration error of the clips that
         were calibrated on:""",
         table(["", "before", "after"], fit),

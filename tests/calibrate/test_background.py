@@ -47,7 +47,7 @@ def test_false_alarms_an_hour() -> None:
 
 @pytest.mark.parametrize(
     ("per_hour", "threshold"),
-    [(0, 0.9501), (400, 0.9201), (800, 0.8501), (1200, 0.0001)],
+    [(0, 0.950001), (400, 0.920001), (800, 0.850001), (1200, 0.000001)],
 )
 def test_the_smallest_threshold_with_so_few_of_them(per_hour: float, threshold: float) -> None:
     assert background_threshold([QUIET], SPEC, per_hour) == threshold
@@ -60,7 +60,7 @@ def test_a_model_that_is_always_certain_has_none() -> None:
 def test_classes_that_are_never_named_make_no_alarms() -> None:
     calibration = Calibration(thresholds=(None, None), rules=RULES)
     spec = replace(SPEC, calibration=calibration)
-    assert background_threshold([stream([1.0] * 5)], spec, 1) == 0.0001
+    assert background_threshold([stream([1.0] * 5)], spec, 1) == 0.000001
 
 
 def test_missed_events() -> None:
@@ -83,5 +83,5 @@ def test_what_it_promises_holds_and_a_step_less_does_not(seed: int, per_hour: fl
     found = background_threshold(streams, SPEC, per_hour)
     assert found is not None
     assert false_alarms(streams, at(found)).per_hour <= per_hour
-    if found > 0.0001:
-        assert false_alarms(streams, at(found - 0.0001)).per_hour > per_hour
+    if found > 0.000001:
+        assert false_alarms(streams, at(found - 0.000001)).per_hour > per_hour

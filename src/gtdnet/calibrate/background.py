@@ -16,8 +16,12 @@ from gtdnet.data.calibration import Calibration
 from gtdnet.data.spec import ClipSpec
 from gtdnet.live.events import Event, EventDetector
 
-_STEPS = 10_000  # thresholds are written with four digits
-_COARSE = (9999, 9995, 9990, 9980, 9950, 9900, *range(9800, 0, -200), 1)
+_STEPS = 1_000_000  # thresholds are written with six digits: models are often sure of nothing
+_COARSE = (
+    *(_STEPS - step for step in (1, 10, 100, 500, 1000, 2000, 5000, 10_000)),
+    *range(980_000, 0, -20_000),
+    1,
+)
 
 
 class FalseAlarms(NamedTuple):
@@ -73,7 +77,7 @@ def false_alarms(streams: Iterable[Moments], spec: ClipSpec) -> FalseAlarms:
 def background_threshold(
     streams: Sequence[Moments], spec: ClipSpec, per_hour: float
 ) -> float | None:
-    """The smallest probability, in steps of 0.0001, below which a moment may be nothing.
+    """The smallest probability, in steps of 0.000001, below which a moment may be nothing.
 
     From it on there are at most ``per_hour`` events an hour in the streams; None where there are
     more even at 1. It is looked for from above: far below it there are few events too, but each

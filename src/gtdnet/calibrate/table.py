@@ -41,7 +41,7 @@ def describe(result: Mapping[str, Any]) -> str:
     parts.append(aligned([heads, *rows]))
     if background := measured.get("background"):
         parts.append(
-            f"nothing below {background['threshold']:.4f}: {counted(background['events'], 'event')}"
+            f"nothing below {background['threshold']:.6g}: {counted(background['events'], 'event')}"
             f" in {background['hours']:.3g} hours in which nothing happens, "
             f"{background['per_hour']:.3g} an hour (95 % sure: at most {background['high']:.3g})\n"
             f"of {background['expected']} events in {counted(background['clips'], 'clip')}, each a "
