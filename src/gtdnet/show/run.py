@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gtdnet.data.decode import read_frames
-from gtdnet.data.sampling import eval_indices
+from gtdnet.data.sampling import Indices, Times, eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import eval_views, normalise
 from gtdnet.errors import InputError
@@ -69,7 +69,14 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
     spec, model = recognizer.spec, recognizer.model
     if class_label is not None and not 0 <= class_label < spec.num_classes:
         raise InputError(f"no class {class_label}: the model's are 0 to {spec.num_classes - 1}")
-    decoded, num_frames = read_frames(video, lambda n: eval_indices(spec, n).reshape(-1))
+    chosen = np.empty(0, np.int64)
+
+    def choose(count: int, times: Times | None = None) -> Indices:
+        nonlocal chosen
+        chosen = eval_indices(spec, count, times=times).reshape(-1)
+        return chosen
+
+    decoded, num_frames = read_frames(video, choose, by_time=spec.by_time)
     clip = eval_views(decoded, spec)[0]  # uint8 [T*f, 3, H, W]
     seen = _observe(model, normalise(clip.to(recognizer.device), spec))
     if not seen.logits.isfinite().all():
@@ -97,7 +104,7 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
         model=model.name or type(model).__name__,
         protocol=f"{spec.views(1, 1)}, {spec.describe()}",
         num_frames=num_frames,
-        indices=eval_indices(spec, num_frames)[0, middle],
+        indices=chosen[middle],
         frames=frames,
         logits=seen.logits.numpy(),
         prediction=tuple(ranking[:3]),

@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -52,6 +53,7 @@ class ClipEntry:
         reason: why it did.
         broken: by index, why single frames before ``end`` could not be decoded; they have no
             picture.
+        times: seconds at which the frames are shown, and the end, where they are not evenly spaced.
     """
 
     start: int
@@ -64,6 +66,7 @@ class ClipEntry:
     end: int | None = None
     reason: str | None = None
     broken: dict[int, str] | None = None
+    times: list[float] | None = None
 
     @property
     def stored(self) -> int:
@@ -210,7 +213,9 @@ def _read_shard(shard: Path, size: int, mtime: int) -> tuple[dict[str, ClipEntry
     return clips, (start, extent)
 
 
-def _entry(broken: dict[str, str] | None = None, **values: Any) -> ClipEntry:
+def _entry(
+    broken: dict[str, str] | None = None, times: list[float] | None = None, **values: Any
+) -> ClipEntry:
     """The entry of these JSON values; ValueError or TypeError where they are none."""
     for name, value in values.items():
         kinds = str if name == "reason" else (int, float) if name in ("fps", "seconds") else int
@@ -219,7 +224,12 @@ def _entry(broken: dict[str, str] | None = None, **values: Any) -> ClipEntry:
     if ("end" in values) != ("reason" in values):
         raise ValueError("end and reason go together")
     reasons = {int(index): str(reason) for index, reason in (broken or {}).items()}
-    return ClipEntry(**values, broken=reasons or None)
+    if times is not None:
+        count = values.get("packets") or values["frames"]
+        is_finite = all(isinstance(time, (int, float)) and 0 <= time < inf for time in times)
+        if len(times) != count + 1 or not is_finite or times != sorted(times):
+            raise ValueError("times of no clip")
+    return ClipEntry(**values, broken=reasons or None, times=times)
 
 
 def _content(file: BinaryIO, record: bytes, name: bytes) -> bytes:
