@@ -300,6 +300,49 @@ def fuzz(results: Results) -> str:
     )
 
 
+def events(results: Results) -> str:
+    """Events in long videos: ``benchmarks/events.py``."""
+    learned, (low, high) = results["calibration"], results["seconds_of_stillness"]
+    keys = {
+        "background": "nothing below",
+        "events": "events",
+        "right": "right",
+        "wrong_class": "wrong class",
+        "false_alarms": "false alarms",
+        "precision": "precision",
+        "recall": "recall",
+        "false_alarms_per_hour": "false alarms an hour",
+        "median_delay_seconds": "median delay, s",
+    }
+    rows = [
+        [name, *(cell(row.get(key)) for key in keys)] for name, row in results["events"].items()
+    ]
+    fit = [
+        [name, *(learned[name][when] for when in ("before", "after"))] for name in ("nll", "ece")
+    ]
+    missing = [
+        limit for limit in results["limits"] if f"at most {limit} an hour" not in results["events"]
+    ]
+    told = f" No threshold keeps to {missing[0]} an hour." if missing else ""
+    return parts(
+        f"""A small GTDNet, trained on the easy built-in clips, follows {results["hours"]} hours of
+        video as a stream ({results["live"]}). In them {results["clips"]} test clips stand between
+        scenes in which nothing happens: a clip's first frame, and then its last one, held for
+        {low:g} to {high:g} seconds with the noise and the wavering light of a cheap camera. The
+        network has no class for that and never saw any. The calibration knows none of these clips:
+        it was shown {learned["clips"]} others, and {learned["hours_of_background"]} hours of such
+        stillness, in which there may be at most so many events an hour.{told} An event counts for
+        the motion that ended at most two seconds before it was reported: right if it has its class,
+        once; of another class, wrong. The rest are false alarms, by the hour of stillness. The
+        delay is from the beginning of the motion to the report.""",
+        table(["", *keys.values()], rows),
+        f"""Temperature {learned["temperature"]:g}; thresholds for a precision of
+        {learned["precision"]:g}. Negative log likelihood and calibration error of the clips that
+        were calibrated on:""",
+        table(["", "before", "after"], fit),
+    )
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "complexity": ("What the networks cost", complexity),
     "peers": ("The other methods beside their papers", peers),
@@ -316,6 +359,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "speed_reading_h264": ("Speed: reading ten seconds of H.264", bench),
     "speed_reading_vp9": ("Speed: reading four seconds of VP9", bench),
     "predict": ("Speed: a timeline of a long video", lambda results: plain(results)),
+    "events": ("Events before and after calibration", events),
     "fuzz": ("Damaged files", fuzz),
 }
 

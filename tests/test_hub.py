@@ -513,6 +513,14 @@ def test_card_without_figures(model_path: Path) -> None:
     assert "## Results\n\nNone are recorded.\n\n## Classes" in card
 
 
+def test_card_of_a_calibrated_model(model_path: Path) -> None:
+    spec = {**SPEC.to_dict(), "calibration": {"temperature": 1.5, "background": 0.5}}
+    card = card_of(model_path, spec=spec, metrics={"epoch": 2, "calibration": {"clips": 9}})
+    assert "| epoch | 2 |" in card
+    assert "clips" not in card.partition("## Results")[2].partition("## Classes")[0]
+    assert "at the temperature 1.5, and classes are named by thresholds" in card
+
+
 def test_long_lists_of_classes_are_folded(model_path: Path) -> None:
     names = [f"action {i}" for i in range(21)]
     spec = SPEC.to_dict()

@@ -33,6 +33,8 @@ COMMANDS = {
     "ablate": "train variants of a model with several seeds each on equal terms, and compare them",
     "evaluate": "measure a model on a split, with any number of views, on every clip",
     "ensemble": "average the probabilities of several evaluations of the same clips",
+    "calibrate": "learn on held-out clips when a model's answers can be trusted, and what is "
+    "nothing",
     "predict": "name the action in video files",
     "watch": "say what happens in cameras, streams and files, while it happens",
     "report": "one HTML page about a run, or several compared: curves, accuracies, confusions, "

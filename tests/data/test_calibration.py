@@ -39,6 +39,12 @@ def test_thresholds_are_at_least_the_background() -> None:
     assert Calibration(background=0.5).threshold(1) == 0.5
 
 
+def test_what_decides() -> None:
+    assert not Calibration(temperature=2).decides
+    assert Calibration(background=0.5).decides
+    assert Calibration(thresholds=(0.3, None)).decides
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [

@@ -86,6 +86,22 @@ def test_a_model_that_was_not_calibrated_has_the_usual_threshold() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("calibration", "thresholds"),
+    [
+        (Calibration(temperature=2), [0.6, 0.6]),
+        (Calibration(thresholds=(0.3, 0.7)), [0.6, 0.7]),
+        (Calibration(thresholds=(0.3, 0.7), background=0.4), [0.4, 0.7]),
+        (Calibration(background=0.4), [0.4, 0.4]),
+    ],
+)
+def test_thresholds_of_clips_promise_nothing_of_a_stream_without_background(
+    calibration: Calibration, thresholds: list[float]
+) -> None:
+    detector = EventDetector(SPEC.with_options(calibration=calibration))
+    assert detector.thresholds.tolist() == thresholds
+
+
 def test_ids_and_time_go_on_after_a_gap() -> None:
     detector = EventDetector(SPEC, EventRules(smoothing=0, release=1, shortest=0))
     assert [e.id for e in detector.update(0, [0.9, 0.1])] == [0]

@@ -21,6 +21,7 @@ from gtdnet.data.synthetic import write_dataset
 from gtdnet.errors import InputError
 from gtdnet.evaluate.results import Evaluation, FailedClip, write_results
 from gtdnet.files import write_json
+from gtdnet.models import create_model, save_model
 from gtdnet.report.frames import clip_pictures
 from gtdnet.report.report import ReportOptions, report
 
@@ -322,6 +323,85 @@ def test_diagnosis(tmp_path: Path) -> None:
     assert found.rows["Accuracy of every class by the order of frames"][1] == [
         "push", "3", "75.0 %", "0.0 %", "50.0 %", "–", "yes", "? not known: too few clips", "pull",
     ]  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------- calibration
+
+BINS = [*([0, None, None],) * 8, [5, 0.85, 0.6], [15, 0.95, 1.0]]
+CALIBRATED: dict[str, Any] = {
+    "temperature": 1.5,
+    "clips": 20,
+    "data": "held-out",
+    "split": "validation",
+    "trained_on": 0,
+    "nll": {"before": 0.5, "after": 0.25},
+    "ece": {"before": 0.125, "after": 0.05},
+    "reliability": {"before": BINS, "after": BINS},
+    "precision": 0.9,
+    "confidence": 0.8,
+    "classes": [
+        {"name": "push", "clips": 12, "threshold": 0.75, "named": 9, "precision": 1.0, "low": 0.92,
+         "recall": 0.75},
+        {"name": NASTY, "clips": 8, "threshold": None, "named": 0, "precision": None, "low": None,
+         "recall": 0.0},
+    ],
+    "background": {"threshold": 0.8, "events": 1, "hours": 2.0, "per_hour": 0.5, "high": 2.37,
+                   "expected": 20, "missed": 5, "wrong": 1},
+}  # fmt: skip
+
+
+def calibrated(folder: Path, **changes: Any) -> Path:
+    """An evaluation of a calibrated model."""
+    evaluation(folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["model"]["calibration"] = {**CALIBRATED, **changes}
+    write_json(folder / "metrics.json", metrics)
+    return folder
+
+
+def test_calibration(tmp_path: Path) -> None:
+    found = page(calibrated(tmp_path / "a" / "eval"))
+    section = found.section("run-1-calibration")
+    assert section.startswith("CalibrationTemperature 1.5, chosen by the likelihood of 20 clips")
+    assert "calibration error 12.5 % over 20 answers" in section
+    assert "calibration error 5.0 % over 20 answers" in section
+    assert "there was 1 event in 2 hours of video in which nothing happens: 0.5 false" in section
+    assert "5 were missed (25.0 %)" in section
+    assert "was trained on" not in section
+    assert found.rows["Thresholds of every class"][1:] == [
+        ["push", "12", "75.00 %", "100.0 %", "92.0 %", "75.0 %"],
+        [NASTY, "8", "none", "–", "–", "0.0 %"],
+    ]
+    bars = [tag for tag in found.attributes("rect") if tag["class"] == "bar"]
+    assert len(bars) == 2 * 2  # empty bins have none
+    assert [bar["height"] for bar in bars[:2]] == ["126.0", "210.0"]
+
+
+def test_calibration_without_background_on_clips_of_the_training(tmp_path: Path) -> None:
+    folder = calibrated(tmp_path / "a" / "eval", background=None, trained_on=3)
+    section = page(folder).section("run-1-calibration")
+    assert "No background was measured" in section
+    assert "The model was trained on some of these clips" in section
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"reliability": {}}, {"temperature": "hot"}, {"classes": [{}]}, {"background": {"events": 1}},
+     {"ece": None}, {"nll": {"before": 1}}, {"reliability": {"before": 1, "after": 1}}],
+)  # fmt: skip
+def test_a_calibration_that_is_none_is_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:
+    found = page(calibrated(tmp_path / "a" / "eval", **changes))
+    assert "run-1-calibration" not in found.text
+
+
+def test_a_run_shows_the_calibration_of_its_model(tmp_path: Path) -> None:
+    model = create_model("gtdnet_resnet18", 2, 4, width=0.125)
+    spec = ClipSpec(("push", "pull"), num_segments=4, short_side=36, crop_size=32)
+    folder = run_directory(tmp_path / "first")
+    save_model(folder / "model.safetensors", model, spec, metrics={"calibration": CALIBRATED})
+    assert "Temperature 1.5" in page(folder).section("run-1-calibration")
+    (folder / "model.safetensors").write_bytes(b"broken")
+    assert "The calibration is left out" in page(folder).section("run-1-absent")
 
 
 # ----------------------------------------------------------------------------------- worst clips

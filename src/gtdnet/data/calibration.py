@@ -51,7 +51,8 @@ class Calibration:
             Calibration of Modern Neural Networks", ICML 2017).
         thresholds: for each class the probability from which on it is named; None: no threshold
             gave the wanted precision, the class is never named alone. Empty: none were chosen.
-        background: the probability of the best class below which a moment is "nothing".
+        background: the probability of the best class below which a moment is "nothing"; 0: it was
+            not measured.
         rules: those with which the background threshold was measured.
 
     Raises:
@@ -71,8 +72,13 @@ class Calibration:
             if value is not None:
                 _check_number("thresholds", value, 0, 1, "probabilities")
 
+    @property
+    def decides(self) -> bool:
+        """Whether it tells when a class is named; else it has a temperature alone."""
+        return bool(self.thresholds) or self.background > 0
+
     def threshold(self, label: int) -> float:
-        """The probability from which on this class is named in a stream; above 1: never."""
+        """The probability from which on this class is named; above 1: never."""
         chosen = self.thresholds[label] if self.thresholds else 0.0
         return 2.0 if chosen is None else max(chosen, self.background)
 

@@ -92,6 +92,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             "path": options.model,
             "name": model_file.model.name,
             "sha256": sha256(Path(model_file.path)),  # an .xml holds that of its .bin
+            **{k: v for k, v in model_file.metrics.items() if k == "calibration"},
         },
         "data": {"path": options.data, "format": annotations.format, "classes": classes},
         "versions": {package: packages[package] for package in ("gtdnet", "torch")},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +34,41 @@ def best_of(scores: Tensor, spec: ClipSpec, topk: int) -> list[ClassScore]:
     return [ClassScore(k, spec.class_names[k], scores[k].item()) for k in best]
 
 
+@dataclass(frozen=True)
+class Decider:
+    """When a class is named, by a model that was calibrated: most of what a camera sees is nothing.
+
+    Attributes:
+        thresholds: of each class, the probability from which on it is named; above 1: never.
+        background: the probability below which all is nothing; 0: none was measured.
+        multi_label: any number of classes are named, not the best one alone.
+    """
+
+    thresholds: tuple[float, ...]
+    background: float = 0.0
+    multi_label: bool = False
+
+    @classmethod
+    def of(cls, spec: ClipSpec) -> Decider | None:
+        """By the model's calibration; None where it has none that decides."""
+        calibration = spec.calibration
+        if calibration is None or not calibration.decides:
+            return None
+        least = THRESHOLD if spec.multi_label and not calibration.thresholds else 0.0
+        thresholds = (max(least, calibration.threshold(k)) for k in range(spec.num_classes))
+        return cls(tuple(thresholds), calibration.background, spec.multi_label)
+
+    def named(self, scores: Sequence[ClassScore]) -> tuple[ClassScore, ...]:
+        """Those of some answers, best first, that are named."""
+        asked = scores if self.multi_label else scores[:1]
+        return tuple(s for s in asked if s.probability >= self.thresholds[s.label])
+
+    def why_none(self, scores: Sequence[ClassScore]) -> str:
+        """What to say where none is."""
+        best = scores[0].probability if scores else 0.0
+        return "nothing" if best < self.background else "no class reaches its threshold"
+
+
 class Window(NamedTuple):
     """The best classes from ``start`` to ``end``, in seconds."""
 
@@ -57,7 +92,8 @@ class VideoPrediction:
     """The best classes of one video, or of its windows; or in one line why there are none.
 
     A video that breaks off has the windows before the break and the reason as well. Of a
-    ``multi_label`` model those are all its classes; there may be none, without a reason.
+    ``multi_label`` model those are all its classes; there may be none, without a reason. Where the
+    model was calibrated, the ``decider`` tells which of them are named.
     """
 
     path: str
@@ -65,18 +101,29 @@ class VideoPrediction:
     windows: tuple[Window, ...] = ()
     reason: str | None = None
     multi_label: bool = False
+    decider: Decider | None = None
 
     @property
     def segments(self) -> list[Segment]:
-        """The windows, merged where neighbours have the same best class, or share a class."""
-        return (merge_classes if self.multi_label else merge_windows)(self.windows)
+        """The windows, merged where neighbours have the same best class, or share a class.
+
+        Windows in which no class is named are gaps.
+        """
+        return (merge_classes if self.multi_label else merge_windows)(self.named.windows)
+
+    @property
+    def named(self) -> VideoPrediction:
+        """The same with the classes alone that are named."""
+        return self if self.decider is None else self._with(self.decider.named)
 
     def best(self, topk: int, threshold: float = 0.0) -> VideoPrediction:
         """The same with the first ``topk`` classes of each, those below the threshold left out."""
 
-        def some(scores: Sequence[ClassScore]) -> tuple[ClassScore, ...]:
-            return tuple(above(scores[:topk], threshold))
+        return self._with(lambda scores: tuple(above(scores[:topk], threshold)))
 
+    def _with(
+        self, some: Callable[[Sequence[ClassScore]], tuple[ClassScore, ...]]
+    ) -> VideoPrediction:
         windows = tuple(w._replace(scores=some(w.scores)) for w in self.windows)
         return replace(self, scores=some(self.scores), windows=windows)
 
@@ -84,12 +131,16 @@ class VideoPrediction:
         """JSON-ready; the windows unless it was classified as a whole."""
         found: dict[str, Any] = {"path": self.path, "reason": self.reason}
         if whole:
-            return {**found, "scores": [score._asdict() for score in self.scores]}
-        windows = [
-            {**window._asdict(), "scores": [score._asdict() for score in window.scores]}
-            for window in self.windows
-        ]
+            return {**found, **self._answers(self.scores)}
+        windows = [{**w._asdict(), **self._answers(w.scores)} for w in self.windows]
         return {**found, "windows": windows, "segments": [s._asdict() for s in self.segments]}
+
+    def _answers(self, scores: Sequence[ClassScore]) -> dict[str, Any]:
+        """Scores, and of a calibrated model the names of the classes that are named."""
+        answers: dict[str, Any] = {"scores": [score._asdict() for score in scores]}
+        if self.decider is not None:
+            answers["decision"] = [score.name for score in self.decider.named(scores)]
+        return answers
 
 
 @dataclass(frozen=True)
@@ -103,6 +154,7 @@ class Report:
         videos: the predictions, but for those that were in the output file before.
         average: what is averaged over the views, "probabilities" or "logits".
         threshold: probability below which classes are left out; None: none are.
+        decides: the model was calibrated, and some of the classes are named.
         files: that were written.
         num_before, num_failed_before: videos that were in the output file before.
     """
@@ -117,6 +169,7 @@ class Report:
     num_before: int = 0
     num_failed_before: int = 0
     threshold: float | None = None
+    decides: bool = False
 
     @property
     def num_failed(self) -> int:

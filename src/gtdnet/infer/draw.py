@@ -19,7 +19,7 @@ from gtdnet.data.decode import Clip, ClipReader, seconds_of
 from gtdnet.data.transforms import resize_picture
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.files import atomic_path
-from gtdnet.infer.answers import SHOWN, ClassScore, Window
+from gtdnet.infer.answers import SHOWN, ClassScore, Decider, Window
 from gtdnet.infer.fonts import font_file
 from gtdnet.infer.picture import COLOURS, borders, shown_classes
 from gtdnet.infer.render import percent
@@ -36,19 +36,21 @@ def draw_video(
     windows: Sequence[Window],
     *,
     fps: float | None = None,
+    decider: Decider | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> str | None:
     """Write the video with the classes of its windows, atomically; memory does not grow with it.
 
     At each moment the window with the nearest centre is shown. ``advance`` is called with the
-    number of frames just done. Returns why the video breaks off, or None.
+    number of frames just done. Where the ``decider`` names none of its classes that is said.
+    Returns why the video breaks off, or None.
 
     Raises:
         ValueError: it cannot be written.
     """
     reader = ClipReader(video)
     times = seconds_of(reader, fps)
-    edges, labels = borders(windows)[1:-1], _Labels(windows)
+    edges, labels = borders(windows)[1:-1], _Labels(windows, decider)
     reason = None
     with atomic_path(path) as temporary:
         writer = VideoWriter(temporary)
@@ -118,14 +120,16 @@ class VideoWriter:
 class _Labels:
     """The best classes of each window, drawn once for each and laid over the frames."""
 
-    def __init__(self, windows: Sequence[Window]) -> None:
-        self._windows = windows
+    def __init__(self, windows: Sequence[Window], decider: Decider | None = None) -> None:
+        self._windows, self._decider = windows, decider
         labels = [label for label, _ in shown_classes(windows)]
         self._colours = dict(zip(labels, COLOURS, strict=False))
         self._overlay = Overlay()
 
     def on(self, rgb: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
-        scores = self._windows[index].scores[:SHOWN]
+        scores, decider = self._windows[index].scores[:SHOWN], self._decider
+        if decider is not None and not decider.named(scores):
+            return self._overlay.on(rgb, scores, [GREY] * len(scores), decider.why_none(scores))
         return self._overlay.on(rgb, scores, [self._colours.get(s.label, GREY) for s in scores])
 
 

@@ -14,7 +14,8 @@ class PredictOptions:
         topk: most classes to give per video or window; default: 5, of a multi-label model all that
             reach the threshold.
         threshold: classes of a lower probability are left out; default: 0.5 of a multi-label model,
-            of others none are.
+            of others none are; a calibrated model's own thresholds say which class is named, if
+            any.
         clips: test clips per video or window.
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).
         average: what is averaged over the crops and clips: probabilities, or logits, as the test

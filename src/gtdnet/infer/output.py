@@ -14,7 +14,7 @@ from typing import Any
 from gtdnet.errors import InputError
 from gtdnet.files import appended
 from gtdnet.infer.answers import VideoPrediction
-from gtdnet.infer.render import COLUMNS, csv_rows
+from gtdnet.infer.render import columns_of, csv_rows
 from gtdnet.text import counted
 
 SUFFIXES = (".jsonl", ".csv")
@@ -28,9 +28,12 @@ class Results:
         num_before: how many there were when the file was opened.
     """
 
-    def __init__(self, path: Path, whole: bool, write: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, path: Path, whole: bool, write: Callable[[bytes], None], decides: bool = False
+    ) -> None:
         self.path, self.done, self.num_before = path, dict[str, bool](), 0
         self._run, self._whole, self._write = "", whole, write
+        self._columns = [*columns_of(decides), "run"]
 
     def add(self, video: VideoPrediction) -> None:
         """Write one video's answer, in one piece."""
@@ -53,7 +56,7 @@ class Results:
         self._run = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:12]
         text = lines.decode("utf-8", "surrogateescape")
         is_csv = self.path.suffix.lower() == ".csv"
-        head = ",".join([*COLUMNS, "run"]).encode() + b"\n"
+        head = ",".join(self._columns).encode() + b"\n"
         try:
             begin = head if is_csv else b'{"path": '
             if unfinished and not lines and unfinished[: len(begin)] != begin[: len(unfinished)]:
@@ -81,7 +84,7 @@ class Results:
             reader = csv.DictReader(io.StringIO(text))
             for row in reader:
                 yield row["video"], bool(row["reason"]), row["run"]
-            if text and reader.fieldnames != [*COLUMNS, "run"]:
+            if text and reader.fieldnames != self._columns:
                 raise ValueError(f"columns {reader.fieldnames}")
         else:
             for line in text.splitlines():
@@ -91,11 +94,17 @@ class Results:
 
 @contextmanager
 def open_results(
-    path: str | None, run: dict[str, Any], *, whole: bool, overwrite: bool
+    path: str | None,
+    run: dict[str, Any],
+    *,
+    whole: bool,
+    overwrite: bool,
+    decides: bool = False,
 ) -> Iterator[Results | None]:
     """The results in a file, to which more are added; None where there is no path.
 
-    ``run`` says what the answers depend on, JSON-ready: each of them carries a digest of it.
+    ``decides`` says that answers have a decision; ``run`` what they depend on, JSON-ready: each of
+    them carries a digest of it.
 
     Raises:
         ValueError: another suffix, what is in the file is of another run, or another process is
@@ -108,7 +117,7 @@ def open_results(
     if Path(path).suffix.lower() not in SUFFIXES:
         raise InputError(f"--output {path}: give a file in {' or '.join(SUFFIXES)}")
     with appended(path, overwrite) as (lines, unfinished, write):
-        results = Results(Path(path), whole, write)
+        results = Results(Path(path), whole, write, decides)
         results.read(lines, unfinished, run)
         try:
             yield results

@@ -57,16 +57,22 @@ def shown_classes(windows: Sequence[Window], most: int = len(COLOURS)) -> list[t
     return [(label, names[label]) for label in order[:most]]
 
 
-def save_timeline(path: str | Path, title: str, windows: Sequence[Window]) -> None:
-    """Write the picture (.png, .pdf or .svg), atomically."""
+def save_timeline(
+    path: str | Path, title: str, windows: Sequence[Window], named: Sequence[Window] | None = None
+) -> None:
+    """Write the picture (.png, .pdf or .svg), atomically; arguments as of :func:`draw`."""
     with warnings.catch_warnings(), atomic_path(path) as temporary:
         # Letters that no font here has are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        draw(title, windows).savefig(temporary, dpi=150)
+        draw(title, windows, named).savefig(temporary, dpi=150)
 
 
-def draw(title: str, windows: Sequence[Window]) -> Figure:
-    """A row for each class that matters, its probability over time; below, the best class."""
+def draw(title: str, windows: Sequence[Window], named: Sequence[Window] | None = None) -> Figure:
+    """A row for each class that matters, its probability over time; below, the best class.
+
+    Of a calibrated model ``named`` are the same windows with the classes alone that are named:
+    then the lowest row has these, and gaps.
+    """
     classes, edges = shown_classes(windows), borders(windows)
     rows = len(classes)
     height = 1.35 + _ROW * (rows + 1)
@@ -87,7 +93,7 @@ def draw(title: str, windows: Sequence[Window]) -> Figure:
         ax.set_ylabel(
             _short(name), rotation=0, ha="right", va="center", size=10, color=INK, **family
         )
-    _best_row(axes[-1], windows, colours, edges, family)
+    _best_row(axes[-1], windows if named is None else named, colours, edges, family)
     for ax in axes:
         ax.tick_params(length=0)
         ax.spines[["top", "left", "right"]].set_visible(False)

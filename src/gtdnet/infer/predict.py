@@ -19,6 +19,7 @@ from gtdnet.infer.ahead import Read, Scored, score_ahead
 from gtdnet.infer.answers import (
     SHOWN,
     THRESHOLD,
+    Decider,
     Report,
     Segment,
     VideoPrediction,
@@ -89,7 +90,11 @@ def predict(options: PredictOptions) -> Report:
     videos: dict[Path, VideoPrediction] = {}
     rows: list[tuple[str, Features]] = []
     with open_results(
-        options.output, run, whole=window is None, overwrite=options.overwrite
+        options.output,
+        run,
+        whole=window is None,
+        overwrite=options.overwrite,
+        decides=limits.decider is not None,
     ) as results:
         done = results.done if results else {}
         num_before, failed_before = len(done), sum(done.values())
@@ -105,9 +110,12 @@ def predict(options: PredictOptions) -> Report:
             for path, video, found in _answers(
                 recognizer, todo, options, limits.topk, window, stride
             ):
+                several = recognizer.spec.multi_label
+                video = replace(video, multi_label=several, decider=limits.decider)
                 video = _draw(video, path, pictures.get(path, ()), options)
+                if limits.decider and limits.decider.multi_label:
+                    video = video.named
                 video = video.best(limits.topk, limits.threshold or 0.0)
-                video = replace(video, multi_label=recognizer.spec.multi_label)
                 videos[path] = video
                 rows += [(str(path), row) for row in found]
                 if results:
@@ -127,23 +135,30 @@ def predict(options: PredictOptions) -> Report:
         num_before,
         failed_before,
         limits.threshold,
+        limits.decider is not None,
     )
 
 
 class _Limits(NamedTuple):
-    """Most classes to give, and the probability that they must reach, if any."""
+    """Most classes to give, and the probability that they must reach, if any.
+
+    Of a calibrated model, where none is asked for, what tells which of them are named.
+    """
 
     topk: int
     threshold: float | None
+    decider: Decider | None
 
 
 def _limits(recognizer: Recognizer, options: PredictOptions) -> _Limits:
     several = recognizer.spec.multi_label
     topk = recognizer.spec.num_classes if several else _TOPK
-    threshold = THRESHOLD if several else None
+    decider = Decider.of(recognizer.spec) if options.threshold is None else None
+    threshold = THRESHOLD if several and decider is None else None
     return _Limits(
         topk if options.topk is None else options.topk,
         threshold if options.threshold is None else options.threshold,
+        decider,
     )
 
 
@@ -294,12 +309,19 @@ def _draw(
             from gtdnet.infer.draw import draw_video
 
             with progress_bar(f"drawing {path.name}", count_frames(path)) as advance:
-                reason = draw_video(path, file, video.windows, fps=options.fps, advance=advance)
+                reason = draw_video(
+                    path,
+                    file,
+                    video.windows,
+                    fps=options.fps,
+                    decider=video.decider,
+                    advance=advance,
+                )
             video = replace(video, reason=video.reason or reason)
         else:
             from gtdnet.infer.picture import save_timeline
 
-            save_timeline(file, path.name, video.windows)
+            save_timeline(file, path.name, video.windows, video.named.windows)
     return video
 
 

@@ -330,6 +330,16 @@ class Recognizer:
         """
         return self._to_scores(self._run(self.engine, views, batch_size))
 
+    def logits(self, views: Tensor, batch_size: int = 8) -> Tensor:
+        """Logits of every view, float32 [N, V, K] on the CPU: what :meth:`scores` is made of.
+
+        A calibrated model's are not yet divided by its temperature.
+
+        Raises:
+            ValueError: as :meth:`scores`.
+        """
+        return self._finite(self._run(self.engine, views, batch_size).float().cpu())
+
     def scores_and_features(self, views: Tensor, batch_size: int = 8) -> tuple[Tensor, Tensor]:
         """:meth:`scores`, and what the classifier sees of every view: float32 [N, V, T, C], CPU.
 
@@ -367,6 +377,9 @@ class Recognizer:
             scores = probabilities(logits.mean(dim=1), self.spec).cpu()
         else:
             scores = probabilities(logits, self.spec).mean(dim=1).cpu()
+        return self._finite(scores)
+
+    def _finite(self, scores: Tensor) -> Tensor:
         if not scores.isfinite().all():
             raise InputError(
                 f"the model's scores are not finite in {self.precision}: it has diverged in "

@@ -35,13 +35,18 @@ def render_table(report: Report) -> Table:
         rows: list[tuple[str, ...]]
         if report.window is None:
             rows = [(percent(s.probability), s.name) for s in video.scores]
+            decider = video.decider
+            if decider is not None and video.reason is None and not decider.named(video.scores):
+                rows.insert(0, ("", decider.why_none(video.scores)))
         else:
             rows = [
                 (f"{clock(s.start)} - {clock(s.end)}", percent(s.probability), s.name)
                 for s in video.segments
             ]
         if not rows and video.reason is None:
-            rows = [("",) * (len(table.columns) - 2) + (f"none of the classes ({_below(report)})",)]
+            said = f"none of the classes ({_below(report)})"
+            said = said if video.decider is None else video.decider.why_none(())
+            rows = [("",) * (len(table.columns) - 2) + (said,)]
         for i, row in enumerate(rows):
             table.add_row(*(Text(printable(cell)) for cell in (title if i == 0 else "", *row)))
         if video.reason is not None:
@@ -54,26 +59,34 @@ def render_table(report: Report) -> Table:
 def to_csv(report: Report) -> str:
     """One line per video (or window) and class, one per failure; times in seconds.
 
-    What has no class, none having reached the threshold, has a line without one.
+    What has no class, none having reached the threshold, has a line without one. Of a calibrated
+    model there is a column more: whether the class is named.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(columns_of(report.decides))
     for video in report.videos:
         writer.writerows(csv_rows(video))
     return text.getvalue()
 
 
 def csv_rows(video: VideoPrediction) -> Iterator[tuple[object, ...]]:
-    """The lines of one video, in the order of :data:`COLUMNS`."""
+    """The lines of one video, in the order of :func:`columns_of`."""
+    more = ("",) if video.decider is not None else ()
     for start, end, scores in video.windows or [("", "", video.scores)]:
         if not scores and (video.windows or video.reason is None):
-            yield (video.path, start, end, *("",) * 5)
+            yield (video.path, start, end, *("",) * 5, *more)
+        named = video.decider.named(scores) if video.decider is not None else ()
         for rank, score in enumerate(scores, 1):
             cells = rank, score.label, score.name, f"{score.probability:.6f}"
-            yield (video.path, start, end, *cells, "")
+            yield (video.path, start, end, *cells, "", *(int(score in named) for _ in more))
     if video.reason is not None:
-        yield (video.path, "", "", "", "", "", "", video.reason)
+        yield (video.path, "", "", "", "", "", "", video.reason, *more)
+
+
+def columns_of(decides: bool) -> tuple[str, ...]:
+    """The heads; of a calibrated model one more: whether the class is named, 1 or 0."""
+    return (*COLUMNS, "named") if decides else COLUMNS
 
 
 def _below(report: Report) -> str:

@@ -19,7 +19,10 @@ from gtdnet.workers import default_workers
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """Probabilities float32 [N, K] of the records with these indices [N]; those that failed."""
+    """Probabilities float32 [N, K] of the records with these indices [N]; those that failed.
+
+    Where something else was computed of their views (`score_batches`), that: [N, ...].
+    """
 
     indices: NDArray[np.int64]
     scores: NDArray[np.float32]
@@ -40,6 +43,7 @@ def score_batches(
     fps: float | None = None,
     first_batch: int = 0,
     arrange: Callable[[Tensor, Tensor], Tensor] | None = None,
+    compute: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Iterator[ScoredBatch]:
     """Score records in their order, batch by batch; the same arguments give the same batches.
 
@@ -54,6 +58,7 @@ def score_batches(
         first_batch: batches to leave out, when they have been scored already.
         arrange: (views uint8 [N, V, T*f, 3, h, w], indices [N]) -> the views that the model sees
             in their place.
+        compute: (views, batch_size) -> [N, ...], in place of the recognizer's ``scores``.
 
     Raises:
         ValueError: an argument out of range.
@@ -74,7 +79,7 @@ def score_batches(
         scores = np.empty((0, recognizer.spec.num_classes), np.float32)
         if len(batch.indices):
             views = arrange(batch.views, batch.indices) if arrange else batch.views
-            scores = recognizer.scores(views, batch_size).numpy()
+            scores = (compute or recognizer.scores)(views, batch_size).numpy()
         yield ScoredBatch(batch.indices.numpy(), scores, batch.failures)
 
 

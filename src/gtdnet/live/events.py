@@ -26,7 +26,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 
 UNCALIBRATED = 0.6
-"""The probability from which on a class is named, of models that were not calibrated."""
+"""The probability from which on a class is named by a model that was shown no background."""
 
 Kind = Literal["begin", "update", "end"]
 
@@ -71,7 +71,8 @@ class EventDetector:
 
     Args:
         spec: the model's; its calibration has the thresholds and, unless ``rules`` are given, the
-            rules. Without one every class has the threshold ``UNCALIBRATED``.
+            rules. Where no background was measured no class is named below ``UNCALIBRATED``:
+            thresholds that hold for clips in which something happens promise nothing of a stream.
         rules: in place of the calibration's.
         threshold: in place of all classes' thresholds.
         every: seconds between two "update" reports of an event; None: none are made.
@@ -92,13 +93,14 @@ class EventDetector:
             raise InputError(f"threshold must be above 0, up to 1, got {threshold}")
         if every is not None and every < 0:
             raise InputError(f"every must be a number of seconds of at least 0, got {every}")
-        calibration = spec.calibration or Calibration(background=UNCALIBRATED)
+        calibration = spec.calibration or Calibration()
+        floor = calibration.background or UNCALIBRATED
         self.spec = spec
         self.rules = rules or calibration.rules
         self.every = every
         labels = range(spec.num_classes)
         self.thresholds: NDArray[np.float64] = np.array(
-            [calibration.threshold(k) if threshold is None else threshold for k in labels]
+            [threshold or max(floor, calibration.threshold(k)) for k in labels]
         )
         self._next = 0
         self._last: float | None = None

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gtdnet.data.calibration import Calibration
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
@@ -115,6 +117,49 @@ def save_model(
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {METADATA_KEY: json.dumps(header, ensure_ascii=False)})
     return path
+
+
+def save_calibrated(
+    source: str | Path,
+    path: str | Path,
+    calibration: Calibration,
+    measured: Mapping[str, Any],
+) -> Path:
+    """Write a model file anew, atomically, with what was learned of its probabilities.
+
+    Nothing else changes: the weights are the same bits, of whatever type they are stored in.
+
+    Args:
+        source: the model file; it may be ``path`` itself.
+        measured: goes into its metrics as "calibration", JSON-ready.
+
+    Raises:
+        ValueError: ``source`` is no model file, or ``path`` does not end in ``.safetensors``.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"a model file must end in .safetensors, got {path}")
+    header, tensors = _read_model_file(Path(source))
+    spec = replace(ClipSpec.from_dict(header["spec"]), calibration=calibration)
+    header["spec"] = spec.to_dict()
+    header["metrics"] = {**header.get("metrics", {}), "calibration": dict(measured)}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {METADATA_KEY: json.dumps(header, ensure_ascii=False)})
+    return path
+
+
+def read_metrics(path: str | Path) -> dict[str, Any]:
+    """What was measured when a model file was written, without reading its weights.
+
+    Raises:
+        ValueError: it is no model file, or cannot be read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})[METADATA_KEY])
+            return dict(header.get("metrics", {}))
+    except (OSError, SafetensorError, *HEADER_ERRORS) as error:
+        raise InputError(f"{path}: its header cannot be read ({first_line(error)})") from error
 
 
 def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFile:

@@ -97,6 +97,7 @@ def _run(id: str, shown: Shown) -> dict[str, Any]:
         ("precisions", "Classes", precisions),
         ("classes", "Classes", labelled),
         ("confusions", "Confusions", labelled),
+        ("calibration", "Calibration", run.calibration),
         ("clips", "Worst clips", labelled and (shown.mistakes or not len(labelled.wrong))),
         ("diagnosis", "Need for order", evaluated and evaluated.diagnosis is not None),
         ("failures", "Failures", evaluated and evaluated.failures),

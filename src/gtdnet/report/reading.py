@@ -21,6 +21,8 @@ from gtdnet.evaluate.measures import ClassPrecision, class_precisions
 from gtdnet.evaluate.metrics import confusion_matrix
 from gtdnet.evaluate.results import Results, read_results
 from gtdnet.evaluate.statistics import wilson_interval
+from gtdnet.models.model_file import MODEL_NAME, read_metrics
+from gtdnet.report.calibration import Calibrated, read_calibration
 from gtdnet.text import alike, first_line
 
 
@@ -209,6 +211,7 @@ class Run:
         evaluations: all that were found; ``[0]`` is the one that is shown in full: frames in
             order before others, then the one with the most views.
         notes: what could not be read, a sentence each.
+        calibration: what gtdnet calibrate measured of the run's model, or of the one evaluated.
     """
 
     name: str
@@ -218,6 +221,7 @@ class Run:
     history: tuple[dict[str, float | None], ...]
     evaluations: tuple[Evaluated, ...]
     notes: tuple[str, ...]
+    calibration: Calibrated | None = None
 
     @property
     def seconds(self) -> float:
@@ -247,7 +251,8 @@ def _read_run(folder: Path) -> Run:
         evaluated = _read_evaluation(folder)
         parent = folder.resolve().parent.name
         name = f"{parent}/{evaluated.path.resolve().name}".lstrip("/")
-        return Run(name, folder, False, {}, (), (evaluated,), ())
+        calibration = read_calibration(mapping(evaluated.model, "calibration"))
+        return Run(name, folder, False, {}, (), (evaluated,), (), calibration)
     history = folder / "metrics.csv"
     config = folder / "config.yaml"
     found = sorted(path.parent for path in folder.glob("*/metrics.json"))
@@ -263,6 +268,14 @@ def _read_run(folder: Path) -> Run:
         except InputError as error:
             notes.append(f"An evaluation is left out: {error}.")
     evaluations.sort(key=_shown_first)
+    measured: dict[str, Any] = {}
+    if (folder / MODEL_NAME).is_file():
+        try:
+            measured = mapping(read_metrics(folder / MODEL_NAME), "calibration")
+        except InputError as error:
+            notes.append(f"The calibration is left out: {error}.")
+    elif evaluations:
+        measured = mapping(evaluations[0].model, "calibration")
     return Run(
         folder.resolve().name,
         folder,
@@ -271,6 +284,7 @@ def _read_run(folder: Path) -> Run:
         _read_history(history) if history.is_file() else (),
         tuple(evaluations),
         tuple(notes),
+        read_calibration(measured),
     )
 
 

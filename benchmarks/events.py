@@ -1,0 +1,288 @@
+"""Events in long videos, before and after calibration: precision, recall, false alarms, delay.
+
+    python benchmarks/events.py --work events --output benchmarks/results/events.yaml
+
+Everything is built in. A small GTDNet learns the easy edition (`synth_easy`). Its validation clips
+are for the calibration, its test clips for the measurement: no clip is in both. Long videos are
+made of them: each clip is a scene that first stands still, then its motion, then it stands still
+again; then comes the next scene. What stands still is the clip's first or last frame, with the
+noise and the wavering light of a cheap camera: nothing happens there, though a scene ends with a
+cut. The background that the calibration is shown are such scenes of validation clips, without the
+motion. The network has no class for nothing, and never saw a scene that stands still. What is there
+already in the folder WORK is used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gtdnet.bench.result import envelope, save
+from gtdnet.calibrate.background import background_threshold, events_of
+from gtdnet.calibrate.options import CalibrateOptions
+from gtdnet.calibrate.run import calibrate
+from gtdnet.calibrate.streams import Moments, follow
+from gtdnet.cli import main as gtdnet
+from gtdnet.data.calibration import Calibration, EventRules
+from gtdnet.data.decode import ClipReader
+from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
+from gtdnet.data.spec import ClipSpec
+from gtdnet.files import atomic_path
+from gtdnet.infer.live import LiveModel, open_live
+from gtdnet.models.model_file import load_model
+from gtdnet.text import say
+
+FPS = 12  # of the built-in clips
+STILL = (4.0, 10.0)  # seconds that a scene stands still before its motion, and after it
+NOISE, LIGHT = 3.0, 0.03  # of 255; of the brightness
+SCENES = 20  # a video
+LATE = 2.0  # seconds after a motion until which an event may still be of it
+LIMITS = (60, 10, 1)  # false alarms an hour of the background that is shown
+RULES = EventRules(smoothing=0.5, release=0.8, shortest=0.5)
+
+Frames = NDArray[np.uint8]  # [F, H, W, 3]
+
+
+class Truth(NamedTuple):
+    """What happens in a long video: from, to, in seconds, and the class."""
+
+    start: float
+    end: float
+    label: int
+
+
+class Found(NamedTuple):
+    """An event that was reported: from, when it was said, to, and the class."""
+
+    start: float
+    said: float
+    end: float
+    label: int
+
+
+# ------------------------------------------------------------------------------------- long videos
+
+
+def still(frame: Frames, seconds: float, rng: np.random.Generator) -> Iterator[Frames]:
+    """A scene that stands still, as a cheap camera sees it."""
+    count = round(seconds * FPS)
+    light = 1 + LIGHT * np.sin(np.arange(count) / FPS * rng.uniform(1, 6) + rng.uniform(0, 6))
+    for gain in light:
+        noisy = frame * gain + rng.normal(0, NOISE, frame.shape)
+        yield noisy.clip(0, 255).astype(np.uint8)
+
+
+def scene(record: VideoRecord, rng: np.random.Generator, moves: bool) -> tuple[list[Frames], int]:
+    """The frames of one scene, and at which of them its motion begins."""
+    frames = [rgb for _, rgb in ClipReader(record.path).frames()]
+    before = list(still(frames[0], rng.uniform(*STILL), rng))
+    after = list(still(frames[-1], rng.uniform(*STILL), rng)) if moves else []
+    return [*before, *(frames if moves else ()), *after], len(before)
+
+
+def write_long(
+    path: Path, records: Sequence[VideoRecord], seed: int, moves: bool = True
+) -> list[Truth]:
+    """One long video of some clips; what happens in it."""
+    rng = np.random.default_rng(seed)
+    truths, number = [], 0
+    with atomic_path(path) as temporary, av.open(str(temporary), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
+        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, FPS)
+        for record in records:
+            frames, begin = scene(record, rng, moves)
+            length = sum(1 for _ in ClipReader(record.path).frames()) if moves else 0
+            first = number + begin
+            truths.append(Truth(first / FPS, (first + length) / FPS, record.classes[0]))
+            for rgb in frames:
+                picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+                if not number:
+                    stream.height, stream.width = rgb.shape[:2]
+                picture.pts, picture.time_base = number, Fraction(1, FPS)
+                container.mux(stream.encode(picture))
+                number += 1
+        container.mux(stream.encode(None))
+    return truths
+
+
+# ------------------------------------------------------------------------------------- measurement
+
+
+def found_in(stream: Moments, spec: ClipSpec) -> list[Found]:
+    """The events of a stream by the spec's calibration, in the order in which they were said."""
+    begun, ended = {}, {}
+    for event in events_of(stream, spec):
+        (begun if event.kind == "begin" else ended)[event.id] = event
+    return [Found(b.start, b.time, ended[i].time, b.label) for i, b in sorted(begun.items())]
+
+
+def compare(found: Sequence[Found], truths: Sequence[Truth]) -> dict[str, Any]:
+    """Counts of one video: an event is of what happens while it is said, or up to LATE before.
+
+    The first one of the right class is a hit; another of that class counts as neither; one of
+    another class is wrong; one where nothing happens is a false alarm.
+    """
+    delays: dict[Truth, float] = {}
+    wrong = alarms = 0
+    for event in found:
+        of = [t for t in truths if t.start <= event.said <= t.end + LATE]
+        if not of:
+            alarms += 1
+        elif event.label != of[0].label:
+            wrong += 1
+        else:
+            delays.setdefault(of[0], event.said - of[0].start)
+    return {"delays": list(delays.values()), "wrong": wrong, "alarms": alarms}
+
+
+def measure(
+    streams: Sequence[tuple[Moments, Sequence[Truth]]], spec: ClipSpec
+) -> dict[str, float | int | None]:
+    """Of all videos: precision, recall, false alarms an hour of nothing, delay."""
+    counts = [compare(found_in(stream, spec), truths) for stream, truths in streams]
+    delays = [delay for one in counts for delay in one["delays"]]
+    wrong, alarms = (sum(one[key] for one in counts) for key in ("wrong", "alarms"))
+    expected = sum(len(truths) for _, truths in streams)
+    busy = sum(t.end + LATE - t.start for _, truths in streams for t in truths)
+    hours = (sum(stream.seconds for stream, _ in streams) - busy) / 3600
+    named = len(delays) + wrong + alarms
+    return {
+        "events": named,
+        "right": len(delays),
+        "wrong_class": wrong,
+        "false_alarms": alarms,
+        "precision": round(len(delays) / named, 4) if named else None,
+        "recall": round(len(delays) / expected, 4),
+        "false_alarms_per_hour": round(alarms / hours, 2),
+        "median_delay_seconds": round(statistics.median(delays), 2) if delays else None,
+    }
+
+
+def cooler(stream: Moments, temperature: float) -> Moments:
+    """The probabilities of one view at another temperature, from those at 1."""
+    logs = np.log(stream.scores.clip(1e-30)) / temperature
+    scores = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return stream._replace(scores=scores / scores.sum(axis=1, keepdims=True))
+
+
+# --------------------------------------------------------------------------------------------- all
+
+
+def prepared(work: Path) -> tuple[Path, Annotations, Annotations]:
+    """The trained model's file, the clips to calibrate on and those to measure with."""
+    data, run = work / "data", work / "run"
+    words = ["--format", "folder", "--edition", "easy", "--validation", "600", "--test", "600"]
+    if not data.is_dir() and gtdnet(["synth", str(data), "--train", "4000", *words]):
+        sys.exit("the clips could not be made")
+    if not (run / "model.safetensors").is_file():
+        words = ["--recipe", "synth_easy", "--data", str(data), "--output", str(work)]
+        if gtdnet(["train", *words, "--name", "run"]):
+            sys.exit("the training failed")
+    model = run / "model.safetensors"
+    return model, read_annotations(str(data), "validation"), read_annotations(str(data), "test")
+
+
+def spread(clips: Annotations, number: int, seed: int) -> list[VideoRecord]:
+    """Some of the clips, drawn."""
+    order = np.random.default_rng(seed).permutation(len(clips.records))[:number]
+    return [clips.records[i] for i in order]
+
+
+def followed(live: LiveModel, path: Path) -> Moments:
+    """A video through the model; the answers are kept beside it."""
+    kept = path.with_suffix(".npz")
+    if not kept.is_file():
+        stream = follow(live, str(path))
+        with atomic_path(kept) as temporary:
+            np.savez(temporary, **stream._asdict())
+        say(f"{path}: {stream.seconds:.0f} s")
+    with np.load(kept) as file:
+        return Moments(file["times"], file["scores"], float(file["seconds"]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--work", type=Path, required=True, help="clips, training and videos")
+    parser.add_argument("--clips", type=int, default=40, help="test clips; default: 40")
+    parser.add_argument("--background", type=int, default=60, help="still scenes; default: 60")
+    parser.add_argument("--output", help="file of the results (*.yaml)")
+    options = parser.parse_args(arguments)
+    work: Path = options.work
+    model, held_out, test = prepared(work)
+    calibrated = calibrate(
+        CalibrateOptions(
+            str(model), held_out.root, smoothing=RULES.smoothing, shortest=RULES.shortest,
+            release=RULES.release, device="cpu", num_workers=0,
+            output=str(work / "calibrated.safetensors"), overwrite=True,
+        )
+    )  # fmt: skip
+    spec = load_model(calibrated["output"]).spec
+    assert spec.calibration is not None
+    temperature = spec.calibration.temperature
+    live = open_live(replace(load_model(model), spec=replace(spec, calibration=None)), 1, "cpu")
+    shown, quiet = spread(held_out, options.background, seed=1), []
+    for n in range(0, len(shown), SCENES):
+        path = work / "background" / f"{n // SCENES:02}.mp4"
+        if not path.is_file():
+            write_long(path, shown[n : n + SCENES], seed=n, moves=False)
+        quiet.append(cooler(followed(live, path), temperature))
+    records, streams = spread(test, options.clips, seed=2), []
+    for n in range(0, len(records), SCENES):
+        path = work / "long" / f"{n // SCENES:02}.mp4"
+        truths = write_long(path, records[n : n + SCENES], seed=1000 + n)
+        streams.append((followed(live, path), truths))
+    warm = [(cooler(stream, temperature), truths) for stream, truths in streams]
+    rows = {
+        "before": measure(streams, replace(spec, calibration=Calibration(rules=RULES))),
+        "temperature and thresholds": measure(warm, spec),
+    }
+    for limit in LIMITS:
+        name, threshold = f"at most {limit:g} an hour", background_threshold(quiet, spec, limit)
+        if threshold is not None:
+            known = replace(spec.calibration, background=threshold)
+            rows[name] = {
+                "background": threshold,
+                **measure(warm, replace(spec, calibration=known)),
+            }
+    measured = calibrated["measured"]
+    result = envelope(
+        "events",
+        "Events before and after calibration",
+        "python benchmarks/events.py --work events",
+        torch.device("cpu"),
+    )
+    result |= {
+        "clips": len(records),
+        "hours": round(sum(stream.seconds for stream, _ in streams) / 3600, 3),
+        "seconds_of_stillness": list(STILL),
+        "live": live.describe(),
+        "limits": list(LIMITS),
+        "calibration": {
+            "clips": measured["clips"],
+            "temperature": temperature,
+            "nll": measured["nll"],
+            "ece": measured["ece"],
+            "precision": measured["precision"],
+            "hours_of_background": round(sum(stream.seconds for stream in quiet) / 3600, 3),
+        },
+        "events": rows,
+    }
+    save(result, options.output)
+    for name, row in rows.items():
+        print(name, row)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
