@@ -19,7 +19,7 @@ from gtdnet.data.decode import Clip, ClipReader
 from gtdnet.data.transforms import resize_picture
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.files import atomic_path
-from gtdnet.infer.answers import SHOWN, Window
+from gtdnet.infer.answers import SHOWN, ClassScore, Window
 from gtdnet.infer.fonts import font_file
 from gtdnet.infer.picture import COLOURS, borders, shown_classes
 from gtdnet.infer.render import percent
@@ -27,6 +27,7 @@ from gtdnet.infer.timeline import seconds_of
 from gtdnet.text import printable
 
 _TICKS = 90_000  # a second: exact for all common frame rates
+GREY = "#9aa3ad"  # of classes without a colour of their own
 _LEGIBLE = 240  # pixels of the shorter side; smaller pictures are drawn larger
 
 
@@ -51,13 +52,13 @@ def draw_video(
     edges, labels = borders(windows)[1:-1], _Labels(windows)
     reason = None
     with atomic_path(path) as temporary:
-        writer = _Writer(temporary)
+        writer = VideoWriter(temporary)
         try:
             for index, rgb in reader.frames():
                 start = float(times[min(index, len(times) - 1)])
                 end = float(times[min(index + 1, len(times) - 1)])
                 shown = int(np.searchsorted(edges, start, side="right"))
-                writer.write(labels.on(_legible(rgb), shown), start, end)
+                writer.write(labels.on(legible(rgb), shown), start, end)
                 advance(1)
         except DecodeError as error:
             reason = error.reason
@@ -72,13 +73,25 @@ def draw_video(
     return reason
 
 
-class _Writer:
-    """Encodes frames, RGB [H, W, 3], with the times at which they are shown."""
+class VideoWriter:
+    """Encodes frames, RGB [H, W, 3] of one size, with the times at which they are shown.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the file, *.mp4.
+        in_pieces: whether what is written so far can be played at any time, a second at the end
+            aside; else nothing can before it is closed.
+    """
+
+    def __init__(self, path: Path, in_pieces: bool = False) -> None:
         self.count = 0
-        self._container = av.open(str(path), "w", options={"movflags": "+faststart"})
+        how = {"movflags": "+faststart"}
+        if in_pieces:
+            how = {"movflags": "+empty_moov+default_base_moof", "frag_duration": "1000000"}
+            how |= {"flush_packets": "1"}
+        self._container = av.open(str(path), "w", options=how)
         options = {"preset": "veryfast", "crf": "20"}
+        if in_pieces:  # pieces have no place for the delay of bidirectional pictures
+            options["bf"] = "0"
         self._stream = self._container.add_stream("libx264", rate=30, options=options)
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
@@ -110,45 +123,75 @@ class _Labels:
         self._windows = windows
         labels = [label for label, _ in shown_classes(windows)]
         self._colours = dict(zip(labels, COLOURS, strict=False))
+        self._overlay = Overlay()
+
+    def on(self, rgb: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+        scores = self._windows[index].scores[:SHOWN]
+        return self._overlay.on(rgb, scores, [self._colours.get(s.label, GREY) for s in scores])
+
+
+class Overlay:
+    """The lower end of a picture: a bar, the probability and the name of each class.
+
+    What was drawn is kept for the next picture, which mostly is the same.
+    """
+
+    def __init__(self) -> None:
         self._key: object = None
         self._strips = np.empty(0, np.float32), np.empty(0, np.float32)
 
-    def on(self, rgb: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
-        if self._key != (index, rgb.shape):
-            strip = np.asarray(self._strip(index, rgb.shape[1], rgb.shape[0]), np.float32)
+    def on(
+        self,
+        rgb: NDArray[np.uint8],
+        scores: Sequence[ClassScore],
+        colours: Sequence[str],
+        title: str = "",
+    ) -> NDArray[np.uint8]:
+        """A picture with it; a line of a title stands above the classes."""
+        key = (title, tuple(scores), tuple(colours), rgb.shape)
+        if self._key != key:
+            strip = np.asarray(_strip(scores, colours, title, rgb.shape), np.float32)
             alpha = strip[..., 3:] / np.float32(255)
-            self._key, self._strips = (index, rgb.shape), (strip[..., :3] * alpha, 1 - alpha)
+            self._key, self._strips = key, (strip[..., :3] * alpha, 1 - alpha)
         colour, rest = self._strips
         out = rgb.copy()
-        out[-len(colour) :] = out[-len(colour) :] * rest + colour + 0.5
+        out[len(out) - len(colour) :] = out[len(out) - len(colour) :] * rest + colour + 0.5
         return out
 
-    def _strip(self, index: int, width: int, height: int) -> Image.Image:
-        """The lower end of a picture: a bar, the probability and the name of each class."""
-        scores = self._windows[index].scores[:SHOWN]
-        size = max(9, min(round(min(width, height) / 18), height // (len(scores) + 2)))
-        line, gap = round(1.45 * size), round(0.5 * size)
-        strip = Image.new("RGBA", (width, min(height, line * len(scores) + gap)), (0, 0, 0, 165))
-        draw = ImageDraw.Draw(strip)
-        plain = ImageFont.truetype(font_file("0 %"), size)
-        bar, number = round(0.16 * width), gap + round(draw.textlength("100.0 %", plain))
-        for row, score in enumerate(scores):
-            top = gap // 2 + row * line
-            colour = self._colours.get(score.label, "#9aa3ad")
-            box = (gap, top + 0.3 * line, gap + bar, top + 0.7 * line)
-            draw.rectangle(box, fill=(255, 255, 255, 60))
-            draw.rectangle((*box[:2], gap + bar * score.probability, box[3]), fill=colour)
-            middle, text = top + line / 2, printable(score.name).replace("\n", " ")
-            end = gap + bar + number
-            draw.text((end, middle), percent(score.probability), "white", plain, anchor="rm")
-            font, room = ImageFont.truetype(font_file(text), size), width - end - 2 * gap
-            while len(text) > 1 and draw.textlength(text, font) > room:
-                text = f"{text.rstrip('…')[:-1].rstrip()}…"
-            draw.text((end + gap, middle), text, "white", font, anchor="lm")
-        return strip
+
+def _strip(
+    scores: Sequence[ClassScore], colours: Sequence[str], title: str, shape: tuple[int, ...]
+) -> Image.Image:
+    height, width = shape[:2]
+    rows = len(scores) + bool(title)
+    size = max(9, min(round(min(width, height) / 18), height // (rows + 2)))
+    line, gap = round(1.45 * size), round(0.5 * size)
+    strip = Image.new("RGBA", (width, min(height, line * rows + gap)), (0, 0, 0, 165))
+    draw = ImageDraw.Draw(strip)
+    plain = ImageFont.truetype(font_file("0 %"), size)
+
+    def write(left: int, middle: float, text: str) -> None:
+        text = printable(text).replace("\n", " ")
+        font, room = ImageFont.truetype(font_file(text), size), width - left - gap
+        while len(text) > 1 and draw.textlength(text, font) > room:
+            text = f"{text.rstrip('…')[:-1].rstrip()}…"
+        draw.text((left, middle), text, "white", font, anchor="lm")
+
+    if title:
+        write(gap, gap // 2 + line / 2, title)
+    bar, number = round(0.16 * width), gap + round(draw.textlength("100.0 %", plain))
+    for row, (score, colour) in enumerate(zip(scores, colours, strict=True), bool(title)):
+        top = gap // 2 + row * line
+        box = (gap, top + 0.3 * line, gap + bar, top + 0.7 * line)
+        draw.rectangle(box, fill=(255, 255, 255, 60))
+        draw.rectangle((*box[:2], gap + bar * score.probability, box[3]), fill=colour)
+        middle, end = top + line / 2, gap + bar + number
+        draw.text((end, middle), percent(score.probability), "white", plain, anchor="rm")
+        write(end + gap, middle, score.name)
+    return strip
 
 
-def _legible(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def legible(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A small picture as many times as large as text in it needs."""
     height, width = rgb.shape[:2]
     times = -(-_LEGIBLE // min(height, width)) if max(height, width) < 4 * _LEGIBLE else 1
