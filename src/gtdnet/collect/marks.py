@@ -39,7 +39,9 @@ def read_marks(path: str | Path) -> list[Mark]:
                 raise InputError(
                     f"{path} has no column {lacking[0]}; its first line must name start, end, label"
                 )
-            marks = [_mark(path, rows.line_num, *(row[name] or "" for name in COLUMNS)) for row in rows]
+            marks = [
+                _mark(path, rows.line_num, *(row[name] or "" for name in COLUMNS)) for row in rows
+            ]
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}); see --marks") from None
     except (UnicodeDecodeError, csv.Error):

@@ -73,9 +73,7 @@ def collect(options: CollectOptions) -> Collected:
         have=there(folder, names),
         hands_free=options.hands_free,
     )
-    (source,) = parse_sources(
-        [options.source], size=options.size, rate=options.rate, realtime=True
-    )
+    (source,) = parse_sources([options.source], size=options.size, rate=options.rate, realtime=True)
     if isinstance(source, RawSource):
         raise InputError("frames on stdin leave no keys to press; give a camera or a video")
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +94,9 @@ def _by_marks(options: CollectOptions, folder: Path) -> Collected:
     if options.classes:
         known = [name.strip() for name in options.classes.split(",")]
         if unknown := [name for name in names if name not in known]:
-            raise InputError(f"{options.marks} has the label {unknown[0]!r}, which is not in --classes")
+            raise InputError(
+                f"{options.marks} has the label {unknown[0]!r}, which is not in --classes"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder, "choose another folder"), progress_bar("cutting", len(marks)) as step:
 
@@ -277,6 +277,8 @@ def advice(found: Collected) -> str:
     text = f"{found.folder}: {counted(len(found.written), 'new clip')}; now {counts}"
     if found.reason:
         text += f"\nthe source broke off: {found.reason}"
+    if not any(found.counts.values()):
+        return text
     return (
         f"{text}\nlook at them with: gtdnet check {found.folder} --sheet clips.png\n"
         f"train with: gtdnet train --data {found.folder} --val 0.2"

@@ -1,8 +1,8 @@
 """Which clip is being cut: keys and time in, what is to be done out. It knows no camera.
 
-    idle --key of a class--> counting --countdown over--> recording --seconds over--> idle
-      ^                         |  space                     |  space: ends here
-      |_________________________|____________________________|  q: ends all
+idle --key of a class--> counting --countdown over--> recording --seconds over--> idle
+  ^                         |  space                     |  space: ends here
+  |_________________________|____________________________|  q: ends all
 """
 
 from __future__ import annotations
