@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
     {"engines", "weights.convert"},
     {"infer", "train"},
     {"evaluate", "live"},
-    {"ablate", "bench", "bulk", "calibrate", "export", "hub", "report", "show"},
+    {"ablate", "bench", "bulk", "calibrate", "collect", "export", "hub", "report", "show"},
     {"serve"},
     {""},  # gtdnet itself: the public names
     {"commands"},

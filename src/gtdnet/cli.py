@@ -27,6 +27,7 @@ COMMANDS = {
     "demo": "make clips, check, train, evaluate and predict: the whole road in minutes",
     "models": "list the models, their sizes, options and costs",
     "synth": "write the built-in dataset: clips that need time to be understood",
+    "collect": "cut labelled clips by keyboard from a camera or a video",
     "check": "decode every clip of a dataset and say what is wrong and how to mend it",
     "pack": "store a dataset so that 8 frames of a clip cost the decoding of 8, for fast training",
     "train": "train a model on a dataset",

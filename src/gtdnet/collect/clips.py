@@ -1,0 +1,128 @@
+"""The clips in a folder for each class: OUT/CLASS/SITTING_NUMBER.mp4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from gtdnet.data.transforms import resize_picture
+from gtdnet.errors import InputError
+from gtdnet.files import atomic_path
+from gtdnet.infer.draw import VideoWriter
+
+_STEP = 0.04  # seconds for which a clip's last frame is shown, where nothing else says
+
+
+def check_class_names(names: Sequence[str]) -> list[str]:
+    """Names that folders can have, each once.
+
+    Raises:
+        ValueError: one is empty, twice there, or no folder can be called so.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"the class {twice!r} is named twice; class names must differ")
+    for name in names:
+        plain = name.strip() == name and name not in ("", ".", "..") and name.isprintable()
+        if not plain or any(c in name for c in '/\\:*?"<>|') or name.startswith("."):
+            raise InputError(
+                f"a class cannot be called {name!r}, for its clips lie in a folder of that name; "
+                f"use letters, digits, spaces, - and _"
+            )
+    return list(names)
+
+
+def there(folder: Path, names: Sequence[str]) -> dict[str, int]:
+    """How many clips of each class there are."""
+    return {
+        name: sum(path.suffix == ".mp4" for path in (folder / name).iterdir())
+        if (folder / name).is_dir()
+        else 0
+        for name in names
+    }
+
+
+class _Dropped(Exception):
+    """A clip is not wanted."""
+
+
+class NewClip:
+    """A clip that is being written; it has its name when it is kept, and nothing is left if not.
+
+    Pictures of another size than the first are scaled to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            raise InputError(f"{path} exists; choose another folder, or move it away")
+        self.path = path
+        self._stack = ExitStack()
+        self._writer = VideoWriter(self._stack.enter_context(atomic_path(path)))
+        self._held: tuple[NDArray[np.uint8], float] | None = None
+        self._start: float | None = None
+        self._step = _STEP
+        self.frames = 0
+        self._is_open = True
+
+    def write(self, rgb: NDArray[np.uint8], time: float) -> None:
+        """A frame, [H, W, 3], shown from ``time`` on: seconds, later than the one before.
+
+        Raises:
+            ValueError: it cannot be encoded, or the disk is full.
+        """
+        if self._held is None or self._start is None:
+            self._start = time
+        else:
+            before, start = self._held
+            if time <= start:
+                return
+            self._step = time - start
+            self._encode(before, start - self._start, time - self._start)
+            if rgb.shape != before.shape:
+                rgb = resize_picture(rgb, (before.shape[0], before.shape[1]))
+        self._held = (rgb, time)
+
+    def keep(self) -> bool:
+        """Finish it; False: there was no frame, and so no clip."""
+        if self._held is None or self._start is None:
+            self.drop()
+            return False
+        try:
+            rgb, start = self._held
+            self._encode(rgb, start - self._start, start - self._start + self._step)
+            self._writer.close()
+        except BaseException:
+            self.drop()
+            raise
+        self._is_open = False
+        self._stack.close()
+        return True
+
+    def drop(self) -> None:
+        """Leave nothing of it; one that was kept stays."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            self._writer.close()
+        except (av.error.FFmpegError, OSError):
+            pass  # it goes anyway
+        self._stack.__exit__(_Dropped, _Dropped(), None)  # a file whose block failed is removed
+        folder = self.path.parent
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+    def _encode(self, rgb: NDArray[np.uint8], start: float, end: float) -> None:
+        try:
+            self._writer.write(rgb, start, end)
+        except av.error.FFmpegError as error:
+            raise InputError(
+                f"{self.path}: the clip cannot be written ({error.strerror}); choose another place"
+            ) from error
+        self.frames += 1
