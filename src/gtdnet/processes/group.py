@@ -30,7 +30,9 @@ _LOST = re.compile(
     r"|Timed out|timeout"
 )
 _ROLL_CALL = 3.0  # seconds in which those that are alive notice that somebody is lost
-_WORDS = "gtdnet/words"  # keys of the store, by rank
+_TO_START = 2.0  # minutes in which all are started, at least
+_JOINED = "gtdnet/joined"  # keys of the store, by rank
+_WORDS = "gtdnet/words"
 _HERE = "gtdnet/here"
 _SPOKEN = "gtdnet/spoken"
 
@@ -44,13 +46,18 @@ class Group:
         remedy: what is said beside who is lost.
     """
 
-    def __init__(self, place: Place, store: Any = None, minutes: float = 5.0) -> None:
+    def __init__(
+        self,
+        place: Place,
+        store: Any = None,
+        minutes: float = 5.0,
+        ended: Callable[[], dict[int, str]] = dict,
+    ) -> None:
         self.place = place
+        self.store = store
         self.minutes = minutes
         self.remedy = "start the command again"
-        self._store = store
-        # Of processes that were started here: what became of one, by rank.
-        self.ended: Callable[[], dict[int, str]] = dict
+        self._ended = ended
 
     @property
     def rank(self) -> int:
@@ -66,6 +73,27 @@ class Group:
     def is_first(self) -> bool:
         """Whether this process writes and prints."""
         return self.rank == 0
+
+    def wait_for_all(self) -> None:
+        """Until all processes have been here; ProcessLost after the time for that."""
+        minutes = max(self.minutes, _TO_START)
+        wait, until = datetime.timedelta(minutes=minutes), time.monotonic() + 60 * minutes
+        if self.store is None:
+            self.store = _find_store(self.place, wait)
+        self.store.set_timeout(datetime.timedelta(seconds=_ROLL_CALL))
+        self.store.set(f"{_JOINED}/{self.rank}", "")
+        keys = [f"{_JOINED}/{rank}" for rank in range(self.size)]
+        while not self.store.check(keys):
+            if ended := self._ended():
+                raise ProcessLost(f"{self._told(ended)} before it began; {self.remedy}")
+            if time.monotonic() > until:
+                late = [str(r) for r, key in enumerate(keys) if not self.store.check([key])]
+                raise ProcessLost(
+                    f"of {self.size} processes {', '.join(late)} did not come to "
+                    f"{self.place.address}:{self.place.port} within {_said(minutes)}; see that all "
+                    f"are started, and that this machine lets others in there"
+                )
+            time.sleep(0.1)
 
     # ------------------------------------------------------------------------ what is told others
 
@@ -147,12 +175,12 @@ class Group:
 
     def _who_is_lost(self) -> BaseException:
         missing = self._missing()
-        ended = self.ended()
+        ended = self._ended()
         for rank in sorted({*missing, *ended} - {self.rank}):
             if words := self._get(f"{_WORDS}/{rank}"):
                 return self._of(rank, json.loads(words))
         if ended:
-            what = " and ".join(f"{self._name(rank)} {how}" for rank, how in ended.items())
+            what = self._told(ended)
         elif missing:
             names = ", ".join(map(str, missing))
             who = "process" if len(missing) == 1 else "processes"
@@ -167,7 +195,7 @@ class Group:
         others = [rank for rank in range(self.size) if rank != self.rank]
         until = time.monotonic() + _ROLL_CALL
         while missing := [rank for rank in others if not self._has(f"{_HERE}/{rank}")]:
-            if time.monotonic() > until or self.ended():
+            if time.monotonic() > until or self._ended():
                 return missing
             time.sleep(0.1)
         return []
@@ -192,25 +220,25 @@ class Group:
         message = f"process {rank} of {self.size}{where}: {sentence}"
         return InputError(message) if code == 2 else ProcessLost(message)
 
-    def _name(self, rank: int) -> str:
-        return f"process {rank} of {self.size}"
+    def _told(self, ended: dict[int, str]) -> str:
+        return " and ".join(f"process {r} of {self.size} {how}" for r, how in ended.items())
 
     def _put(self, key: str, value: str) -> bool:
         with suppress(Exception):
-            if self._store is not None:
-                self._store.set(key, value)
+            if self.store is not None:
+                self.store.set(key, value)
                 return True
         return False
 
     def _has(self, key: str) -> bool:
         with suppress(Exception):
-            return self._store is not None and self._store.check([key])
+            return self.store is not None and self.store.check([key])
         return False
 
     def _get(self, key: str) -> str | None:
         with suppress(Exception):
-            if self._store is not None and self._store.check([key]):
-                return self._store.get(key).decode()
+            if self.store is not None and self.store.check([key]):
+                return self.store.get(key).decode()
         return None
 
 
@@ -224,32 +252,41 @@ def current() -> Group:
 
 
 @contextmanager
-def member(place: Place, store: Any, *, minutes: float, backend: str) -> Iterator[Group]:
-    """Be in a group, with these processes; InputError where they do not come together in time.
+def member(
+    place: Place,
+    store: Any,
+    *,
+    minutes: float,
+    backend: str,
+    ended: Callable[[], dict[int, str]] = dict,
+) -> Iterator[Group]:
+    """Be in a group, with these processes; ProcessLost where they do not come together in time.
 
-    ``store``: the one that the first process has already.
+    Args:
+        store: the one that the first process has already, or None.
+        minutes: that one waits for another; until all are there, :data:`_TO_START` at least.
+        backend: torch.distributed's.
+        ended: what became of processes that were started here, by rank.
     """
     dist = distributed()
-    wait = datetime.timedelta(minutes=minutes)
+    group = Group(place, store, minutes, ended)
     try:
-        if store is None:
-            store = _find_store(place, wait)
+        group.wait_for_all()
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore("gtdnet/group", store),
+            store=dist.PrefixStore("gtdnet/group", group.store),
             rank=place.rank,
             world_size=place.size,
-            timeout=wait,
+            timeout=datetime.timedelta(minutes=minutes),
         )
-        dist.all_gather_object([None] * place.size, place.rank)
+    except ProcessLost as error:
+        raise (error if group.is_first else SystemExit(1)) from error
     except (RuntimeError, OSError) as error:
         raise ProcessLost(
-            f"the {place.size} processes did not come together at {place.address}:{place.port} "
-            f"within {_said(minutes)} ({first_line(error)}); see that all "
-            f"are started, and that the first machine can be reached there"
+            f"process {place.rank} of {place.size} cannot reach the first one at "
+            f"{place.address}:{place.port} ({first_line(error)}); see that it is started, and "
+            f"that its machine lets others in there"
         ) from error
-    store.set_timeout(datetime.timedelta(seconds=_ROLL_CALL))  # from here on it has last words
-    group = Group(place, store, minutes)
     _current.append(group)
     try:
         with only_first_speaks(group.is_first):

@@ -114,8 +114,10 @@ def _start(
                 environment["OMP_NUM_THREADS"] = str(threads)
             children.start(place.rank + local_rank, environment)
         children.watch(place.size)
-        with member(place, store, minutes=minutes, backend=_backend(on_gpus)) as group:
-            group.ended = children.ended
+        backend = _backend(on_gpus)
+        with member(
+            place, store, minutes=minutes, backend=backend, ended=children.ended
+        ) as group:
             yield group
             children.is_done = True
     finally:
