@@ -21,7 +21,7 @@ from gtdnet.commands import (
 )
 from gtdnet.commands.plugins import import_given, import_installed
 from gtdnet.errors import InputError, ProcessLost, nearest
-from gtdnet.processes import ALONE, current, joined
+from gtdnet.processes import ALONE, current, joined, keep_quiet
 from gtdnet.processes.place import find_place
 from gtdnet.threads import CoreWatch, choose_threads, let_idle_threads_sleep, use_threads
 from gtdnet.workers import Terminated, keep_freed_memory, sigterm_raises
@@ -134,12 +134,14 @@ def _run(name: str, words: Sequence[str]) -> int:
     watch = CoreWatch()
     keep_freed_memory()
     command = import_module(module_of(name))
+    if spreads := getattr(command, "SPREADS", False):
+        keep_quiet()
     args = read(command, name, COMMANDS[name], words)
     if name == "completion":
         args.commands = {command: module_of(command) for command in COMMANDS}
     if is_computing(command):
         use_threads(choose_threads(args.threads, watch, _processes(args)))
-    with joined(args.timeout) if getattr(command, "SPREADS", False) else nullcontext():
+    with joined(args.timeout) if spreads else nullcontext():
         code, result, text = command.run(args)
     if args.json:
         if result is not None:

@@ -4,6 +4,6 @@ torchrun or SLURM's srun starts them, or the first one starts the others of its 
 """
 
 from gtdnet.processes.group import ALONE, Group, current
-from gtdnet.processes.start import joined, started, together
+from gtdnet.processes.start import joined, keep_quiet, started, together
 
-__all__ = ["ALONE", "Group", "current", "joined", "started", "together"]
+__all__ = ["ALONE", "Group", "current", "joined", "keep_quiet", "started", "together"]

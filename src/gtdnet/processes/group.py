@@ -190,8 +190,9 @@ class Group:
         return ProcessLost(f"{what}; {self.remedy}")
 
     def _missing(self) -> list[int]:
-        """Who does not answer to a roll call; everybody else where there is no store."""
-        self._put(f"{_HERE}/{self.rank}", "1")
+        """Who does not answer to a roll call."""
+        if not self._put(f"{_HERE}/{self.rank}", "1"):
+            return [0]  # the store has gone with the first
         others = [rank for rank in range(self.size) if rank != self.rank]
         until = time.monotonic() + _ROLL_CALL
         while missing := [rank for rank in others if not self._has(f"{_HERE}/{rank}")]:
@@ -202,7 +203,7 @@ class Group:
 
     def _speaks(self) -> bool:
         """Whether this one, which is not the first, is to say it: where the first cannot."""
-        if not self._put(f"{_HERE}/{self.rank}", "1"):  # the store has gone with the first
+        if self.store is None:  # gone with the first
             return self.place.local_rank == (1 if self.place.node == 0 else 0)
         until = time.monotonic() + 2 * _ROLL_CALL
         while time.monotonic() < until:
@@ -224,22 +225,23 @@ class Group:
         return " and ".join(f"process {r} of {self.size} {how}" for r, how in ended.items())
 
     def _put(self, key: str, value: str) -> bool:
-        with suppress(Exception):
-            if self.store is not None:
-                self.store.set(key, value)
-                return True
-        return False
+        return bool(self._ask(lambda store: (store.set(key, value), True)))
 
     def _has(self, key: str) -> bool:
-        with suppress(Exception):
-            return self.store is not None and self.store.check([key])
-        return False
+        return bool(self._ask(lambda store: store.check([key])))
 
     def _get(self, key: str) -> str | None:
-        with suppress(Exception):
-            if self.store is not None and self.store.check([key]):
-                return self.store.get(key).decode()
-        return None
+        return self._ask(lambda store: store.get(key).decode() if store.check([key]) else None)
+
+    def _ask(self, what: Callable[[Any], Any]) -> Any:
+        """What the store says; None where it is gone, with who held it."""
+        if self.store is None:
+            return None
+        try:
+            return what(self.store)
+        except Exception:
+            self.store = None  # each further try would cost seconds
+            return None
 
 
 ALONE = Group(Place())

@@ -20,7 +20,13 @@ from gtdnet.processes.group import ALONE, Group, current, distributed, end_withi
 from gtdnet.processes.place import CALL, find_place, place_by_hand
 from gtdnet.workers import import_registering, registering
 
+_QUIET = ("TORCH_CPP_LOG_LEVEL", "ERROR")
 _AT_HAND = 10.0  # seconds in which those that are left notice it and end by themselves
+
+
+def keep_quiet() -> None:
+    """Let a PyTorch that is imported later log no warnings of connections: we say what is wrong."""
+    os.environ.setdefault(*_QUIET)
 
 
 @contextmanager
@@ -109,15 +115,14 @@ def _start(
     try:
         for local_rank in range(1, devices):
             environment = {**os.environ, **place.of_child(local_rank), CALL: json.dumps(call)}
+            environment.setdefault(*_QUIET)
             if "torch" in sys.modules:
                 threads = sys.modules["torch"].get_num_threads()
                 environment["OMP_NUM_THREADS"] = str(threads)
             children.start(place.rank + local_rank, environment)
         children.watch(place.size)
         backend = _backend(on_gpus)
-        with member(
-            place, store, minutes=minutes, backend=backend, ended=children.ended
-        ) as group:
+        with member(place, store, minutes=minutes, backend=backend, ended=children.ended) as group:
             yield group
             children.is_done = True
     finally:

@@ -10,8 +10,7 @@ import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
 
-from gtdnet.device import resolve_device, resolve_precision
-from gtdnet.errors import InputError
+from gtdnet.device import check_devices, resolve_device, resolve_precision
 from gtdnet.processes import Group
 from gtdnet.processes.place import Place
 from gtdnet.train.callbacks import PlainFiles
@@ -24,15 +23,7 @@ def resolve(config: TrainConfig) -> tuple[torch.device, str]:
     """Device and precision, once it is clear that there are as many devices as asked for."""
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
-    if device.type == "cuda" and config.devices > torch.cuda.device_count():
-        raise InputError(
-            f"devices={config.devices} GPUs were asked for, {torch.cuda.device_count()} are here"
-        )
-    if config.devices > 1 and (device.index is not None or device.type == "mps"):
-        raise InputError(
-            f"devices={config.devices} cannot be had with --device {config.device}; "
-            f"use --device cuda or cpu, or --devices 1"
-        )
+    check_devices(config.device, device, config.devices)
     return device, precision
 
 
