@@ -786,13 +786,17 @@ def test_several_devices_need_a_kind_that_has_them(
 # ------------------------------------------------------------------------------ several devices
 
 
-def test_two_processes_write_one_run(tiny: Make, copy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("synced", [False, True])
+def test_two_processes_write_one_run(
+    synced: bool, tiny: Make, copy: Path, tmp_path: Path
+) -> None:
     """The real command with DistributedDataParallel; batches of each process fail to decode."""
     for path in clips(copy, "train")[:5]:
         path.write_text("not a video")
     for path in clips(copy, "val")[:2]:
         path.write_text("not a video")
-    config = tiny(tmp_path, data=str(copy), devices=2, batch_size=1, epochs=1)
+    options = {"devices": 2, "batch_size": 1, "epochs": 1, "sync_batchnorm": synced}
+    config = tiny(tmp_path, data=str(copy), **options)
     config.save(tmp_path / "config.yaml")
     script = Path(sys.executable).with_name("gtdnet")
     command = [str(script), "train", "--json", "--config", str(tmp_path / "config.yaml")]

@@ -92,7 +92,7 @@ def place_by_hand(
     node, port = _numbers(environment, "NODE_RANK", "MASTER_PORT")
     if not 0 <= node < num_nodes:
         raise InputError(
-            f"NODE_RANK={node}: of num_nodes={num_nodes} they are 0 to {num_nodes - 1}"
+            f"NODE_RANK={node}: with num_nodes={num_nodes} it is 0 to {num_nodes - 1}; mend it"
         )
     size, address = devices * num_nodes, environment["MASTER_ADDR"]
     return Place(node * devices, size, 0, devices, address, port)
