@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from gtdnet import __version__
 from gtdnet.commands import (
@@ -18,9 +20,14 @@ from gtdnet.commands import (
     write,
 )
 from gtdnet.commands.plugins import import_given, import_installed
-from gtdnet.errors import InputError, nearest
+from gtdnet.errors import InputError, ProcessLost, nearest
+from gtdnet.processes import ALONE, current, joined, keep_quiet
+from gtdnet.processes.place import find_place
 from gtdnet.threads import CoreWatch, choose_threads, let_idle_threads_sleep, use_threads
 from gtdnet.workers import Terminated, keep_freed_memory, sigterm_raises
+
+if TYPE_CHECKING:
+    from gtdnet.commands.parser import Namespace
 
 # What each does, in one line. "bench data" is gtdnet.commands.bench_data.
 COMMANDS = {
@@ -97,8 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(who, "interrupted")
             return EXIT_INTERRUPTED
         if isinstance(error, InputError):
-            complain(who, str(error))
+            if not _says_another():
+                complain(who, str(error))
             return EXIT_BAD_INPUT
+        if isinstance(error, ProcessLost):
+            complain(who, str(error))
+            return EXIT_FAILED
         complain(who, f"failed: {type(error).__name__}: {error} (--debug: where)")
         return EXIT_FAILED
 
@@ -127,12 +138,15 @@ def _run(name: str, words: Sequence[str]) -> int:
     watch = CoreWatch()
     keep_freed_memory()
     command = import_module(module_of(name))
+    if spreads := getattr(command, "SPREADS", False):
+        keep_quiet()
     args = read(command, name, COMMANDS[name], words)
     if name == "completion":
         args.commands = {command: module_of(command) for command in COMMANDS}
     if is_computing(command):
-        use_threads(choose_threads(args.threads, watch, args.get("devices") or 1))
-    code, result, text = command.run(args)
+        use_threads(choose_threads(args.threads, watch, _processes(args)))
+    with joined(args.timeout) if spreads else nullcontext():
+        code, result, text = command.run(args)
     if args.json:
         if result is not None:
             write(result)
@@ -147,6 +161,21 @@ def _run(name: str, words: Sequence[str]) -> int:
         console.print(text)
     sys.stdout.flush()
     return code
+
+
+def _says_another() -> bool:
+    """Whether this process is not the first of those that a launcher gave the same wrong words."""
+    try:
+        place = find_place()
+    except InputError:  # which is what is wrong
+        return False
+    return place is not None and place.rank > 0 and current() is ALONE
+
+
+def _processes(args: Namespace) -> int:
+    """That share this machine."""
+    place = find_place()
+    return place.local_size if place else args.get("devices") or 1
 
 
 def _overview() -> str:

@@ -49,6 +49,19 @@ def resolve_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def check_devices(name: str, device: torch.device, number: int) -> None:
+    """Raise InputError unless there are so many devices of the kind that ``name`` came to."""
+    if device.type == "cuda" and number > torch.cuda.device_count():
+        raise InputError(
+            f"devices={number} GPUs were asked for, {torch.cuda.device_count()} are here"
+        )
+    if number > 1 and (device.index is not None or device.type == "mps"):
+        raise InputError(
+            f"devices={number} cannot be had with --device {name}; "
+            f"use --device cuda or cpu, or --devices 1"
+        )
+
+
 def resolve_precision(name: str, device: torch.device) -> Precision:
     """One of :data:`DTYPES`; "auto" is bf16 where the processor computes with it, else fp32.
 

@@ -34,6 +34,13 @@ class DecodeError(InputError):
         return type(self), (self.path, self.reason)
 
 
+class ProcessLost(RuntimeError):
+    """Another process of the same command ended, or cannot be reached: one sentence of which.
+
+    The command line prints it without a traceback and exits with 1.
+    """
+
+
 # The checks raise InputError for the first value that does not fit; None is a value not given.
 
 

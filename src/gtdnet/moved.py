@@ -64,6 +64,7 @@ NAMES: dict[str, dict[str, str]] = {
     "device": {"default_workers": "workers", "num_cores": "workers"},
     "nn.shift": {"reduced_channels": "nn.frames"},
     "train.callbacks": {"ProgressLines": "train.progress"},
+    "train.run": {"build_model": "train.ready"},
     "report.reading": {"Comparison": "report.compare", "compare_runs": "report.compare"},
 }
 """By module that is still there: what moved out of it, and where to."""
@@ -80,6 +81,7 @@ RENAMED: dict[str, str] = {
     "bench.result.Result": "any mapping",
     "bench.result.Table": "a list of rows of text, the heads first",
     "evaluate.partial.Scored": "evaluate.partial.PartialScores",
+    "train.run.is_first_process": "processes.current().is_first",
     "train.callbacks.METRICS": "columns of train.objective.Objective",
     "export.run.FORMATS": "export.options.writers()",
     "infer.exported.ENGINE_OF": "engines.ENGINES, whose engines have suffixes",

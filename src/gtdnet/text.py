@@ -26,6 +26,8 @@ def say(message: str, console: Console | None = None) -> None:
     """
     from rich.console import Console
 
+    if _silent:
+        return
     console = console or (_drawn_on[-1] if _drawn_on else Console(stderr=True))
     text = printable(message)
     if console.is_terminal:
@@ -34,6 +36,18 @@ def say(message: str, console: Console | None = None) -> None:
 
 
 _drawn_on: list[Console] = []  # where bars are being drawn
+_silent: list[bool] = []  # why nothing is said now
+
+
+@contextmanager
+def only_first_speaks(is_first: bool) -> Iterator[None]:
+    """Within it, nothing is said and no bar drawn in a process that is not the first of several."""
+    before = list(_silent)
+    _silent.extend([] if is_first else [True])
+    try:
+        yield
+    finally:
+        _silent[:] = before
 
 
 def terminal_width(stream: TextIO) -> int | None:
@@ -111,7 +125,7 @@ def _progress(what: str, total: int | None, done: int, quiet: bool) -> Iterator[
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    hidden = quiet or not console.is_terminal
+    hidden = quiet or bool(_silent) or not console.is_terminal
     with Progress(*_columns(), console=console, disable=hidden, transient=True) as progress:
         _drawn_on.append(console)
         try:

@@ -109,6 +109,11 @@ def import_registering(module: str) -> None:
     _registering.append(module)
 
 
+def registering() -> list[str]:
+    """The modules that were imported so."""
+    return list(_registering)
+
+
 @contextmanager
 def new_processes(number: int, start: Callable[[], object]) -> Iterator[Callable[..., Future[Any]]]:
     """So many processes, started afresh; ``start``, of a module, is called in each of them first.

@@ -22,6 +22,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import gtdnet.train.ready as ready_module
 import gtdnet.train.run as run_module
 from gtdnet.data.dataset import Batch
 from gtdnet.data.synthetic import write_dataset
@@ -32,6 +33,7 @@ from gtdnet.models.methods import METHODS
 from gtdnet.models.model_file import load_model, save_model
 from gtdnet.train.callbacks import load_weights
 from gtdnet.train.config import TrainConfig
+from gtdnet.train.data import ClipLoaders
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.run import TrainResult, resume, train
 
@@ -338,7 +340,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing(
         raise AssertionError("unreachable")
 
     handler = signal.getsignal(signal.SIGINT)
-    kind = run_module.ClipLoaders if when == "train_dataloader" else TrainingModule
+    kind = ClipLoaders if when == "train_dataloader" else TrainingModule
     monkeypatch.setattr(kind, when, pressed)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -419,7 +421,7 @@ def test_two_runs_at_once(
     name: str | None, tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second begins when the first has found its name free; both in the same second."""
-    build, others = run_module.build_model, []
+    build, others = ready_module.build_model, []
 
     class Clock(datetime.datetime):
         @classmethod
@@ -427,12 +429,12 @@ def test_two_runs_at_once(
             return cls(2030, 1, 2, 3, 4, 5)
 
     def meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(run_module, "build_model", build)
+        monkeypatch.setattr(ready_module, "build_model", build)
         others.append(train(config, console=quiet()).folder)
         return build(*args)
 
     monkeypatch.setattr(run_module.datetime, "datetime", Clock)
-    monkeypatch.setattr(run_module, "build_model", meanwhile)
+    monkeypatch.setattr(ready_module, "build_model", meanwhile)
     config = tiny(tmp_path, name=name, epochs=1)
     if name:
         with pytest.raises(InputError, match="run: exists already; choose another --name"):
@@ -776,7 +778,7 @@ def test_cuda_is_refused_where_there_is_none(tiny: Make, tmp_path: Path) -> None
 def test_several_devices_need_a_kind_that_has_them(
     tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gtdnet.train.run.resolve_device", lambda name: torch.device(name))
+    monkeypatch.setattr("gtdnet.train.trainer.resolve_device", lambda name: torch.device(name))
     with pytest.raises(InputError, match="devices=2 cannot be had with --device mps"):
         train(tiny(tmp_path, device="mps", devices=2))
 
@@ -784,13 +786,17 @@ def test_several_devices_need_a_kind_that_has_them(
 # ------------------------------------------------------------------------------ several devices
 
 
-def test_two_processes_write_one_run(tiny: Make, copy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("synced", [False, True])
+def test_two_processes_write_one_run(
+    synced: bool, tiny: Make, copy: Path, tmp_path: Path
+) -> None:
     """The real command with DistributedDataParallel; batches of each process fail to decode."""
     for path in clips(copy, "train")[:5]:
         path.write_text("not a video")
     for path in clips(copy, "val")[:2]:
         path.write_text("not a video")
-    config = tiny(tmp_path, data=str(copy), devices=2, batch_size=1, epochs=1)
+    options = {"devices": 2, "batch_size": 1, "epochs": 1, "sync_batchnorm": synced}
+    config = tiny(tmp_path, data=str(copy), **options)
     config.save(tmp_path / "config.yaml")
     script = Path(sys.executable).with_name("gtdnet")
     command = [str(script), "train", "--json", "--config", str(tmp_path / "config.yaml")]

@@ -11,7 +11,7 @@ from gtdnet.data.dataset import Batch
 from gtdnet.device import to_channels_last
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.module import TrainingModule
-from gtdnet.train.run import build_model
+from gtdnet.train.ready import build_model
 from gtdnet.train.step import TrainStep
 
 

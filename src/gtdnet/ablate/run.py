@@ -197,7 +197,7 @@ class _Ablation:
 
     def measure_sizes(self, class_names: tuple[str, ...]) -> None:
         """Parameters and multiply-accumulates of each variant; its start is tried as well."""
-        from gtdnet.train.run import build_model
+        from gtdnet.train.ready import build_model
 
         for variant, config in self.configs.items():
             try:

@@ -2,8 +2,9 @@
 
 A file NAME.py has ``EXAMPLE``, a command line to start from; ``fill(parser)``, which adds its
 arguments; and ``run(args)``, which gives an :data:`Outcome`. One that runs networks also says
-``COMPUTES = True``, and takes --threads; ``OLD_NAMES`` are options that were called otherwise.
-:mod:`gtdnet.cli` lists it in a line.
+``COMPUTES = True``, and takes --threads; one that several processes may run together, ``SPREADS =
+True``, and takes --devices, --num_nodes and --timeout; ``OLD_NAMES`` are options that were called
+otherwise. :mod:`gtdnet.cli` lists it in a line.
 """
 
 import json

@@ -12,6 +12,7 @@ from gtdnet.data.formats import FORMATS, check_dataset_is_there
 from gtdnet.data.spec import SAMPLINGS
 from gtdnet.errors import InputError
 from gtdnet.files import check_place
+from gtdnet.processes import current
 from gtdnet.text import first_line, say, terminal_width
 from gtdnet.train.choice import fill_in, may_choose, situation
 from gtdnet.train.config import (
@@ -29,7 +30,9 @@ from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet train --recipe gtdnet_r50_8f_ssv2 --data data/ssv2 --name first"
 COMPUTES = True
-_WITH_RESUME = ("--resume", "--threads", "--json")
+SPREADS = True
+_PROCESSES = ("--devices", "--num_nodes", "--timeout")
+_WITH_RESUME = ("--resume", "--threads", "--json", *_PROCESSES)
 
 
 def fill(parser: Parser) -> None:
@@ -88,9 +91,9 @@ def run(args: Namespace) -> Outcome:
             )
         check_is_run(args.resume)
         check_place(Path(args.resume, "last.ckpt"))
-        from gtdnet.train.run import is_first_process, resume
+        from gtdnet.train.run import resume
 
-        result = resume(args.resume)
+        result = resume(args.resume, **{o[2:]: args[o[2:]] for o in args.given if o in _PROCESSES})
     else:
         config, choice = _config(args)
         if args.print_config:
@@ -102,14 +105,14 @@ def run(args: Namespace) -> Outcome:
         if config.init_from:
             check_is_there(config.init_from)
         check_place(Path(config.output, config.name or "run"))
-        from gtdnet.train.run import is_first_process, train
+        from gtdnet.train.run import train
 
-        if choice and is_first_process():
+        if choice:
             say(choice)
         result = train(config)
     stopped = EXIT_TERMINATED if result.terminated else EXIT_INTERRUPTED
     code = EXIT_DONE if result.finished else stopped
-    if not is_first_process():
+    if not current().is_first:
         return code, None, ""
     beside = f" ({result.told})" if result.told else ""
     lines = [f"model: {result.model}{beside}"] if result.model else []

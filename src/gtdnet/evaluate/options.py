@@ -32,6 +32,10 @@ class EvaluateOptions:
         num_workers: decoding processes; default: one per core, at most 8 (half of them when the
             model runs on the CPU).
         device: auto, cpu, cuda or mps.
+        devices: how many of them on each machine, a process each that scores its share of the
+            clips; under torchrun or srun: as many as those started.
+        num_nodes: machines; each is given the same command, best by torchrun or srun.
+        timeout: minutes that processes wait for one of them before the evaluation ends.
         engine: torch, compile, onnx, openvino or auto (openvino on a CPU where it is installed,
             else torch); default: torch, of an exported model its own.
         precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
@@ -58,6 +62,9 @@ class EvaluateOptions:
     batch_size: int = 8
     num_workers: int | None = None
     device: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    timeout: float = 5.0
     engine: str | None = None
     precision: str | None = None
     seed: int = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gtdnet.data.dataset import target
 from gtdnet.data.formats import Annotations, VideoRecord
+from gtdnet.device import check_devices
 from gtdnet.engines import Choice, ExportedFile, choose_for, open_model
 from gtdnet.errors import InputError
 from gtdnet.evaluate.clips import find_source, read_clips
@@ -43,6 +44,7 @@ from gtdnet.infer.recognizer import Recognizer, check_average, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
 from gtdnet.measure.provenance import versions
 from gtdnet.models.model_file import ModelFile
+from gtdnet.processes import ALONE, Group, current, started, together
 from gtdnet.text import progress_bar, say
 
 PARTIAL_FILE = "scores.partial.npz"
@@ -59,7 +61,45 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     Raises:
         ValueError: bad options, a model or dataset that cannot be read, classes that do not match,
             no clip that can be decoded, or results that would be overwritten.
+        ProcessLost: one of several processes ended.
+
+    With several processes, the first one writes and returns the results; the others return {}.
     """
+    devices, num_nodes = started(options.devices, options.num_nodes)
+    options = replace(options, devices=devices, num_nodes=num_nodes)
+    call = {"function": f"{__name__}:evaluate_from", "arguments": {"values": asdict(options)}}
+    with ExitStack() as held:
+        # What is wrong is found before others are started, or by all of them together.
+        ready = _make_ready(options, held) if current() is ALONE else None
+        group = held.enter_context(
+            together(**call, devices=devices, num_nodes=num_nodes, minutes=options.timeout)
+        )
+        group.remedy = "the same command goes on from there"
+        with group.alike():
+            ready = ready or _make_ready(options, held)
+        return _evaluate(ready, group)
+
+
+def evaluate_from(values: dict[str, Any]) -> None:
+    """:func:`evaluate` in one of the further processes."""
+    evaluate(EvaluateOptions(**values))
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An evaluation before its first clip; the folder, where this process is to write."""
+
+    options: EvaluateOptions
+    model_file: ModelFile | ExportedFile
+    choice: Choice
+    annotations: Annotations
+    described: dict[str, Any]
+    threshold: float
+    key: str
+    folder: Path | None
+
+
+def _make_ready(options: EvaluateOptions, held: ExitStack) -> _Ready:
     source = find_source(options.model, options.data, options.format)
     options = replace(options, model=source.model, data=source.data)
     model_file, choice = _open(options)
@@ -97,11 +137,10 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "data": {"path": options.data, "format": annotations.format, "classes": classes},
         "versions": {package: packages[package] for package in ("gtdnet", "torch")},
     }
-    orders = FRAME_ORDERS if options.diagnose else (options.frames,)
     records = json.dumps([asdict(record) for record in annotations.records])
     key = json.dumps(
         {
-            "orders": [orders, options.seed],
+            "orders": [_orders(options), options.seed],
             "protocol": described["protocol"],
             "model": described["model"]["sha256"],
             "versions": described["versions"],
@@ -109,35 +148,50 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             "records": hashlib.sha256(records.encode()).hexdigest(),
         }
     )
-    with _output_folder(options, spec.num_segments, key) as folder:
-        partial = PartialScores(folder / PARTIAL_FILE, key)
-        evaluations = evaluate_orders(
-            model_file,
-            annotations,
-            orders,
-            clips=options.clips,
-            crops=options.crops,
-            average=options.average,
-            batch_size=options.batch_size,
-            num_workers=options.num_workers,
-            device=str(choice.device),
-            engine=choice.name,
-            precision=choice.precision,
-            seed=options.seed,
-            threshold=threshold,
-            partial=partial,
-        )
-        evaluation = evaluations[options.frames]
-        result = {**evaluation.to_dict(), **described, "output": str(folder)}
-        diagnosis = {**diagnose(evaluations), "seed": options.seed} if options.diagnose else None
-        _say_failures(evaluation.failures, len(evaluation.ids))
-        try:
-            partial.save()  # what a kill among the results' files leaves is then known as ours
-            write_results(folder, evaluation, result, diagnosis)
-            partial.remove()
-        except NotWritten as error:
-            result |= {"output": None, "not_written": str(error)}
-            say(str(error))
+    folder = None
+    if current().is_first:
+        folder = held.enter_context(_output_folder(options, spec.num_segments, key))
+    return _Ready(options, model_file, choice, annotations, described, threshold, key, folder)
+
+
+def _orders(options: EvaluateOptions) -> tuple[str, ...]:
+    return FRAME_ORDERS if options.diagnose else (options.frames,)
+
+
+def _evaluate(ready: _Ready, group: Group) -> dict[str, Any]:
+    options, choice, folder = ready.options, ready.choice, ready.folder
+    partial = PartialScores(folder and folder / PARTIAL_FILE, ready.key)
+    on_its_own = group.size > 1 and choice.device.type == "cuda"
+    evaluations = evaluate_orders(
+        ready.model_file,
+        ready.annotations,
+        _orders(options),
+        clips=options.clips,
+        crops=options.crops,
+        average=options.average,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        device=f"cuda:{group.place.local_rank}" if on_its_own else str(choice.device),
+        engine=choice.name,
+        precision=choice.precision,
+        seed=options.seed,
+        threshold=ready.threshold,
+        partial=partial,
+        group=group,
+    )
+    if folder is None:
+        return {}
+    evaluation = evaluations[options.frames]
+    result = {**evaluation.to_dict(), **ready.described, "output": str(folder)}
+    diagnosis = {**diagnose(evaluations), "seed": options.seed} if options.diagnose else None
+    _say_failures(evaluation.failures, len(evaluation.ids))
+    try:
+        partial.save()  # what a kill among the results' files leaves is then known as ours
+        write_results(folder, evaluation, result, diagnosis)
+        partial.remove()
+    except NotWritten as error:
+        result |= {"output": None, "not_written": str(error)}
+        say(str(error))
     return result if diagnosis is None else {**result, "diagnosis": diagnosis}
 
 
@@ -154,6 +208,8 @@ def _open(options: EvaluateOptions) -> tuple[ModelFile | ExportedFile, Choice]:
     check_loading(options.batch_size, options.num_workers)
     model_file = open_model(options.model, num_segments=options.num_segments)
     choice = choose_for(model_file, options.engine, options.device, options.precision)
+    if options.devices > 1:
+        check_devices(options.device, choice.device, options.devices)
     spec = model_file.spec.with_options(short_side=options.short_side, crop_size=options.crop_size)
     if isinstance(model_file, ExportedFile) and spec.crop_size != model_file.spec.crop_size:
         raise InputError(
@@ -210,13 +266,15 @@ def evaluate_orders(
     threshold: float = THRESHOLD,
     partial: PartialScores | None = None,
     quiet: bool = False,
+    group: Group = ALONE,
 ) -> dict[str, Evaluation]:
     """Score every clip of a split with its frames in several orders, decoding it once.
 
     Gives one evaluation of the same clips for each of ``orders``. The model is moved to the device
     and set to eval mode. Batches that ``partial`` holds are not computed again; those that are done
     are saved to it every minute and when the evaluation is stopped. ``quiet`` draws no progress
-    bar. The others are as in :class:`EvaluateOptions`.
+    bar. In a ``group`` each process scores every so many-th batch, and the first one has them all;
+    the others give {}. The others are as in :class:`EvaluateOptions`.
 
     Raises:
         ValueError: an argument out of range, classes that do not match, or no clip that can be
@@ -229,6 +287,7 @@ def evaluate_orders(
     label_map = match_classes(spec.class_names, annotations.class_names)
     recognizer = Recognizer(model_file, device, engine=engine, precision=precision, average=average)
     scored = partial or PartialScores()
+    first_batch = group.share(scored.num_batches)
     if scored.num_batches:
         say(f"going on after {scored.num_records} clips that {scored.path} holds")
     f = spec.frames_per_segment
@@ -243,8 +302,9 @@ def evaluate_orders(
         crops=crops,
         batch_size=batch_size,
         num_workers=num_workers,
-        first_batch=scored.num_batches,
+        first_batch=first_batch,
         arrange=arrange,
+        group=group,
     )
     try:
         with progress_bar("clips", len(records), scored.num_records, quiet) as advance:
@@ -260,6 +320,8 @@ def evaluate_orders(
                 f"the same command goes on from there"
             )
         raise
+    if not group.is_first:
+        return {}
 
     def label(record: VideoRecord) -> int | tuple[int, ...]:
         known = record.classes

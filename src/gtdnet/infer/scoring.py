@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtdnet.data.dataset import EvalClips, Failure
+from gtdnet.data.dataset import Batch, EvalClips, Failure
 from gtdnet.data.formats import VideoRecord
 from gtdnet.data.loader import ClipLoader
 from gtdnet.errors import check_at_least, check_not_negative
 from gtdnet.infer.recognizer import Recognizer, check_views
+from gtdnet.processes import ALONE, Group
 from gtdnet.workers import default_workers
 
 
@@ -44,6 +46,7 @@ def score_batches(
     first_batch: int = 0,
     arrange: Callable[[Tensor, Tensor], Tensor] | None = None,
     compute: Callable[[Tensor, int], Tensor] | None = None,
+    group: Group = ALONE,
 ) -> Iterator[ScoredBatch]:
     """Score records in their order, batch by batch; the same arguments give the same batches.
 
@@ -59,6 +62,8 @@ def score_batches(
         arrange: (views uint8 [N, V, T*f, 3, h, w], indices [N]) -> the views that the model sees
             in their place.
         compute: (views, batch_size) -> [N, ...], in place of the recognizer's ``scores``.
+        group: processes that score every so many-th batch each; the first one gets all of them, in
+            their order, and the others none.
 
     Raises:
         ValueError: an argument out of range.
@@ -66,15 +71,26 @@ def score_batches(
     check_views(clips, crops)
     check_loading(batch_size, num_workers)
     size = max(1, batch_size // (clips * crops))
-    starts = range(0, len(records), size)[first_batch:]
+    to_do = range(0, len(records), size)[first_batch:]
+    starts = to_do[group.rank :: group.size]
     if num_workers is None:
-        num_workers = default_workers(recognizer.device)
+        num_workers = default_workers(recognizer.device, group.place.local_size)
     loader = ClipLoader(
         EvalClips(records, recognizer.spec, clips, crops, fps=fps),
         batch_sampler=[list(range(i, min(i + size, len(records)))) for i in starts],
         num_workers=min(num_workers, len(starts)),
         pin_memory=recognizer.device.type == "cuda",
     )
+    rounds = math.ceil(len(to_do) / group.size)
+    yield from group.in_turn(_scored(recognizer, loader, batch_size, arrange), rounds)
+
+
+def _scored(
+    recognizer: Recognizer,
+    loader: Iterable[Batch],
+    batch_size: int,
+    arrange: Callable[[Tensor, Tensor], Tensor] | None,
+) -> Iterator[ScoredBatch]:
     for batch in loader:
         scores = np.empty((0, recognizer.spec.num_classes), np.float32)
         if len(batch.indices):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -58,8 +58,10 @@ class RunFiles(Callback):
         validates: bool,
         save_minutes: float = 10.0,
         patience: int = 0,
+        on_saved: Callable[[], object] = lambda: None,
     ) -> None:
         self.folder = folder
+        self.on_saved = on_saved
         self.objective = objective
         self.validates = validates
         self.save_seconds = 60 * save_minutes
@@ -236,6 +238,7 @@ class RunFiles(Callback):
         else:
             trainer.save_checkpoint(self.folder / name)
         self.last_saved = time.monotonic()
+        self.on_saved()
 
     def _write_metrics(self) -> None:
         names = ("epoch", "step", "lr", *self.objective.columns, "seconds")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -203,7 +203,11 @@ class MachineOptions:
 
     Args:
         device: auto, cpu or cuda.
-        devices: how many of them (DistributedDataParallel if more than one).
+        devices: how many of them on each machine, a process each (DistributedDataParallel); under
+            torchrun or srun: as many as those started.
+        num_nodes: machines; each is given the same command, best by torchrun or srun.
+        timeout: minutes that processes wait for one of them before the run ends and says so.
+        sync_batchnorm: let batch norms see the clips of all processes; else each sees its own.
         precision: auto (bf16 where the processor has it), fp32, bf16 or fp16.
         channels_last: memory layout that most processors prefer.
         compile: torch.compile the model.
@@ -213,6 +217,9 @@ class MachineOptions:
 
     device: str = "auto"
     devices: int = 1
+    num_nodes: int = 1
+    timeout: float = 5.0
+    sync_batchnorm: bool = False
     precision: str = "auto"
     channels_last: bool = True
     compile: bool = False
@@ -237,11 +244,11 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # by annotation: check
 }
 _CHOICES = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "init": INITS, "freeze": FREEZES}
 _LIMITS: dict[str, Callable[..., None]] = {  # by options
-    "batch_size epochs accumulate devices validate_every": partial(check_at_least, 1),
+    "batch_size epochs accumulate devices num_nodes validate_every": partial(check_at_least, 1),
     "lr_batch momentum weight_decay classifier_lr bias_lr temporal_lr warmup_epochs clip_gradient "
     "mixup early_stopping save_minutes seed val_seed num_workers frozen_stages": check_not_negative,
     "norm_momentum flip brightness label_smoothing dropout ema": partial(check_between, 0, 1),
-    "lr rate": check_positive,
+    "lr rate timeout": check_positive,
 }
 
 
@@ -286,6 +293,24 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
                 raise InputError(
                     f"{name}={value} would keep random weights; give pretrained or init_from"
                 )
+
+    @property
+    def processes(self) -> int:
+        """Of all machines, each with ``batch_size`` clips a batch."""
+        return self.devices * self.num_nodes
+
+    def on(self, devices: int, num_nodes: int) -> TrainConfig:
+        """The same run on so many processes: as many clips a step.
+
+        InputError where they cannot share a step's clips evenly.
+        """
+        clips, processes = self.batch_size * self.processes, devices * num_nodes
+        if clips % processes:
+            raise InputError(
+                f"a step of this run has {clips} clips, which {processes} processes cannot share "
+                f"evenly; go on with a number of them that divides {clips}"
+            )
+        return replace(self, devices=devices, num_nodes=num_nodes, batch_size=clips // processes)
 
     @property
     def holds_out(self) -> bool:

@@ -36,6 +36,7 @@ class TrainingModule(pl.LightningModule):
         failures: training clips that could not be decoded, by index.
         val_failures: the same of the latest validation; both of all processes once an epoch or
             a save is done.
+        norms_wait: whether batch norms of other processes wait for this one's clips.
         objective: what is learned: one class a clip, or any number.
         epoch_metrics: what the epoch measured: train_loss, train_top1, val_loss, val_top1, ...
         validated: of the latest validation, until its epoch is saved: numbers of the clips,
@@ -63,6 +64,7 @@ class TrainingModule(pl.LightningModule):
         self.lr = lr
         self.seed = seed
         self.clips = clips
+        self.norms_wait = False
         self.failures: dict[int, Failure] = {}
         self.val_failures: dict[int, Failure] = {}
         self.epoch_metrics: dict[str, float] = {}
@@ -106,12 +108,15 @@ class TrainingModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout then depends on the step alone, not on what ran before: a resumed run repeats it.
         rng = self._step_rng(batch_idx)
-        torch.manual_seed(int(rng.integers(2**62)) + self.global_rank)
+        # All processes draw alike (:class:`gtdnet.train.across.SharedDropout`).
+        torch.manual_seed(int(rng.integers(2**62)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         for failure in batch.failures:
             self.failures[failure.index] = failure
         if not len(batch.labels):
+            if self.norms_wait:  # for this process's part, be it none
+                return self.model(self._no_clips()).sum() * 0
             if self.trainer.world_size == 1 and not self._has_gradients(batch_idx):
                 return None
             # The other processes wait for gradients from this one, or the step's other batches for
@@ -146,6 +151,11 @@ class TrainingModule(pl.LightningModule):
         return self.objective.losses(
             logits, labels, others, share, smoothing=smoothing, weights=weights
         )
+
+    def _no_clips(self) -> Tensor:
+        """No clips of the right shape: [0, T*f, 3, H, W]."""
+        side = self.spec.crop_size
+        return torch.zeros(0, self.spec.frames_per_clip, 3, side, side, device=self.device)
 
     def _has_gradients(self, batch_idx: int) -> bool:
         """Whether earlier batches of the same step left gradients."""

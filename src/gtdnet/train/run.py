@@ -5,59 +5,41 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
-import os
 import platform
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from rich.console import Console
 
-from gtdnet.data.dataset import Augmentation, EvalClips, TrainClips
-from gtdnet.data.formats import Annotations
+from gtdnet import moved
 from gtdnet.data.formats.held_out import SPLIT_FILE
 from gtdnet.data.holdout import describe
 from gtdnet.data.loader import killed_worker
-from gtdnet.data.spec import ClipSpec
-from gtdnet.device import resolve_device, resolve_precision, to_channels_last
+from gtdnet.device import resolve_device
 from gtdnet.errors import InputError
 from gtdnet.files import LOCK_FILE, alone_in, alone_in_first, is_empty, write_csv
 from gtdnet.measure.provenance import provenance
-from gtdnet.models.build import create_model
-from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import save_model
-from gtdnet.models.start import Start, start_from
-from gtdnet.text import alike, only_errors, say
+from gtdnet.processes import ALONE, Group, current, started, together
+from gtdnet.text import only_errors, say
 from gtdnet.threads import say_threads
-from gtdnet.train.callbacks import (
-    Checkpoint,
-    Interrupted,
-    PlainFiles,
-    RunFiles,
-    RunLog,
-    load_weights,
-)
+from gtdnet.train.across import share_dropout, synchronise_norms
+from gtdnet.train.callbacks import Interrupted, RunFiles, RunLog, load_weights
 from gtdnet.train.config import TrainConfig, check_is_run
-from gtdnet.train.data import ClipLoaders, class_weights, digest, remarks, split_clips
-from gtdnet.train.loggers import check_loggers, make_loggers
-from gtdnet.train.module import TrainingModule
-from gtdnet.train.optim import freeze, scaled_lr, set_norm_momentum
+from gtdnet.train.loggers import make_loggers
 from gtdnet.train.progress import ProgressBar, ProgressLines
-from gtdnet.workers import default_workers
+from gtdnet.train.ready import Ready, make_ready
+from gtdnet.train.trainer import make_trainer
 
-_LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # They tell of devices, tips and loaders, nothing that a user can act on.
 _LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities")
-_PIXELS = ("mean", "std", "interpolation", "antialias")  # of a ClipSpec
-_RUN_FOLDER = "GTDNET_RUN_FOLDER"  # tells the further processes of one run where it is
 _ANOTHER_NAME = "choose another --name"
 
 
@@ -99,199 +81,170 @@ class TrainResult:
 
 
 def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
-    """Train a new run; InputError for anything wrong with it, found before training starts."""
-    if config.name and is_first_process():
-        _check_new(Path(config.output, config.name))
-    return _train(config, None, console or _console())
+    """Train a new run, with as many processes as the config or a launcher says.
+
+    Raises:
+        InputError: anything wrong with it, found before training starts.
+        ProcessLost: one of several processes ended.
+    """
+    devices, num_nodes = started(config.devices, config.num_nodes)
+    config = replace(config, devices=devices, num_nodes=num_nodes)
+    call = {"function": f"{__name__}:train_from", "arguments": {"values": asdict(config)}}
+    return _run(config, None, console or Console(stderr=True), **call)
 
 
-def resume(folder: str | Path, *, console: Console | None = None) -> TrainResult:
-    """Continue a stopped run at the very step of its last.ckpt; InputError if it cannot be."""
+def train_from(values: dict[str, Any]) -> None:
+    """:func:`train` in one of the further processes."""
+    train(TrainConfig(**values))
+
+
+def resume(
+    folder: str | Path,
+    *,
+    devices: int | None = None,
+    num_nodes: int | None = None,
+    timeout: float | None = None,
+    console: Console | None = None,
+) -> TrainResult:
+    """Continue a stopped run at the very step of its last.ckpt; InputError if it cannot be.
+
+    With as many processes as it had, as are asked for, or as a launcher started: a step has the
+    same clips.
+    """
     folder = Path(folder)
     check_is_run(folder)
+    config = TrainConfig.load(folder / "config.yaml")
+    if timeout is not None:
+        config = replace(config, timeout=timeout)
+    config = config.on(*started(devices, num_nodes, config.devices, config.num_nodes))
+    arguments = {
+        "folder": str(folder),
+        "devices": config.devices,
+        "num_nodes": config.num_nodes,
+        "timeout": config.timeout,
+    }
+    call = {"function": f"{__name__}:resume", "arguments": arguments}
+    return _run(config, folder, console or Console(stderr=True), **call)
+
+
+def _check_resumable(folder: Path) -> None:
     if not (folder / "last.ckpt").is_file():
         raise InputError(
             f"{folder}: holds no last.ckpt to continue from; start anew with "
             f"gtdnet train --config {folder / 'config.yaml'} --name NEW"
         )
-    with alone_in(folder, "resume another run") if is_first_process() else nullcontext():
-        config = TrainConfig.load(folder / "config.yaml")
-        return _train(config, folder, console or _console())
 
 
-def is_first_process() -> bool:
-    """Whether this process writes and prints: with several devices, all run the same program."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0
+def _run(config: TrainConfig, resumed: Path | None, console: Console, **call: Any) -> TrainResult:
+    """Of one process alone, of one that a launcher started beside others, or that starts others.
 
+    ``call`` is how those come to the same place.
+    """
+    with ExitStack() as held:
 
-def _console() -> Console:
-    return Console(stderr=True, quiet=not is_first_process())
+        def prepare() -> Ready:
+            if resumed:
+                _check_resumable(resumed)
+                if current().is_first:
+                    held.enter_context(alone_in(resumed, "resume another run"))
+            elif config.name and current().is_first:
+                _check_new(Path(config.output, config.name))
+            return make_ready(config, resumed, console)
 
-
-def _train(config: TrainConfig, resumed: Path | None, console: Console) -> TrainResult:
-    device, precision = _resolve(config)
-    check_loggers(config.logger)
-    split_file = resumed / SPLIT_FILE if resumed else None
-    annotations, validation, held_out = split_clips(config, split_file)
-    for sentence in remarks(annotations, validation):
-        say(sentence, console)
-    spec = config.clip_spec(annotations.class_names, multi_label=annotations.multi_label)
-    if config.balanced and spec.multi_label:
-        raise InputError(
-            "--balanced draws clips by their one class, but these have any number; leave it out, "
-            "or weigh the classes with --class_weights"
+        # What is wrong is found before others are started, or by all of them together.
+        ready = prepare() if current() is ALONE else None
+        group = held.enter_context(
+            together(
+                **call,
+                devices=config.devices,
+                num_nodes=config.num_nodes,
+                minutes=config.timeout,
+                on_gpus=resolve_device(config.device).type == "cuda",
+            )
         )
-    clips = config.batch_size * config.devices
-    if len(annotations.records) < clips:
-        raise InputError(
-            f"the training split has {len(annotations.records)} clips, fewer than one batch of "
-            f"{clips}; lower --batch_size"
-        )
-    lr = scaled_lr(config.lr, config.lr_batch, clips * config.accumulate)
+        folder = resumed
+        with group.alike():
+            ready = ready or prepare()
+            if not folder and group.is_first:
+                folder = held.enter_context(_new_run(config))
+        return _train(ready, group.share(folder), console, group)
 
-    pl.seed_everything(config.seed, verbose=False)
-    checkpoint = Checkpoint.read(resumed / "last.ckpt") if resumed else None
-    clips_digest = digest(annotations, validation)
-    start = None
-    if checkpoint is None:
-        model, spec, start = build_model(config, spec)
-    else:
-        model, spec = _rebuild_model(config, spec, checkpoint, annotations)
-        _check_clips(checkpoint, clips_digest, annotations, validation)
-    if config.channels_last:
-        to_channels_last(model)
-    if config.compile:
-        model.compile()
-    freeze(model, config.freeze, config.frozen_stages)
-    if config.norm_momentum is not None:
-        set_norm_momentum(model, config.norm_momentum)
-    weights = class_weights(annotations) if config.class_weights else None
-    module = TrainingModule(
-        model, spec, config, lr, seed=config.seed, class_weights=weights, clips=clips_digest
+
+def _train(ready: Ready, folder: Path | None, console: Console, group: Group) -> TrainResult:
+    assert folder is not None  # the first process has one, and shared it
+    config, module, validation = ready.config, ready.module, ready.validation
+    files = RunFiles(
+        folder,
+        console,
+        objective=module.objective,
+        validates=validation is not None,
+        save_minutes=config.save_minutes,
+        patience=config.early_stopping,
+        on_saved=lambda: _remember(group, folder),
     )
-    augmentation = Augmentation(config.multiscale, config.flip, config.brightness)
-    workers = config.num_workers
-    loaders = ClipLoaders(
-        TrainClips(annotations.records, spec, augmentation, config.seed),
-        EvalClips(validation.records, spec) if validation else None,
-        batch_size=config.batch_size,
-        num_workers=default_workers(device, config.devices) if workers is None else workers,
-        balanced=config.balanced,
-    )
-    with nullcontext(resumed) if resumed else _new_run(config) as folder:
-        files = RunFiles(
-            folder,
-            console,
-            objective=module.objective,
-            validates=validation is not None,
-            save_minutes=config.save_minutes,
-            patience=config.early_stopping,
-        )
-
-        if is_first_process():
-            if not resumed:
-                replace(config, name=folder.name).save(folder / "config.yaml")
-                if held_out:
-                    held_out.save(folder / SPLIT_FILE)
-            size = sum(p.numel() for p in model.parameters()) / 1e6
-            say(f"{config.model}: {size:.2f} M parameters, {device.type}, {precision}", console)
-            if device.type == "cpu":
-                say_threads(partial(say, console=console))
-            for line in _announcement(config, annotations, validation, module, folder, start):
-                say(line, console)
-            if held_out and validation:
-                say(describe(held_out, annotations, validation), console)
-        if checkpoint is not None:
-            loaders.start = checkpoint.position
-            per_epoch = len(annotations.records) // clips
-            say(_where(*checkpoint.position, per_epoch, config.epochs), console)
-        try:
-            os.environ.setdefault(_RUN_FOLDER, str(folder))
-            with only_errors(*_LIGHTNING_LOGGERS), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", module="lightning.*")
-                # With channels_last, of 1x1 convolutions, whose strides mean nothing.
-                warnings.filterwarnings("ignore", message="Grad strides do not match bucket")
-                trainer = _trainer(config, files, device, precision, validation)
-                path = folder / "last.ckpt" if resumed else None
-                trainer.fit(module, loaders, ckpt_path=path, weights_only=True)
-            finished = True
-        except Interrupted:
-            finished = False
-        except SystemExit as error:  # how Lightning answers a second Ctrl-C
-            raise error.__context__ or KeyboardInterrupt from error
-        except RuntimeError as error:
-            # Ctrl-C while the loaders begin: Lightning then asks them where they are.
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from error
-            if (killed := killed_worker(error)) is None:
-                raise
-            raise killed from error
-        finally:
-            os.environ.pop(_RUN_FOLDER, None)
-        return _finish(config, module, files, annotations, finished)
-
-
-def _resolve(config: TrainConfig) -> tuple[torch.device, str]:
-    """Device and precision, once it is clear that there are as many devices as asked for."""
-    device = resolve_device(config.device)
-    precision = resolve_precision(config.precision, device)
-    if device.type == "cuda" and config.devices > torch.cuda.device_count():
-        raise InputError(
-            f"devices={config.devices} GPUs were asked for, {torch.cuda.device_count()} are here"
-        )
-    if config.devices > 1 and (device.index is not None or device.type == "mps"):
-        raise InputError(
-            f"devices={config.devices} cannot be had with --device {config.device}; "
-            f"use --device cuda or cpu, or --devices 1"
-        )
-    return device, precision
-
-
-def _trainer(
-    config: TrainConfig,
-    files: RunFiles,
-    device: torch.device,
-    precision: str,
-    validation: Annotations | None,
-) -> pl.Trainer:
-    console, records = files.console, validation.records if validation else ()
-    val_batches = math.ceil(len(records) / (config.batch_size * config.devices))
-    progress = ProgressBar if console.is_terminal and not console.quiet else ProgressLines
+    if group.is_first:
+        if not ready.checkpoint:
+            replace(config, name=folder.name).save(folder / "config.yaml")
+            if ready.held_out:
+                ready.held_out.save(folder / SPLIT_FILE)
+        size = sum(p.numel() for p in module.model.parameters()) / 1e6
+        kind = f"{ready.device.type}, {ready.precision}"
+        say(f"{config.model}: {size:.2f} M parameters, {kind}", console)
+        if ready.device.type == "cpu":
+            say_threads(partial(say, console=console))
+        for line in _announcement(ready, folder):
+            say(line, console)
+    if ready.checkpoint is not None:
+        _remember(group, folder)
+        clips = config.batch_size * config.processes
+        per_epoch = len(ready.annotations.records) // clips
+        say(_where(*ready.checkpoint.position, per_epoch, config.epochs), console)
+    records = validation.records if validation else ()
+    val_batches = math.ceil(len(records) / (config.batch_size * config.processes))
+    is_drawn = console.is_terminal and not console.quiet and group.is_first
+    progress = ProgressBar if is_drawn else ProgressLines
     callbacks: list[Callback] = [EMAWeightAveraging(decay=config.ema)] if config.ema else []
     callbacks += [
         files,
         progress(console, val_batches=val_batches),
         RunLog(files, asdict(config), [record.label for record in records]),
     ]
-    return pl.Trainer(
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=[device.index] if device.index is not None else config.devices,
-        strategy="ddp" if config.devices > 1 else "auto",
-        precision=_LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]
-        max_epochs=config.epochs,
-        gradient_clip_val=config.clip_gradient or None,
-        accumulate_grad_batches=config.accumulate,
-        check_val_every_n_epoch=config.validate_every,
-        callbacks=callbacks,
-        logger=make_loggers(config.logger, files.folder),
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        log_every_n_steps=10,
-        benchmark=device.type == "cuda",
-        plugins=[PlainFiles()],
-    )
+    if group.size > 1:
+        share_dropout(module.model, group.rank, group.size)
+        if config.sync_batchnorm:
+            module.model = synchronise_norms(module.model, ready.device)
+            module.norms_wait = True
+    try:
+        with only_errors(*_LIGHTNING_LOGGERS), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
+            # With channels_last, of 1x1 convolutions, whose strides mean nothing.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket")
+            loggers = make_loggers(config.logger, folder)
+            trainer = make_trainer(config, ready.device, ready.precision, callbacks, loggers, group)
+            path = folder / "last.ckpt" if ready.checkpoint else None
+            trainer.fit(module, ready.loaders, ckpt_path=path, weights_only=True)
+        finished = True
+    except Interrupted:
+        finished = False
+    except SystemExit as error:  # how Lightning answers a second Ctrl-C
+        raise error.__context__ or KeyboardInterrupt from error
+    except RuntimeError as error:
+        # Ctrl-C while the loaders begin: Lightning then asks them where they are.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        if (killed := killed_worker(error)) is None:
+            raise
+        raise killed from error
+    return _finish(ready, files, finished, group)
 
 
-def _finish(
-    config: TrainConfig,
-    module: TrainingModule,
-    files: RunFiles,
-    annotations: Annotations,
-    finished: bool,
-) -> TrainResult:
+def _remember(group: Group, folder: Path) -> None:
+    """What to do if one of the processes is lost from now on."""
+    group.remedy = f"continue with: gtdnet train --resume {folder}"
+
+
+def _finish(ready: Ready, files: RunFiles, finished: bool, group: Group) -> TrainResult:
+    config, module, annotations = ready.config, ready.module, ready.annotations
     folder, failed = files.folder, (module.failures, module.val_failures)
     path = folder / "model.safetensors" if files.best else None
     counts = map(len, failed)
@@ -300,7 +253,7 @@ def _finish(
     result = TrainResult(
         folder, path, finished, files.best, *counts, terminated=files.terminated, told=told
     )
-    if not is_first_process():
+    if not group.is_first:
         return result
     if path:
         save_model(
@@ -341,7 +294,7 @@ def _new_run(config: TrainConfig) -> Iterator[Path]:
         try:
             yield folder
         except BaseException:
-            if is_first_process() and not (folder / "last.ckpt").exists():
+            if not (folder / "last.ckpt").exists():
                 for path in folder.iterdir():
                     if path.is_dir():
                         shutil.rmtree(path, ignore_errors=True)
@@ -352,10 +305,7 @@ def _new_run(config: TrainConfig) -> Iterator[Path]:
 
 @contextmanager
 def _new_folder(config: TrainConfig) -> Iterator[Path]:
-    """The folder of a new run, for this process alone; further ones of the run are told it."""
-    if _RUN_FOLDER in os.environ:
-        yield Path(os.environ[_RUN_FOLDER])
-        return
+    """The folder of a new run, for this process alone."""
     if config.name:
         folder = Path(config.output, config.name)
         with alone_in(folder, _ANOTHER_NAME):
@@ -380,59 +330,10 @@ def _check_new(folder: Path) -> None:
         raise InputError(f"{folder}: exists already; choose another --name, or {remedy}")
 
 
-def build_model(
-    config: TrainConfig, spec: ClipSpec
-) -> tuple[VideoClassifier, ClipSpec, Start | None]:
-    """The network, the spec (its pixels are the source's where there is one), and the start."""
-    name, init, frames = config.model, config.init, spec.num_segments
-    options = {"dropout": config.dropout, **config.model_options}
-    if config.init_from:
-        start = start_from(config.init_from, name, spec.class_names, frames, init=init, **options)
-        pixels = {k: getattr(start.source.spec, k) for k in _PIXELS}
-        return start.model, replace(spec, **pixels), start
-    weights = config.pretrained
-    model = create_model(name, spec.num_classes, frames, pretrained=weights, init=init, **options)
-    return model, spec, None
-
-
-def _rebuild_model(
-    config: TrainConfig, spec: ClipSpec, checkpoint: Checkpoint, annotations: Annotations
-) -> tuple[VideoClassifier, ClipSpec]:
-    """The stopped run's network and spec; the file it once started from is not needed again."""
-    if alike(checkpoint.spec.class_names) != alike(spec.class_names):
-        raise InputError(
-            f"{annotations.root}: its classes are no longer those that the run was started with; "
-            f"restore the dataset, or start a new run"
-        )
-    model = create_model(
-        config.model, spec.num_classes, spec.num_segments, **checkpoint.model_options
-    )
-    return model, checkpoint.spec
-
-
-def _check_clips(
-    checkpoint: Checkpoint, clips: str, annotations: Annotations, validation: Annotations | None
-) -> None:
-    """Raise InputError where the dataset's clips are others than when the run began."""
-    if checkpoint.clips in (None, clips):
-        return
-    now = f"{len(annotations.records)} training clips"
-    now += f", {len(validation.records)} validation clips" if validation else ", no validation"
-    raise InputError(
-        f"{annotations.root}: its clips are no longer those of the run (now {now}); restore the "
-        f"dataset as it was, or start a new run"
-    )
-
-
-def _announcement(
-    config: TrainConfig,
-    annotations: Annotations,
-    validation: Annotations | None,
-    module: TrainingModule,
-    folder: Path,
-    start: Start | None,
-) -> Iterator[str]:
+def _announcement(ready: Ready, folder: Path) -> Iterator[str]:
     """What the run is going to do, line by line."""
+    config, module, start = ready.config, ready.module, ready.start
+    annotations, validation = ready.annotations, ready.validation
     spec = module.spec
     missing = len(annotations.missing) + (len(validation.missing) if validation else 0)
     held_out = (
@@ -455,12 +356,14 @@ def _announcement(
         if start.trained != spec.describe():
             yield f"this run's clips are others: {spec.describe()}"
     if module.lr != config.lr:
-        clips = config.batch_size * config.devices * config.accumulate
+        clips = config.batch_size * config.processes * config.accumulate
         yield (
             f"learning rate {module.lr:g}: {config.lr:g} for {config.lr_batch} clips a step, "
-            f"scaled to {clips} ({config.batch_size} x {config.devices} devices x "
+            f"scaled to {clips} ({config.batch_size} x {config.processes} devices x "
             f"{config.accumulate} accumulated)"
         )
+    if ready.held_out and validation:
+        yield describe(ready.held_out, annotations, validation)
 
 
 def _where(epoch: int, batch: int, batches: int, epochs: int) -> str:
@@ -470,3 +373,6 @@ def _where(epoch: int, batch: int, batches: int, epochs: int) -> str:
     if batch == batches:
         return f"continuing with the validation of epoch {epoch + 1}"
     return f"continuing at epoch {epoch + 1}, batch {batch + 1}"
+
+
+__getattr__ = moved.names(__name__)

@@ -10,7 +10,7 @@ from gtdnet.nn import fast_path
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import build_optimizer, scaled_lr
-from gtdnet.train.run import build_model
+from gtdnet.train.ready import build_model
 
 
 class TrainStep:
