@@ -44,7 +44,7 @@ TrainingModule.training_step = stopped
 
 
 def quiet() -> Console:
-    return Console(file=open(os.devnull, "w"), width=1000)  # noqa: SIM115
+    return Console(file=open(os.devnull, "w"), width=1000)
 
 
 def environment(*paths: Path) -> dict[str, str]:

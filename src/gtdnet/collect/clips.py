@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import av.error
@@ -109,10 +109,8 @@ class NewClip:
         if not self._is_open:
             return
         self._is_open = False
-        try:
+        with suppress(av.error.FFmpegError, OSError):  # it goes anyway
             self._writer.close()
-        except (av.error.FFmpegError, OSError):
-            pass  # it goes anyway
         self._stack.__exit__(_Dropped, _Dropped(), None)  # a file whose block failed is removed
         folder = self.path.parent
         if folder.is_dir() and not any(folder.iterdir()):

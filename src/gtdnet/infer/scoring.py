@@ -82,20 +82,24 @@ def score_batches(
         pin_memory=recognizer.device.type == "cuda",
     )
     rounds = math.ceil(len(to_do) / group.size)
-    yield from group.in_turn(_scored(recognizer, loader, batch_size, arrange), rounds)
+    batches = _scored(
+        loader, batch_size, arrange, compute or recognizer.scores, recognizer.spec.num_classes
+    )
+    yield from group.in_turn(batches, rounds)
 
 
 def _scored(
-    recognizer: Recognizer,
     loader: Iterable[Batch],
     batch_size: int,
     arrange: Callable[[Tensor, Tensor], Tensor] | None,
+    compute: Callable[[Tensor, int], Tensor],
+    num_classes: int,
 ) -> Iterator[ScoredBatch]:
     for batch in loader:
-        scores = np.empty((0, recognizer.spec.num_classes), np.float32)
+        scores = np.empty((0, num_classes), np.float32)
         if len(batch.indices):
             views = arrange(batch.views, batch.indices) if arrange else batch.views
-            scores = (compute or recognizer.scores)(views, batch_size).numpy()
+            scores = compute(views, batch_size).numpy()
         yield ScoredBatch(batch.indices.numpy(), scores, batch.failures)
 
 
