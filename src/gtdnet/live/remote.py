@@ -69,7 +69,9 @@ class RemoteSource(Source):
             raise DecodeError(self.name, reason) from None
         with container:
             stream = _video(container, self.name)
-            pace = Pace(patience.gap) if self.is_paced(container) else None
+            # A jump that is waited for would be taken for silence.
+            jump = min(patience.gap, patience.silence)
+            pace = Pace(jump) if self.is_paced(container) else None
             has_times = self.has_times(container)
             decoding = _Decoding(container, stream)
             for frame, took in decoding:

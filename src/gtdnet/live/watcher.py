@@ -88,7 +88,8 @@ class StreamWatcher:
     ) -> None:
         check_at_least(1, topk=topk)
         check_positive(stats=stats, duration=duration)
-        parsed = iter(parse_sources([s for s in sources if isinstance(s, str)] or ["0"]))
+        words = [source for source in sources if isinstance(source, str)]
+        parsed = iter(parse_sources(words) if words else ())
         given = [s if isinstance(s, Source) else next(parsed) for s in sources]
         if not given:
             raise InputError("there is nothing to watch; give at least one source")
@@ -161,6 +162,8 @@ class StreamWatcher:
 
     def step(self) -> None:
         """Take what came, a frame of each source at most; wait a moment where nothing did."""
+        if self._is_closed:
+            return
         self._start()
         taken = [(lane, item) for lane in self._lanes if (item := lane.feed.take())]
         for lane, item in taken:
@@ -197,9 +200,7 @@ class StreamWatcher:
         for lane in self._lanes:
             lane.feed.close()
             self._end_events(lane)
-            if self._record is not None:
-                with self._recording(lane):
-                    self._record.close(lane.source.name)
+            self._end_recording(lane)
         self._pending.append(self.stats(final=True))
 
     def stats(self, final: bool = False) -> StatsReport:
@@ -229,6 +230,8 @@ class StreamWatcher:
         else:
             self._end_events(lane)
             lane.has_failed |= change.state == "failed"
+            if change.state != "lost":
+                self._end_recording(lane)
         self._say(lane, change.state, change.message, time.time(), change.pause)
 
     def _see(self, frames: Sequence[tuple[_Lane, Frame]]) -> None:
@@ -238,15 +241,14 @@ class StreamWatcher:
             lane.frames += 1
             seconds, missed = lane.clock.at(frame.shot.timestamp, frame.arrived)
             size = frame.shot.size
+            before, lane.size = lane.size or size, size
+            if missed is not None or before != size:
+                self._forget(lane)
             if missed is not None:
-                self._forget(lane)
                 self._say(lane, "gap", f"{missed:.1f} s are missing", frame.wall)
-            elif lane.size not in (None, size):
-                self._forget(lane)
-            if lane.size not in (None, size) and lane.size:
-                was, now = (f"{w}x{h}" for h, w in (lane.size, size))
+            if before != size:
+                was, now = (f"{w}x{h}" for h, w in (before, size))
                 self._say(lane, "size", f"its pictures were {was}, now {now}", frame.wall)
-            lane.size = size
             is_due = self.model.due(lane.number, seconds)
             start, rgb = time.perf_counter(), None
             if is_due or (self._record is not None and not lane.is_unrecorded):
@@ -323,6 +325,11 @@ class StreamWatcher:
             open_events = [(names[label], seconds - at) for label, at in lane.open.items()]
             with self._recording(lane):
                 self._record.write(lane.source.name, rgb, seconds, lane.best(SHOWN), open_events)
+
+    def _end_recording(self, lane: _Lane) -> None:
+        if self._record is not None:
+            with self._recording(lane):
+                self._record.close(lane.source.name)
 
     @contextmanager
     def _recording(self, lane: _Lane) -> Iterator[None]:
