@@ -21,6 +21,7 @@ from gtdnet.evaluate.options import EvaluateOptions
 from gtdnet.evaluate.results import read_results
 from gtdnet.evaluate.run import evaluate
 from gtdnet.infer import load
+from gtdnet.infer.live import open_live
 from gtdnet.models.model_file import load_model, save_calibrated
 from gtdnet.weights.read import read_safetensors
 
@@ -119,8 +120,13 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_background_threshold(asked: Asked, quiet: Path) -> None:
-    options = {"background": str(quiet), "fps": 10, "false_alarms": 0.5}
+    options = {"background": str(quiet), "fps": 10, "false_alarms": 0.5, "window": 1.5}
     result = calibrate(asked(**options))
+    assert (result["calibration"]["window"], result["calibration"]["every"]) == (1.5, None)
+    assert "a window of the last 1.5 s" in open_live(result["output"], device="cpu").describe()
+    assert (
+        "a window of the last 3 s" in open_live(result["output"], device="cpu", window=3).describe()
+    )
     found = result["measured"]["background"]
     assert result["calibration"]["background"] == found["threshold"] > 0
     assert (found["videos"], found["events"], found["per_hour"]) == (2, 0, 0)

@@ -91,7 +91,9 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
         background, found = _of_streams(
             replace(model_file, spec=spec), videos, clips, options, failures
         )
-        calibration = replace(calibration, background=background)
+        calibration = replace(
+            calibration, background=background, window=options.window, every=options.every
+        )
         measured["background"] = found
     _say_failures(failures)
     save_calibrated(model_file.path, output, calibration, measured)
