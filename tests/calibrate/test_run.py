@@ -211,3 +211,31 @@ def test_a_training_that_starts_from_it_is_calibrated_anew(
     found = load_model(done.model)
     assert found.spec.calibration is None
     assert "calibration" not in found.metrics
+
+
+def test_clips_of_any_number_of_classes(asked: Asked, colours: Path, tmp_path: Path) -> None:
+    from gtdnet.data.spec import ClipSpec
+    from gtdnet.infer.options import PredictOptions
+    from gtdnet.infer.predict import predict
+    from gtdnet.models import create_model, save_model
+
+    torch.manual_seed(0)
+    spec = ClipSpec(
+        ("red", "green", "blue"), num_segments=4, short_side=36, crop_size=32, multi_label=True
+    )
+    network = create_model("gtdnet_resnet18", 3, 4, width=0.125)
+    torch.nn.init.normal_(network.classifier.weight, std=0.5)
+    model = save_model(tmp_path / "model.safetensors", network, spec)
+    result = calibrate(
+        asked(model=str(model), data=str(colours), split="train", precision=0.3, confidence=0.6)
+    )
+    assert result["measured"]["clips"] == 24
+    assert sum(row[0] for row in result["measured"]["reliability"]["after"]) == 24 * 3
+    thresholds = result["calibration"]["thresholds"]
+    assert len(thresholds) == 3
+    report = predict(
+        PredictOptions(result["output"], [str(colours.parent / "00")], device="cpu", num_workers=0)
+    )
+    [video] = report.to_json()["videos"]
+    assert [score["name"] for score in video["scores"]] == video["decision"]
+    assert all(score["probability"] >= thresholds[score["label"]] for score in video["scores"])
