@@ -136,6 +136,16 @@ def test_a_background_threshold(asked: Asked, quiet: Path) -> None:
     assert "in which nothing happens" in describe(result)
 
 
+def test_a_class_that_stands_for_nothing_is_never_named(asked: Asked, quiet: Path) -> None:
+    options = {"background": str(quiet), "fps": 10, "precision": 0.05, "confidence": 0.51}
+    plain = calibrate(asked(**options))
+    found = calibrate(asked(**options, nothing="grey", overwrite=True))
+    assert found["calibration"]["thresholds"][2] is None
+    assert plain["measured"]["background"]["expected"] == 30
+    assert found["measured"]["background"]["expected"] == 24
+    assert found["measured"]["nothing"] == "grey"
+
+
 def test_a_background_that_cannot_be_read(asked: Asked, quiet: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no video")
     with pytest.raises(InputError, match=r"none of its 1 video can be read, the first being"):
@@ -152,6 +162,10 @@ def test_a_background_that_cannot_be_read(asked: Asked, quiet: Path, tmp_path: P
         ({"output": "x.bin"}, "a model file must end in .safetensors"),
         ({"model": "hf://me/model", "output": None}, "not yours to change here; give --output"),
         ({"model": "model.onnx"}, "is an exported model; calibrate the model file"),
+        (
+            {"nothing": "none"},
+            "--nothing 'none' is no class of the model; its classes are 'dark', ",
+        ),
         ({"release": 0}, "release must be a number above 0"),
         ({"background": "nowhere/at/all"}, "nowhere/at/all is no file, folder or pattern"),
     ],
