@@ -335,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = envelope(
         "events",
         "Events before and after calibration",
-        "python benchmarks/events.py --work events",
+        "python benchmarks/events.py --work events" + (" --one" if options.one else ""),
         torch.device("cpu"),
     )
     result |= {
