@@ -323,15 +323,16 @@ def events(results: Results) -> str:
         [network, found["temperature"], *(v for k in ("nll", "ece") for v in found[k].values())]
         for network, found in networks.items()
     ]
-    second = """A second one is the same with a class for them, which its classifier alone learned of
-        others. """
+    second = ""
+    if len(networks) > 1:
+        second = "A second one has a class for them, which its classifier alone learned of others."
     return parts(
         f"""A small GTDNet, trained on the easy built-in clips, follows {first["hours"]} hours of
         video as a stream ({first["live"]}). In them {results["clips"]} test clips stand between
         scenes in which nothing happens: a clip's first frame, and then its last one, held for
         {low:g} to {high:g} seconds with the noise and the wavering light of a cheap camera. That
-        network never saw such a scene. {second if len(networks) > 1 else ""}The calibration knows none of the test clips: it was
-        shown {first["clips"]} others for the temperature and a precision of
+        network never saw such a scene. {second} The calibration knows none of the test clips: it
+        was shown {first["clips"]} others for the temperature and a precision of
         {first["precision"]:g}, and {first["hours_of_background"]} hours of stillness, in which
         there may be at most so many events an hour. So little of it says nothing of rates far below
         one in that time. A row that is missing has no threshold that keeps to it.""",
