@@ -8,13 +8,15 @@ made of them: each clip is a scene that first stands still, then its motion, the
 again; then comes the next scene. What stands still is the clip's first or last frame, with the
 noise and the wavering light of a cheap camera: nothing happens there, though a scene ends with a
 cut. The background that the calibration is shown are such scenes of validation clips, without the
-motion. The network has no class for nothing, and never saw a scene that stands still. What is there
-already in the folder WORK is used again.
+motion. That network has no class for nothing, and never saw a scene that stands still; a second one
+has such a class, and its classifier learned it of other still scenes. What is there already in the
+folder WORK is used again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,7 +40,7 @@ from gtdnet.data.calibration import Calibration, EventRules
 from gtdnet.data.decode import ClipReader
 from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
 from gtdnet.data.spec import ClipSpec
-from gtdnet.files import atomic_path
+from gtdnet.files import atomic_path, write_json
 from gtdnet.infer.live import LiveModel, open_live
 from gtdnet.models.model_file import load_model
 from gtdnet.text import say
@@ -48,6 +50,7 @@ STILL = (4.0, 10.0)  # seconds that a scene stands still before its motion, and 
 NOISE, LIGHT = 3.0, 0.03  # of 255; of the brightness
 SCENES = 20  # a video
 LATE = 2.0  # seconds after a motion until which an event may still be of it
+NOTHING = "nothing"
 LIMITS = (60, 10, 1)  # false alarms an hour of the background that is shown
 RULES = EventRules(smoothing=0.5, release=0.8, shortest=0.5)
 
@@ -83,16 +86,24 @@ def still(frame: Frames, seconds: float, rng: np.random.Generator) -> Iterator[F
         yield noisy.clip(0, 255).astype(np.uint8)
 
 
-def scene(record: VideoRecord, rng: np.random.Generator, moves: bool) -> tuple[list[Frames], int]:
-    """The frames of one scene, and at which of them its motion begins."""
+def scene(
+    record: VideoRecord, rng: np.random.Generator, moves: bool, seconds: tuple[float, float]
+) -> tuple[list[Frames], int, int]:
+    """The frames of one scene, and at which of them its motion begins and ends."""
     frames = [rgb for _, rgb in ClipReader(record.path).frames()]
-    before = list(still(frames[0], rng.uniform(*STILL), rng))
-    after = list(still(frames[-1], rng.uniform(*STILL), rng)) if moves else []
-    return [*before, *(frames if moves else ()), *after], len(before)
+    before = list(still(frames[0], rng.uniform(*seconds), rng))
+    if not moves:
+        return before, len(before), len(before)
+    after = still(frames[-1], rng.uniform(*seconds), rng)
+    return [*before, *frames, *after], len(before), len(before) + len(frames)
 
 
 def write_long(
-    path: Path, records: Sequence[VideoRecord], seed: int, moves: bool = True
+    path: Path,
+    records: Sequence[VideoRecord],
+    seed: int,
+    moves: bool = True,
+    seconds: tuple[float, float] = STILL,
 ) -> list[Truth]:
     """One long video of some clips; what happens in it."""
     rng = np.random.default_rng(seed)
@@ -101,10 +112,10 @@ def write_long(
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, FPS)
         for record in records:
-            frames, begin = scene(record, rng, moves)
-            length = sum(1 for _ in ClipReader(record.path).frames()) if moves else 0
-            first = number + begin
-            truths.append(Truth(first / FPS, (first + length) / FPS, record.classes[0]))
+            frames, begin, end = scene(record, rng, moves, seconds)
+            if moves:
+                first, last = (number + begin) / FPS, (number + end) / FPS
+                truths.append(Truth(first, last, record.classes[0]))
             for rgb in frames:
                 picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
                 if not number:
@@ -199,9 +210,34 @@ def spread(clips: Annotations, number: int, seed: int) -> list[VideoRecord]:
     return [clips.records[i] for i in order]
 
 
-def followed(live: LiveModel, path: Path) -> Moments:
-    """A video through the model; the answers are kept beside it."""
-    kept = path.with_suffix(".npz")
+def taught_nothing(work: Path) -> tuple[Path, Path]:
+    """The same network with a class more, for scenes that stand still; its clips.
+
+    Only the classifier learns, of 60 clips of each class and 120 still scenes.
+    """
+    data, run = work / "data_nothing", work / "run_nothing"
+    for split, clips, scenes in (("train", 60, 120), ("val", 50, 50)):
+        for folder in sorted((work / "data" / split).iterdir()):
+            (data / split / folder.name).mkdir(parents=True, exist_ok=True)
+            for clip in sorted(folder.iterdir())[:clips]:
+                link = data / split / folder.name / clip.name
+                if not link.exists():
+                    link.symlink_to(clip.resolve())
+        every = read_annotations(str(work / "data"), {"val": "validation"}.get(split, split))
+        for n, record in enumerate(spread(every, scenes, seed=3)):
+            path = data / split / NOTHING / f"{n:03}.mp4"
+            if not path.is_file():
+                write_long(path, [record], seed=5000 + n, moves=False, seconds=(1.5, 2.0))
+    if not (run / "model.safetensors").is_file():
+        words = ["--recipe", "synth_easy", "--data", str(data), "--output", str(work)]
+        words += ["--name", run.name, "--pretrained", str(work / "run" / "model.safetensors")]
+        if gtdnet(["train", *words, "--freeze", "backbone", "--epochs", "3", "--lr", "0.01"]):
+            sys.exit("the training failed")
+    return run / "model.safetensors", data
+
+
+def followed(live: LiveModel, path: Path, kept: Path) -> Moments:
+    """A video through the model; the answers are kept."""
     if not kept.is_file():
         stream = follow(live, str(path))
         with atomic_path(kept) as temporary:
@@ -211,76 +247,107 @@ def followed(live: LiveModel, path: Path) -> Moments:
         return Moments(file["times"], file["scores"], float(file["seconds"]))
 
 
+Videos = Sequence[tuple[Path, Sequence[Truth]]]
+
+
+def long_videos(
+    folder: Path, records: Sequence[VideoRecord], seed: int, moves: bool = True
+) -> Videos:
+    """The clips in videos of SCENES, and what happens in each."""
+    videos = []
+    for n in range(0, len(records), SCENES):
+        path = folder / f"{n // SCENES:02}.mp4"
+        told = path.with_suffix(".json")
+        if not told.is_file():
+            write_json(told, write_long(path, records[n : n + SCENES], seed + n, moves))
+        truths = json.loads(told.read_text(encoding="utf-8"))
+        videos.append((path, [Truth(*truth) for truth in truths]))
+    return videos
+
+
+def measured(
+    model: Path, data: Path, quiet: Videos, videos: Videos, nothing: str | None = None
+) -> dict[str, Any]:
+    """What was calibrated, and events before and after."""
+    output = model.parent.parent / f"{model.parent.name}_calibrated.safetensors"
+    found = calibrate(
+        CalibrateOptions(
+            str(model), str(data), smoothing=RULES.smoothing, shortest=RULES.shortest,
+            release=RULES.release, device="cpu", num_workers=0, nothing=nothing,
+            output=str(output), overwrite=True,
+        )
+    )["measured"]  # fmt: skip
+    spec = load_model(output).spec
+    assert spec.calibration is not None
+    temperature, classes = spec.calibration.temperature, spec.class_names
+    live = open_live(replace(load_model(model), spec=replace(spec, calibration=None)), 1, "cpu")
+    name = f"{model.parent.name}.npz"
+    raw = [(followed(live, path, path.with_suffix(f".{name}")), of) for path, of in videos]
+    warm = [(cooler(stream, temperature), of) for stream, of in raw]
+    still = [
+        cooler(followed(live, path, path.with_suffix(f".{name}")), temperature) for path, _ in quiet
+    ]
+    never = tuple(None if name == nothing else 0.0 for name in classes)
+    plain = Calibration(thresholds=never, rules=RULES)
+    rows = {
+        "before": measure(raw, replace(spec, calibration=plain)),
+        "temperature and thresholds": measure(warm, spec),
+    }
+    for limit in LIMITS:
+        threshold = background_threshold(still, spec, limit)
+        if threshold is not None:
+            known = replace(spec, calibration=replace(spec.calibration, background=threshold))
+            rows[f"at most {limit:g} an hour"] = {
+                "background": threshold,
+                **measure(warm, known),
+            }
+    return {
+        "clips": found["clips"],
+        "temperature": temperature,
+        "nll": found["nll"],
+        "ece": found["ece"],
+        "precision": found["precision"],
+        "hours_of_background": round(sum(stream.seconds for stream in still) / 3600, 3),
+        "hours": round(sum(stream.seconds for stream, _ in raw) / 3600, 3),
+        "live": live.describe(),
+        "events": rows,
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--work", type=Path, required=True, help="clips, training and videos")
     parser.add_argument("--clips", type=int, default=40, help="test clips; default: 40")
     parser.add_argument("--background", type=int, default=60, help="still scenes; default: 60")
+    parser.add_argument("--one", action="store_true", help="without the class for nothing")
     parser.add_argument("--output", help="file of the results (*.yaml)")
     options = parser.parse_args(arguments)
     work: Path = options.work
     model, held_out, test = prepared(work)
-    calibrated = calibrate(
-        CalibrateOptions(
-            str(model), held_out.root, smoothing=RULES.smoothing, shortest=RULES.shortest,
-            release=RULES.release, device="cpu", num_workers=0,
-            output=str(work / "calibrated.safetensors"), overwrite=True,
-        )
-    )  # fmt: skip
-    spec = load_model(calibrated["output"]).spec
-    assert spec.calibration is not None
-    temperature = spec.calibration.temperature
-    live = open_live(replace(load_model(model), spec=replace(spec, calibration=None)), 1, "cpu")
-    shown, quiet = spread(held_out, options.background, seed=1), []
-    for n in range(0, len(shown), SCENES):
-        path = work / "background" / f"{n // SCENES:02}.mp4"
-        if not path.is_file():
-            write_long(path, shown[n : n + SCENES], seed=n, moves=False)
-        quiet.append(cooler(followed(live, path), temperature))
-    records, streams = spread(test, options.clips, seed=2), []
-    for n in range(0, len(records), SCENES):
-        path = work / "long" / f"{n // SCENES:02}.mp4"
-        truths = write_long(path, records[n : n + SCENES], seed=1000 + n)
-        streams.append((followed(live, path), truths))
-    warm = [(cooler(stream, temperature), truths) for stream, truths in streams]
-    rows = {
-        "before": measure(streams, replace(spec, calibration=Calibration(rules=RULES))),
-        "temperature and thresholds": measure(warm, spec),
-    }
-    for limit in LIMITS:
-        name, threshold = f"at most {limit:g} an hour", background_threshold(quiet, spec, limit)
-        if threshold is not None:
-            known = replace(spec.calibration, background=threshold)
-            rows[name] = {
-                "background": threshold,
-                **measure(warm, replace(spec, calibration=known)),
-            }
-    measured = calibrated["measured"]
+    shown = spread(held_out, options.background, seed=1)
+    records = spread(test, options.clips, seed=2)
+    quiet = long_videos(work / "background", shown, seed=0, moves=False)
+    videos = long_videos(work / "long", records, seed=1000)
+    networks = {"12 classes": measured(model, work / "data", quiet, videos)}
+    if not options.one:
+        model, data = taught_nothing(work)
+        networks["and a class for nothing"] = measured(model, data, quiet, videos, NOTHING)
     result = envelope(
         "events",
         "Events before and after calibration",
-        "python benchmarks/events.py --work events",
+        "python benchmarks/events.py --work events" + (" --one" if options.one else ""),
         torch.device("cpu"),
     )
     result |= {
         "clips": len(records),
-        "hours": round(sum(stream.seconds for stream, _ in streams) / 3600, 3),
         "seconds_of_stillness": list(STILL),
-        "live": live.describe(),
         "limits": list(LIMITS),
-        "calibration": {
-            "clips": measured["clips"],
-            "temperature": temperature,
-            "nll": measured["nll"],
-            "ece": measured["ece"],
-            "precision": measured["precision"],
-            "hours_of_background": round(sum(stream.seconds for stream in quiet) / 3600, 3),
-        },
-        "events": rows,
+        "networks": networks,
     }
     save(result, options.output)
-    for name, row in rows.items():
-        print(name, row)
+    for network, found in networks.items():
+        for name, row in found["events"].items():
+            print(network, name, row)
     return 0
 
 

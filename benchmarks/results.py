@@ -302,10 +302,10 @@ def fuzz(results: Results) -> str:
 
 def events(results: Results) -> str:
     """Events in long videos: ``benchmarks/events.py``."""
-    learned, (low, high) = results["calibration"], results["seconds_of_stillness"]
+    (low, high), networks = results["seconds_of_stillness"], results["networks"]
+    first = next(iter(networks.values()))
     keys = {
         "background": "nothing below",
-        "events": "events",
         "right": "right",
         "wrong_class": "wrong class",
         "false_alarms": "false alarms",
@@ -315,31 +315,36 @@ def events(results: Results) -> str:
         "median_delay_seconds": "median delay, s",
     }
     rows = [
-        [name, *(cell(row.get(key)) for key in keys)] for name, row in results["events"].items()
+        [network, name, *(cell(row.get(key)) for key in keys)]
+        for network, found in networks.items()
+        for name, row in found["events"].items()
     ]
     fit = [
-        [name, *(learned[name][when] for when in ("before", "after"))] for name in ("nll", "ece")
+        [network, found["temperature"], *(v for k in ("nll", "ece") for v in found[k].values())]
+        for network, found in networks.items()
     ]
-    missing = [
-        limit for limit in results["limits"] if f"at most {limit} an hour" not in results["events"]
-    ]
-    told = f" No threshold keeps to {missing[0]} an hour." if missing else ""
+    second = ""
+    if len(networks) > 1:
+        second = "A second one has a class for them, which its classifier alone learned of others."
     return parts(
-        f"""A small GTDNet, trained on the easy built-in clips, follows {results["hours"]} hours of
-        video as a stream ({results["live"]}). In them {results["clips"]} test clips stand between
+        f"""A small GTDNet, trained on the easy built-in clips, follows {first["hours"]} hours of
+        video as a stream ({first["live"]}). In them {results["clips"]} test clips stand between
         scenes in which nothing happens: a clip's first frame, and then its last one, held for
-        {low:g} to {high:g} seconds with the noise and the wavering light of a cheap camera. The
-        network has no class for that and never saw any. The calibration knows none of these clips:
-        it was shown {learned["clips"]} others, and {learned["hours_of_background"]} hours of such
-        stillness, in which there may be at most so many events an hour.{told} An event counts for
-        the motion that ended at most two seconds before it was reported: right if it has its class,
-        once; of another class, wrong. The rest are false alarms, by the hour of stillness. The
-        delay is from the beginning of the motion to the report.""",
-        table(["", *keys.values()], rows),
-        f"""Temperature {learned["temperature"]:g}; thresholds for a precision of
-        {learned["precision"]:g}. Negative log likelihood and calibration error of the clips that
-        were calibrated on:""",
-        table(["", "before", "after"], fit),
+        {low:g} to {high:g} seconds with the noise and the wavering light of a cheap camera. That
+        network never saw such a scene. {second} The calibration knows none of the test clips: it
+        was shown {first["clips"]} others for the temperature and a precision of
+        {first["precision"]:g}, and {first["hours_of_background"]} hours of stillness, in which
+        there may be at most so many events an hour. So little of it says nothing of rates far below
+        one in that time. A row that is missing has no threshold that keeps to it.""",
+        """An event counts for the motion that ended at most two seconds before it was reported:
+        right if it has its class, once; of another class, wrong. The rest are false alarms, by the
+        hour of stillness. The delay is from the beginning of the motion to the report.""",
+        table(["network", "calibration", *keys.values()], rows),
+        "Of the clips that were calibrated on:",
+        table(
+            ["network", "temperature", "NLL before", "after", "calibration error before", "after"],
+            fit,
+        ),
     )
 
 

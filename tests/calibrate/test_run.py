@@ -21,6 +21,7 @@ from gtdnet.evaluate.options import EvaluateOptions
 from gtdnet.evaluate.results import read_results
 from gtdnet.evaluate.run import evaluate
 from gtdnet.infer import load
+from gtdnet.infer.live import open_live
 from gtdnet.models.model_file import load_model, save_calibrated
 from gtdnet.weights.read import read_safetensors
 
@@ -119,8 +120,13 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_background_threshold(asked: Asked, quiet: Path) -> None:
-    options = {"background": str(quiet), "fps": 10, "false_alarms": 0.5}
+    options = {"background": str(quiet), "fps": 10, "false_alarms": 0.5, "window": 1.5}
     result = calibrate(asked(**options))
+    assert (result["calibration"]["window"], result["calibration"]["every"]) == (1.5, None)
+    assert "a window of the last 1.5 s" in open_live(result["output"], device="cpu").describe()
+    assert (
+        "a window of the last 3 s" in open_live(result["output"], device="cpu", window=3).describe()
+    )
     found = result["measured"]["background"]
     assert result["calibration"]["background"] == found["threshold"] > 0
     assert (found["videos"], found["events"], found["per_hour"]) == (2, 0, 0)
@@ -128,6 +134,16 @@ def test_a_background_threshold(asked: Asked, quiet: Path) -> None:
     assert found["clips"] == found["expected"] == 30
     assert 0 <= found["missed"] <= 30
     assert "in which nothing happens" in describe(result)
+
+
+def test_a_class_that_stands_for_nothing_is_never_named(asked: Asked, quiet: Path) -> None:
+    options = {"background": str(quiet), "fps": 10, "precision": 0.05, "confidence": 0.51}
+    plain = calibrate(asked(**options))
+    found = calibrate(asked(**options, nothing="grey", overwrite=True))
+    assert found["calibration"]["thresholds"][2] is None
+    assert plain["measured"]["background"]["expected"] == 30
+    assert found["measured"]["background"]["expected"] == 24
+    assert found["measured"]["nothing"] == "grey"
 
 
 def test_a_background_that_cannot_be_read(asked: Asked, quiet: Path, tmp_path: Path) -> None:
@@ -146,6 +162,10 @@ def test_a_background_that_cannot_be_read(asked: Asked, quiet: Path, tmp_path: P
         ({"output": "x.bin"}, "a model file must end in .safetensors"),
         ({"model": "hf://me/model", "output": None}, "not yours to change here; give --output"),
         ({"model": "model.onnx"}, "is an exported model; calibrate the model file"),
+        (
+            {"nothing": "none"},
+            "--nothing 'none' is no class of the model; its classes are 'dark', ",
+        ),
         ({"release": 0}, "release must be a number above 0"),
         ({"background": "nowhere/at/all"}, "nowhere/at/all is no file, folder or pattern"),
     ],
@@ -205,3 +225,31 @@ def test_a_training_that_starts_from_it_is_calibrated_anew(
     found = load_model(done.model)
     assert found.spec.calibration is None
     assert "calibration" not in found.metrics
+
+
+def test_clips_of_any_number_of_classes(asked: Asked, colours: Path, tmp_path: Path) -> None:
+    from gtdnet.data.spec import ClipSpec
+    from gtdnet.infer.options import PredictOptions
+    from gtdnet.infer.predict import predict
+    from gtdnet.models import create_model, save_model
+
+    torch.manual_seed(0)
+    spec = ClipSpec(
+        ("red", "green", "blue"), num_segments=4, short_side=36, crop_size=32, multi_label=True
+    )
+    network = create_model("gtdnet_resnet18", 3, 4, width=0.125)
+    torch.nn.init.normal_(network.classifier.weight, std=0.5)
+    model = save_model(tmp_path / "model.safetensors", network, spec)
+    result = calibrate(
+        asked(model=str(model), data=str(colours), split="train", precision=0.3, confidence=0.6)
+    )
+    assert result["measured"]["clips"] == 24
+    assert sum(row[0] for row in result["measured"]["reliability"]["after"]) == 24 * 3
+    thresholds = result["calibration"]["thresholds"]
+    assert len(thresholds) == 3
+    report = predict(
+        PredictOptions(result["output"], [str(colours.parent / "00")], device="cpu", num_workers=0)
+    )
+    [video] = report.to_json()["videos"]
+    assert [score["name"] for score in video["scores"]] == video["decision"]
+    assert all(score["probability"] >= thresholds[score["label"]] for score in video["scores"])

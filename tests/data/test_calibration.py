@@ -16,7 +16,7 @@ NAMES = ("nod", "wave")
 
 
 def test_it_travels_in_the_spec() -> None:
-    calibration = Calibration(1.5, (0.7, None), 0.4, EventRules(2, 0.5, 0.1))
+    calibration = Calibration(1.5, (0.7, None), 0.4, EventRules(2, 0.5, 0.1), 3.0, 0.5)
     spec = ClipSpec(class_names=NAMES, calibration=calibration)
     assert ClipSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 

@@ -387,6 +387,7 @@ def test_calibration_without_background_on_clips_of_the_training(tmp_path: Path)
 @pytest.mark.parametrize(
     "changes",
     [{"reliability": {}}, {"temperature": "hot"}, {"classes": [{}]}, {"background": {"events": 1}},
+     {"precision": "0.9"}, {"clips": None}, {"classes": [{**CALIBRATED["classes"][0], "low": "1"}]},
      {"ece": None}, {"nll": {"before": 1}}, {"reliability": {"before": 1, "after": 1}}],
 )  # fmt: skip
 def test_a_calibration_that_is_none_is_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:

@@ -22,6 +22,8 @@ class CalibrateOptions:
             threshold that gives it, the class is named.
         confidence: that the precision is kept in truth, not on these clips alone; above 0.5. The
             higher, the more clips it takes: 7 of a class, all right, for 0.9 at 0.8.
+        nothing: class of the model that stands for nothing, as trained on clips of the background:
+            it is never named.
         background: folder or file of videos in which nothing happens, as long as you have them.
         false_alarms: most events an hour of background.
         clips: test clips per video.
@@ -47,6 +49,7 @@ class CalibrateOptions:
     split: str = "validation"
     precision: float = 0.9
     confidence: float = 0.8
+    nothing: str | None = None
     background: str | None = None
     false_alarms: float = 1.0
     clips: int = 1

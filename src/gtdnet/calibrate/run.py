@@ -72,6 +72,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
             "the background threshold that the model had is dropped, for it goes with the other "
             "temperature; give --background again"
         )
+    _check_nothing(options.nothing, model_file)
     model_file = replace(model_file, spec=replace(model_file.spec, calibration=None))
     recognizer = Recognizer(model_file, options.device, average=options.average)
     clips = score_clips(recognizer, annotations, options)
@@ -91,7 +92,9 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
         background, found = _of_streams(
             replace(model_file, spec=spec), videos, clips, options, failures
         )
-        calibration = replace(calibration, background=background)
+        calibration = replace(
+            calibration, background=background, window=options.window, every=options.every
+        )
         measured["background"] = found
     _say_failures(failures)
     save_calibrated(model_file.path, output, calibration, measured)
@@ -102,6 +105,14 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
         "measured": measured,
         "failures": [{"path": path, "reason": reason} for path, reason in failures],
     }
+
+
+def _check_nothing(nothing: str | None, model_file: ModelFile) -> None:
+    if nothing is not None and nothing not in model_file.spec.class_names:
+        raise InputError(
+            f"--nothing {nothing!r} is no class of the model; its classes are "
+            f"{first_of(map(repr, model_file.spec.class_names), 8)}"
+        )
 
 
 def _output(options: CalibrateOptions) -> Path | None:
@@ -148,9 +159,10 @@ def _of_clips(
     before, scores = (averaged(clips.logits, spec, t, average) for t in (1.0, temperature))
     fits = measure_fit(before, labels), measure_fit(scores, labels)
     rows = class_thresholds(scores, labels, spec.class_names, options.precision, options.confidence)
+    rows = [row._replace(threshold=None) if row.name == options.nothing else row for row in rows]
     thresholds = tuple(row.threshold for row in rows)
-    _say_without(rows, options)
-    if all(threshold is None for threshold in thresholds):
+    _say_without([row for row in rows if row.name != options.nothing], options)
+    if options.nothing is None and all(threshold is None for threshold in thresholds):
         thresholds = ()
     calibration = Calibration(temperature, thresholds, rules=options.rules)
     return calibration, {
@@ -160,6 +172,7 @@ def _of_clips(
         "nll": _two(fits[0].nll, fits[1].nll),
         "ece": _two(fits[0].ece, fits[1].ece),
         "reliability": {"before": _bins(fits[0]), "after": _bins(fits[1])},
+        "nothing": options.nothing,
         "precision": options.precision,
         "confidence": options.confidence,
         "classes": [{k: _round(v) for k, v in row._asdict().items()} for row in rows],
@@ -238,7 +251,7 @@ def _of_streams(
         raise InputError(
             f"{options.background}: the model is certain of a class more than "
             f"{options.false_alarms:g} times an hour where nothing happens; raise --false_alarms, "
-            f"or train it with clips of the background as a class of their own"
+            f"or train it with clips of the background as a class of their own (--nothing)"
         )
     assert spec.calibration is not None
     spec = replace(spec, calibration=replace(spec.calibration, background=threshold))
@@ -248,7 +261,7 @@ def _of_streams(
     paths = [clips.records[i].path for i in numbers]
     told = len(failures)
     followed = [
-        (found, _classes(clips, numbers[n]))
+        (found, [k for k in _classes(clips, numbers[n]) if spec.class_names[k] != options.nothing])
         for n, found in moments(paths, "clips as streams", options.window or _HOLD)
     ]
     return threshold, {

@@ -54,6 +54,8 @@ class Calibration:
         background: the probability of the best class below which a moment is "nothing"; 0: it was
             not measured.
         rules: those with which the background threshold was measured.
+        window, every: seconds that the model looked back in a stream then, and from one answer to
+            the next (:func:`gtdnet.infer.live.open_live`); None: its own.
 
     Raises:
         ValueError: a value out of range.
@@ -63,8 +65,13 @@ class Calibration:
     thresholds: tuple[float | None, ...] = ()
     background: float = 0.0
     rules: EventRules = EventRules()
+    window: float | None = None
+    every: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("window", "every"):
+            if (value := getattr(self, name)) is not None:
+                _check_number(name, value, 1e-3, 3600, "a number of seconds up to 3600")
         _check_number("temperature", self.temperature, 1e-3, 1e3, "a number from 0.001 to 1000")
         _check_number("background", self.background, 0, 1, "a probability")
         object.__setattr__(self, "thresholds", tuple(self.thresholds))  # a list comes from JSON

@@ -47,9 +47,9 @@ def open_live(
             file its own.
         window: seconds that the model looks back. Default: as long as its clips; where that
             depends on the video (sampling "segment"), :data:`WINDOW`. Of a causal model: in which
-            it is shown T frames.
+            it is shown T frames. A calibrated model has what it was calibrated with.
         every: seconds from one answer to the next; not of a causal model, which answers at every
-            frame. Default: a quarter of the window.
+            frame. Default: a quarter of the window, or what it was calibrated with.
 
     Raises:
         ValueError: no model file, or an argument out of range.
@@ -57,6 +57,8 @@ def open_live(
     check_at_least(1, streams=streams)
     check_positive(window=window, every=every)
     file = open_model(model) if isinstance(model, (str, Path)) else model
+    if window is None and every is None and (known := file.spec.calibration):
+        window, every = known.window, known.every
     if file.stream if isinstance(file, ExportedFile) else not why_no_stream(file.model):
         if every is not None:
             raise InputError(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 _SIZE, _LEFT, _RIGHT, _TOP, _BOTTOM = 260, 40, 250, 10, 220
+_MAY_LACK = ("threshold", "precision", "low", "recall")
 _OF_BACKGROUND = ("threshold", "events", "hours", "per_hour", "high", "expected", "missed")
 
 
@@ -47,11 +48,14 @@ def read_calibration(measured: Mapping[str, Any]) -> Calibrated | None:
                                 ("after", measured["ece"]["after"]))
         )  # fmt: skip
         classes = [
-            {key: row[key] for key in ("name", "clips", "threshold", "precision", "low", "recall")}
+            {"name": str(row["name"]), "clips": row["clips"], **{k: row[k] for k in _MAY_LACK}}
             for row in measured["classes"]
         ]
         background = measured.get("background") or {}
-        numbers = [measured["temperature"], *(measured["nll"][k] for k in ("before", "after"))]
+        numbers = [measured[key] for key in ("temperature", "clips", "precision", "confidence")]
+        numbers += [measured["nll"][when] for when in ("before", "after")]
+        numbers += [row["clips"] for row in classes]
+        numbers += [row[k] for row in classes for k in _MAY_LACK if row[k] is not None]
         if background:
             numbers += [background[key] for key in _OF_BACKGROUND]
         if not all(isinstance(number, (int, float)) for number in numbers):
