@@ -787,9 +787,7 @@ def test_several_devices_need_a_kind_that_has_them(
 
 
 @pytest.mark.parametrize("synced", [False, True])
-def test_two_processes_write_one_run(
-    synced: bool, tiny: Make, copy: Path, tmp_path: Path
-) -> None:
+def test_two_processes_write_one_run(synced: bool, tiny: Make, copy: Path, tmp_path: Path) -> None:
     """The real command with DistributedDataParallel; batches of each process fail to decode."""
     for path in clips(copy, "train")[:5]:
         path.write_text("not a video")
