@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ class Laboratory:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.data = folder, folder / "easy"
-        sizes = {"train": 13, "validation": 7}
-        write_dataset(self.data, format="folder", edition="easy", size=36, workers=1, **sizes)
+        write_dataset(
+            self.data, format="folder", edition="easy", train=13, validation=7, size=36, workers=1
+        )
 
     def train(self, name: str, processes: int, **options: Any) -> list[str]:
         """The words of a run with ``CLIPS`` clips a step."""
@@ -172,18 +174,19 @@ WAYS = {
 
 
 def equality(laboratory: Laboratory) -> list[dict[str, Any]]:
-    """Of every way: the largest difference of a loss, and of a score, from one process."""
+    """Of every way, all at once: the largest difference of a loss, and of a score, from one process."""
     laboratory.run([((*GTDNET, *laboratory.train("one", 1)), {})])
     laboratory.run([((*GTDNET, *laboratory.evaluate("one")), {})])
+    starts = [(f"way{n}", processes, start) for n, (processes, start) in enumerate(WAYS.values())]
+    laboratory.run([c for name, n, start in starts for c in start(laboratory.train(name, n))])
+    laboratory.run([c for name, _, start in starts for c in start(laboratory.evaluate(name))])
     one, cases = laboratory.scores("one"), []
-    for number, (way, (processes, start)) in enumerate(WAYS.items()):
-        laboratory.run(start(laboratory.train(f"way{number}", processes)))
-        laboratory.run(start(laboratory.evaluate(f"way{number}")))
-        scores = laboratory.scores(f"way{number}")
+    for way, (name, _, _) in zip(WAYS, starts, strict=True):
+        scores = laboratory.scores(name)
         ids = list(scores["ids"])
         case = {
             "processes": way,
-            "largest_difference_of_a_loss": float(f"{laboratory.difference(f'way{number}'):.1e}"),
+            "largest_difference_of_a_loss": float(f"{laboratory.difference(name):.1e}"),
             "clips_evaluated_once": f"{len(set(ids))} of {len(ids)}",
             "same_scores_to_the_bit": all(np.array_equal(scores[k], one[k]) for k in one),
         }
@@ -194,19 +197,18 @@ def equality(laboratory: Laboratory) -> list[dict[str, Any]]:
 
 def kills(laboratory: Laboratory) -> list[dict[str, Any]]:
     """Seconds from the kill of one process to the sentence, and to the end of all."""
-    cases = []
-    for way, number, start in (
-        ("2 by --devices", 2, WAYS["2 by --devices"][1]),
-        ("4 by --devices", 4, WAYS["4 by --devices"][1]),
-        ("2 by torchrun", 2, by_torchrun),
-    ):
-        for rank in (0, 1):
-            name = f"kill{len(cases)}"
-            words = laboratory.train(name, number, epochs=500)
-            case = {"processes": way, "killed": rank, **kill(laboratory, name, start(words), rank)}
-            print(case, file=sys.stderr, flush=True)
-            cases.append(case)
-    return cases
+
+    def one(number: int, way: str, rank: int) -> dict[str, Any]:
+        name, (processes, start) = f"kill{number}", WAYS[way]
+        words = laboratory.train(name, processes, epochs=500)
+        case = {"processes": way, "killed": rank, **kill(laboratory, name, start(words), rank)}
+        print(case, file=sys.stderr, flush=True)
+        return case
+
+    ways = [(way, rank) for way in ("2 by --devices", "2 by torchrun") for rank in (0, 1)]
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(one, n, way, rank) for n, (way, rank) in enumerate(ways)]
+        return [job.result() for job in jobs]
 
 
 def kill(laboratory: Laboratory, name: str, commands: Commands, rank: int) -> dict[str, Any]:
