@@ -174,10 +174,10 @@ WAYS = {
 
 
 def equality(laboratory: Laboratory) -> list[dict[str, Any]]:
-    """Of every way, all at once: the largest difference of a loss, and of a score, from one process."""
+    """Of every way, all at once: the largest difference of a loss from one process; the scores."""
     laboratory.run([((*GTDNET, *laboratory.train("one", 1)), {})])
     laboratory.run([((*GTDNET, *laboratory.evaluate("one")), {})])
-    starts = [(f"way{n}", processes, start) for n, (processes, start) in enumerate(WAYS.values())]
+    starts = [(f"way{i}", number, start) for i, (number, start) in enumerate(WAYS.values())]
     laboratory.run([c for name, n, start in starts for c in start(laboratory.train(name, n))])
     laboratory.run([c for name, _, start in starts for c in start(laboratory.evaluate(name))])
     one, cases = laboratory.scores("one"), []
