@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import shutil
@@ -44,7 +45,7 @@ TrainingModule.training_step = stopped
 
 
 def quiet() -> Console:
-    return Console(file=open(os.devnull, "w"), width=1000)
+    return Console(file=io.StringIO(), width=1000)
 
 
 def environment(*paths: Path) -> dict[str, str]:

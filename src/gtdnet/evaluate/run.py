@@ -74,7 +74,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         group = held.enter_context(
             together(**call, devices=devices, num_nodes=num_nodes, minutes=options.timeout)
         )
-        group.remedy = "the same command goes on from there"
+        group.remedy = "give the same command again"
         with group.alike():
             ready = ready or _make_ready(options, held)
         return _evaluate(ready, group)

@@ -261,6 +261,7 @@ def member(
     minutes: float,
     backend: str,
     ended: Callable[[], dict[int, str]] = dict,
+    seconds_to_end: float | None = None,
 ) -> Iterator[Group]:
     """Be in a group, with these processes; ProcessLost where they do not come together in time.
 
@@ -269,6 +270,7 @@ def member(
         minutes: that one waits for another; until all are there, :data:`_TO_START` at least.
         backend: torch.distributed's.
         ended: what became of processes that were started here, by rank.
+        seconds_to_end: after an error the process is ended, whatever in it still waits for others.
     """
     dist = distributed()
     group = Group(place, store, minutes, ended)
@@ -295,6 +297,8 @@ def member(
             yield group
     except BaseException as error:
         end = group.end_of(error)
+        if seconds_to_end:
+            end_within(seconds_to_end)
         if end is error:
             raise
         raise end from error

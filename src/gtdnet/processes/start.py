@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from gtdnet.errors import InputError
-from gtdnet.processes.group import ALONE, Group, current, distributed, end_within, member
+from gtdnet.processes.group import ALONE, Group, current, distributed, member
 from gtdnet.processes.place import CALL, find_place, place_by_hand
 from gtdnet.workers import import_registering, registering
 
@@ -41,12 +41,14 @@ def joined(minutes: float, on_gpus: bool | None = None) -> Iterator[Group]:
     if place is None or current() is not ALONE:
         yield current()
         return
-    try:
-        with member(place, None, minutes=minutes, backend=_backend(on_gpus)) as group:
-            yield group
-    except BaseException:
-        end_within(2 * _AT_HAND)
-        raise
+    with member(
+        place,
+        None,
+        minutes=minutes,
+        backend=_backend(on_gpus),
+        seconds_to_end=2 * _AT_HAND,
+    ) as group:
+        yield group
 
 
 def started(
