@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser
 from gtdnet.errors import InputError
-from gtdnet.text import aligned, progress_bar
+from gtdnet.text import aligned, progress_bar, say
 
 if TYPE_CHECKING:
     from gtdnet.models.complexity import Views
@@ -46,28 +45,43 @@ def fill(parser: Parser) -> None:
 def run(args: Namespace) -> Outcome:
     import torch
 
-    from gtdnet.models.build import create_model, list_models, model_options, parts_of
+    from gtdnet.models.backbones import FAMILIES
+    from gtdnet.models.build import create_model, find_models, model_options, parts_of
 
-    names = [name for name in list_models() if fnmatchcase(name, args.model)]
+    names = find_models(args.model)
     if not names:
         raise InputError(f"no model is called {args.model!r}; gtdnet models lists them all")
     protocols = _protocols(args)
     rows: list[dict[str, Any]] = []
     for name in names:
-        with torch.device("meta"):  # shapes alone
-            model = create_model(name, args.num_classes)
+        try:
+            with torch.device("meta"):  # shapes alone
+                model = create_model(name, args.num_classes)
+        except InputError as error:  # of a network of another package
+            if len(names) == 1:
+                raise
+            say(f"{name} left out: {error}")
+            continue
         size = sum(p.numel() for p in model.parameters())
         about = {"title": parts_of(name).method.title, "options": model_options(name)}
         rows.append({"name": name, "parameters": size, **about})
     if protocols:
         _add_complexity(rows, protocols, args)
         return EXIT_DONE, {"models": rows}, _costs(rows, protocols, args.crop_size)
-    return EXIT_DONE, {"models": rows}, _names(rows)
+    text = _names(rows)
+    if args.model == "*":
+        text += "".join(
+            f"\n\nand METHOD_{prefix}NAME: {family.title}; gtdnet models 'gtdnet_{prefix}*resnet*' "
+            f"lists some"
+            for prefix, family in FAMILIES.items()
+        )
+    return EXIT_DONE, {"models": rows}, text
 
 
 def _names(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [f"{'model':20} {'M parameters':>12}  method"]
-    lines += [f"{r['name']:20} {r['parameters'] / 1e6:12.2f}  {r['title']}" for r in rows]
+    width = max(20, *(len(row["name"]) for row in rows))
+    lines = [f"{'model':{width}} {'M parameters':>12}  method"]
+    lines += [f"{r['name']:{width}} {r['parameters'] / 1e6:12.2f}  {r['title']}" for r in rows]
     lines += ["", "options (--model_options.NAME of gtdnet train), with their defaults:"]
     from gtdnet.models.build import parts_of
 

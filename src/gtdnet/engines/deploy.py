@@ -37,9 +37,12 @@ def deployable(model: M, form: Form | None = None) -> M:
     """
     deployed = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     if isinstance(deployed, VideoClassifier):
-        for name, norm in _foldable_norms(deployed):
-            _fold(deployed.get_submodule(name), deployed.get_submodule(norm))
-            deployed.set_submodule(norm, nn.Identity())
+        for name, of_norm in _foldable_norms(deployed):
+            layer, norm = deployed.get_submodule(name), deployed.get_submodule(of_norm)
+            rest = _behind(norm)
+            if rest is not None and _scales(layer):
+                _fold(layer, norm)
+                deployed.set_submodule(of_norm, rest)
     if form is not None:
         for name, conv in temporal_convs(deployed):
             deployed.set_submodule(name, form(conv))
@@ -137,6 +140,51 @@ def _foldable_norms(model: VideoClassifier) -> list[tuple[str, str]]:
         if layer is not None and not others and used_alone:
             pairs.append((layer, norm))
     return pairs
+
+
+def _behind(norm: nn.Module) -> nn.Module | None:
+    """What a norm computes after it has normalised; None where that cannot be told.
+
+    Norms of other packages may be one module with the activation behind them (timm's are).
+    """
+    if type(norm).forward is nn.BatchNorm2d.forward:
+        return nn.Identity()
+    if not isinstance(norm, nn.BatchNorm2d):
+        return None
+    rest = nn.Sequential(*norm.children())
+    values: Any = norm
+    x = 3 * torch.randn(2, values.num_features, 3, 3, generator=_seeded())
+    with torch.no_grad():
+        plain = nn.functional.batch_norm(
+            x, values.running_mean, values.running_var, values.weight, values.bias, eps=values.eps
+        )
+        return rest if torch.allclose(norm(x), rest(plain), rtol=1e-4, atol=1e-5) else None
+
+
+def _scales(layer: Any) -> bool:
+    """Whether a layer's output is its input times its weights: not if it changes these itself."""
+    kind = getattr(layer, "plain", type(layer))
+    if kind in _MAPS:
+        return True
+    other = copy.deepcopy(layer)
+    other.__class__ = kind  # without its temporal module
+    if isinstance(layer, nn.Linear):
+        channels, sides = layer.in_features, []
+    else:
+        channels = layer.in_channels
+        sides = [(k - 1) * d + 2 for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
+    x = torch.randn(2, channels, *sides, generator=_seeded())
+    factors = torch.rand(len(layer.weight), generator=_seeded()) + 0.5
+    with torch.no_grad():
+        bias = 0 if layer.bias is None else layer.bias.view(-1, *[1] * len(sides))
+        wanted = (other(x) - bias) * factors.view(-1, *[1] * len(sides))
+        other.weight.mul_(factors.view(-1, *[1] * (layer.weight.ndim - 1)))
+        found = other(x) - bias
+    return torch.allclose(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def _fold(layer: nn.Module, norm: nn.Module) -> None:

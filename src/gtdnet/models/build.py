@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from gtdnet.errors import InputError, check_at_least, suggestion
-from gtdnet.models.backbones import BACKBONES, BackboneKind
+from gtdnet.models.backbones import BACKBONES, FAMILIES, Backbone, BackboneKind
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.methods import METHODS, Method, check_stages
 from gtdnet.weights.fit import BackboneWeights
@@ -35,12 +36,68 @@ def model_name(method: str, backbone: str) -> str:
     for name, parts in _models().items():
         if (parts.method.name, parts.backbone.name) == (method, backbone):
             return name
-    raise InputError(f"there is no model of method {method!r} on backbone {backbone!r}")
+    name = f"{method}_{backbone}"
+    if _of_family(name) is None:
+        raise InputError(f"there is no model of method {method!r} on backbone {backbone!r}")
+    return name
 
 
 def list_models() -> list[str]:
-    """Names that :func:`create_model` knows, by method and backbone."""
+    """Names that :func:`create_model` knows, by method and backbone.
+
+    Those on networks of other packages are not among them: :func:`find_models`.
+    """
     return list(_models())
+
+
+def find_models(pattern: str) -> list[str]:
+    """Names that match a pattern ("*_resnet50"); of other packages ("gtdnet_timm/*resnet*").
+
+    Raises:
+        ValueError: the pattern is of networks of a package that is not installed.
+    """
+    names = [name for name in _models() if fnmatchcase(name, pattern)]
+    for family in FAMILIES.values():
+        head, found, tail = pattern.partition(family.prefix)
+        if found:
+            methods = [m for m in METHODS.values() if fnmatchcase(f"{m.name}_", head)]
+            for network in family.names(tail):
+                kind = f"{family.prefix}{network}"
+                names += [f"{m.name}_{kind}" for m in methods if _lives_anywhere(m)]
+    return names
+
+
+def _lives_anywhere(method: Method) -> bool:
+    return method.lives_on is Backbone
+
+
+def _of_family(name: str) -> Parts | None:
+    """What a model on a network of another package is made of; None of no such name.
+
+    Raises:
+        ValueError: the package is not installed or has no such network, or the method cannot live
+            there.
+    """
+    for family in FAMILIES.values():
+        for method in METHODS.values():
+            place = name.removeprefix(f"{method.name}_")
+            if place == name or not place.startswith(family.prefix):
+                continue
+            if not _lives_anywhere(method):
+                own = [n for n, parts in _models().items() if parts.method is method]
+                there = [f"{m.name}_{place}" for m in METHODS.values() if _lives_anywhere(m)]
+                raise _lives_elsewhere(name, method, own, there)
+            return Parts(method, family.kind(place))
+    return None
+
+
+def _lives_elsewhere(name: str, method: Method, own: list[str], there: list[str]) -> InputError:
+    """The complaint about a model of a method that was made for another kind of network."""
+    place = name.removeprefix(f"{method.name}_")
+    return InputError(
+        f"there is no {name}: {method.name} was made for another kind of network; its models are "
+        f"{', '.join(own)}, those on {place} are {', '.join(there)}"
+    )
 
 
 def parts_of(name: str) -> Parts:
@@ -51,19 +108,19 @@ def parts_of(name: str) -> Parts:
     """
     models = _models()
     if name not in models:
+        if found := _of_family(name):
+            return found
         for method in METHODS.values():
             place = name.removeprefix(f"{method.name}_")
             if place != name and place in BACKBONES:
                 own = [n for n, parts in models.items() if parts.method is method]
                 there = [n for n, parts in models.items() if parts.backbone.name == place]
-                raise InputError(
-                    f"there is no {name}: {method.name} was made for another kind of network; its "
-                    f"models are {', '.join(own)}, those on {place} are {', '.join(there)}"
-                )
+                raise _lives_elsewhere(name, method, own, there)
+        of_others = ", ".join(f"METHOD_{prefix}NAME" for prefix in FAMILIES)
         raise InputError(
             f"unknown model {name!r}{suggestion(name, models)}: choose one of "
-            f"{', '.join(models)}; for one of a package of "
-            f"your own, import that first (--import PACKAGE)"
+            f"{', '.join(models)}, {of_others}; for one of a package of your own, import that "
+            f"first (--import PACKAGE)"
         )
     return models[name]
 
@@ -169,6 +226,7 @@ def create_model(
     chosen["stages"] = list(stages)  # as JSON gives it back
     check_at_least(1, every=chosen["every"])
     if isinstance(pretrained, (str, Path)):
+        pretrained = kind.network.published(pretrained)
         pretrained = find_weights(pretrained, kind.weights, chosen.get("width", 1.0))
     weights = None if pretrained is None else BackboneWeights.read(pretrained)
     if init == "auto":

@@ -104,6 +104,7 @@ def save_model(
             "num_classes": model.num_classes,
             "num_segments": model.num_segments,
             "options": model.options,
+            **({"packages": packages} if (packages := _packages(model.name)) else {}),
         },
         "spec": spec.to_dict(),
         "fingerprint": spec.fingerprint,
@@ -168,9 +169,28 @@ def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFil
     if wanted != trained:
         tensors = resize_segments(tensors, model)
         spec = spec.with_options(num_segments=wanted)
-    load_all(model, tensors, str(path))
+    try:
+        load_all(model, tensors, str(path))
+    except InputError as error:
+        raise InputError(f"{error}{_other_versions(name, arguments.get('packages'))}") from error
     model.eval()
     return ModelFile(model, spec, provenance, metrics, str(path))
+
+
+def _packages(name: str) -> dict[str, str]:
+    """Versions of the other packages whose code a named model is."""
+    return dict(parts_of(name).backbone.network.packages)
+
+
+def _other_versions(name: str, made: Any) -> str:
+    """What a message adds where a file was made with other versions of them; "" where not."""
+    made = made if isinstance(made, dict) else {}
+    pairs = [(package, made.get(package), now) for package, now in _packages(name).items()]
+    return "".join(
+        f"; it was made with {package} {then}, here is {now}: pip install {package}=={then}"
+        for package, then, now in pairs
+        if isinstance(then, str) and then != now
+    )
 
 
 def _check_counts(arguments: Mapping[str, Any], spec: ClipSpec) -> None:

@@ -42,16 +42,27 @@ def open_branches(network: nn.Module) -> list[str]:
         ValueError: there are none, the network does not run on frames alone, or a branch has no
             layer that a temporal module could stand at.
     """
+    return list(find_blocks(network))
+
+
+def find_blocks(network: nn.Module) -> dict[str, str]:
+    """:func:`open_branches`, and of each layer its block: the name of the module that adds.
+
+    Raises:
+        ValueError: as there.
+    """
     what = type(network).__name__
     graph = _trace(network)
-    found, unclear = set[str](), list[_Branch]()
+    found, unclear = dict[str, str](), list[_Branch]()
     branches = list(graph.branches())
     for branch in branches:
         if site := graph.site(branch):
-            found.add(site)
+            found.setdefault(site, branch.block)
+        elif not graph.opens(branch):
+            continue  # nothing is learned of maps in it: a normalisation that adds its input
         elif not any(other is not branch and other.end in branch.body for other in branches):
             unclear.append(branch)  # a branch made of other blocks has its sites in these
-    names = [name for name, _ in network.named_modules() if name in found]
+    names = {name: found[name] for name, _ in network.named_modules() if name in found}
     if unclear:
         others = f"; those found are {first_of(names, 3)}" if names else ""
         raise InputError(
@@ -100,7 +111,12 @@ class _Branch:
     fork: int  # x
     end: int  # f(x)
     body: frozenset[int]  # all between, and the end
-    place: str  # the module that adds
+    block: str  # the module that adds
+
+    @property
+    def place(self) -> str:
+        """That module, for a message."""
+        return self.block or "the network itself"
 
 
 _SUMS = {"add", "add_", "sub", "sub_", "addcmul", "addcmul_"}
@@ -271,7 +287,7 @@ class _Graph:
                         for i in range(fork + 1, end + 1)
                         if self._before[i] >> fork & 1 and self._before[end] >> i & 1
                     )
-                    yield _Branch(fork, end, body, node.place or "the network itself")
+                    yield _Branch(fork, end, body, node.place)
                     break
                 above = self.nodes[fork]  # a norm that both sides share is no fork
                 fork = above.inputs[0] if len(above.inputs) == 1 and not above.is_learned else -1
@@ -300,6 +316,10 @@ class _Graph:
                 if is_open and self._is_by_frames(node.layer, number):
                     return node.layer
         return None
+
+    def opens(self, branch: _Branch) -> bool:
+        """Whether there is anything in the branch that is made by weights."""
+        return bool(self._reached(branch))
 
     def _reached(self, branch: _Branch, without: int = -1) -> set[int]:
         """The first nodes made by weights on all ways from the fork."""

@@ -64,7 +64,7 @@ def insert_temporal(
     """
     if init not in ("default", "identity"):
         raise InputError(f"unknown init {init!r}: choose 'default' or 'identity'")
-    names = _find_sites(backbone, sites)
+    names = find_sites(backbone, sites)
     layers = [_checked(backbone, name) for name in names]
     # All are built before the first is put in: a build that fails leaves the network as it was.
     modules = [build(channels_of(layer)) for layer in layers]
@@ -140,9 +140,10 @@ def start_at_identity(temporal: nn.Module) -> float:
     return float(gain)
 
 
-def _find_sites(
+def find_sites(
     backbone: nn.Module, sites: str | Sequence[str] | Callable[[str, Any], bool] | None
 ) -> list[str]:
+    """The layers that ``sites`` means, as :func:`insert_temporal` has it, in network order."""
     layers = [(n, m) for n, m in backbone.named_modules() if isinstance(m, KINDS)]
     if sites is None:
         return open_branches(backbone)

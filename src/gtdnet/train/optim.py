@@ -77,21 +77,13 @@ def _batch_norms(model: VideoClassifier, option: str) -> list[_BatchNorm]:
 
 
 def _up_to(backbone: nn.Module, stage: int) -> Iterator[str]:
-    """The modules that come before those of the next stage, in the order of their registration."""
+    """The modules that come before those of the next stage; InputError if there is no such one."""
     if not isinstance(backbone, Backbone):
         kind = type(backbone).__name__
         raise InputError(f"frozen_stages={stage}: {kind} does not say what its stages are; give 0")
     if stage > (last := backbone.stages[-1]):
         raise InputError(f"frozen_stages={stage}: the stages are 1 (the stem) to {last}")
-    blocks = backbone.residual_blocks()
-    inside = {block.name.rpartition(".")[0] for block in blocks if block.stage <= stage}
-    later = next((block.name for block in blocks if block.stage > stage), None)
-    if later and (group := later.rpartition(".")[0]) and group not in inside:
-        later = group  # its first block may have no shortcut, and so not be among the blocks
-    for name, _ in backbone.named_modules():
-        if name == later:
-            return
-        yield name
+    return backbone.modules_up_to(stage)
 
 
 def parameter_groups(

@@ -3,7 +3,25 @@
 from gtdnet.models.backbones import resnet  # noqa: F401  (they register themselves)
 
 # isort: split
-from gtdnet.models.backbones import convnext, efficientnet_lite, res2net, vit  # noqa: F401
-from gtdnet.models.backbones.base import BACKBONES, Backbone, BackboneKind, Block, register_backbone
+from gtdnet.models.backbones import convnext, efficientnet_lite, res2net, timm, vit  # noqa: F401
+from gtdnet.models.backbones.base import (
+    BACKBONES,
+    FAMILIES,
+    Backbone,
+    BackboneKind,
+    Block,
+    Family,
+    register_backbone,
+    register_family,
+)
 
-__all__ = ["BACKBONES", "Backbone", "BackboneKind", "Block", "register_backbone"]
+__all__ = [
+    "BACKBONES",
+    "FAMILIES",
+    "Backbone",
+    "BackboneKind",
+    "Block",
+    "Family",
+    "register_backbone",
+    "register_family",
+]

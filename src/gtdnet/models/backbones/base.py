@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -37,16 +38,42 @@ class Backbone(nn.Module):
             defaults; users may set them.
         stages: the stages that its blocks are in.
         spec: values of :class:`gtdnet.ClipSpec` that its published weights expect (mean, std).
+        packages: versions, by name, of other packages whose code the network is.
     """
 
     num_features: int
     options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     stages: ClassVar[tuple[int, ...]] = (2, 3, 4, 5)
     spec: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    packages: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def residual_blocks(self) -> list[Block]:
         """Its residual blocks in their order."""
         raise NotImplementedError
+
+    def modules_up_to(self, stage: int) -> Iterator[str]:
+        """Names of the modules that come before those of the next stage, the stem's among them.
+
+        They are all that stand before them in the order of their registration.
+        """
+        blocks = self.residual_blocks()
+        inside = {block.name.rpartition(".")[0] for block in blocks if block.stage <= stage}
+        later = next((block.name for block in blocks if block.stage > stage), None)
+        if later and (group := later.rpartition(".")[0]) and group not in inside:
+            later = group  # its first block may have no shortcut, and so not be among the blocks
+        for name, _ in self.named_modules():
+            if name == later:
+                return
+            yield name
+
+    @classmethod
+    def published(cls, source: str | Path) -> str | Path:
+        """Where the weights lie that ``source`` means for this network, if it knows better.
+
+        Raises:
+            ValueError: it knows that there are none.
+        """
+        return source
 
     def own_keys(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published weights, under whatever names, by this network's own; others stay as they are.
@@ -104,3 +131,39 @@ def register_backbone(
     kind = BackboneKind(name, network, arguments, weights or name)
     if BACKBONES.setdefault(name, kind) != kind:
         raise InputError(f"there is a backbone {name!r} already; choose another name")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Backbones of another package, each made known when it is asked for by name.
+
+    Attributes:
+        prefix: begins their names ("timm/").
+        title: what they are, for lists.
+        network: the rest of a name -> the backbone's class, the same one every time; ValueError
+            where there is none.
+        names: a pattern -> the names that match it, without the prefix.
+    """
+
+    prefix: str
+    title: str
+    network: Callable[[str], type[Backbone]]
+    names: Callable[[str], list[str]]
+
+    def kind(self, name: str) -> BackboneKind:
+        """The backbone of a name that begins with the prefix; ValueError if there is none."""
+        return BackboneKind(name, self.network(name.removeprefix(self.prefix)), (), name)
+
+
+FAMILIES: dict[str, Family] = {}
+"""By prefix, in the order of registration."""
+
+
+def register_family(family: Family) -> None:
+    """Make a family known: models METHOD_PREFIXNAME come to be, for methods that live anywhere.
+
+    Raises:
+        ValueError: another family has that prefix.
+    """
+    if FAMILIES.setdefault(family.prefix, family) is not family:
+        raise InputError(f"there is a family of backbones {family.prefix!r} already")
