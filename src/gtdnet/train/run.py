@@ -362,7 +362,7 @@ def _new_folder(config: TrainConfig) -> Iterator[Path]:
             _check_new(folder)  # again, now that nobody else can make it
             yield folder
         return
-    began = f"{config.model}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    began = f"{config.model.replace('/', '-')}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     names = (began if n == 1 else f"{began}-{n}" for n in itertools.count(1))
     folders = (Path(config.output, name) for name in names)
     with alone_in_first(folders, _is_taken, _ANOTHER_NAME) as folder:
