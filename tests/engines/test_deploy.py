@@ -101,6 +101,65 @@ def test_norms_that_cannot_be_folded_stay() -> None:
         assert_same(deployed(clips_for(model)), model(clips_for(model)))
 
 
+class NormWithActivation(nn.BatchNorm2d):
+    """As timm has it: one module, with what comes behind the norm among its own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), nn.Hardswish()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))
+
+
+class NormTwice(NormWithActivation):
+    """One whose modules do not say what it does."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+class StandardisedConv(nn.Conv2d):
+    """Its weights' size does not matter."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight / self.weight.flatten(1).std(1).view(-1, 1, 1, 1)
+        return self._conv_forward(input, weight, self.bias)
+
+
+class PaddedConv(nn.Conv2d):
+    """A forward of its own, but a convolution."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(input, (0, 1, 0, 1)))
+
+
+class OthersNorms(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 4, 1), NormWithActivation(4)
+        self.conv2, self.bn2 = nn.Conv2d(4, 4, 1), NormTwice(4)
+        self.conv3, self.bn3 = StandardisedConv(4, 4, 3), NormWithActivation(4)
+        self.conv4, self.bn4 = PaddedConv(4, 4, 3, groups=2), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn2(self.conv2(self.bn1(self.conv1(x))))
+        return self.bn4(self.conv4(self.bn3(self.conv3(x))))
+
+
+def test_layers_and_norms_of_other_packages() -> None:
+    """What a norm does besides stays; what does not compute as it says is not touched."""
+    torch.manual_seed(0)
+    model = VideoClassifier(OthersNorms(), 4, 3, num_segments=2).eval()
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(0.5 + torch.rand_like(value) if key.endswith("var") else value + 0.3)
+    deployed = deployable(model)
+    assert norms(deployed) == ["backbone.bn2", "backbone.bn3"]
+    with torch.no_grad():
+        assert_same(deployed(clips_for(model)), model(clips_for(model)))
+
+
 def test_the_model_itself_is_not_changed(tiny_model: TinyModel) -> None:
     model = tiny_model("gtdnet_resnet18").train()
     before = {key: value.clone() for key, value in model.state_dict().items()}

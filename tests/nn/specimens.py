@@ -301,6 +301,19 @@ class OneNorm(TokenBlock):
         return x + self.attn(normed) + self.mlp(normed)
 
 
+class ResponseNorm(nn.Module):
+    """ConvNeXt V2's: adds its input to what it normalised, with weights but no map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(C)), nn.Parameter(torch.randn(C))
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = x.norm(p=2, dim=(1, 2), keepdim=True)
+        share = norm / (norm.mean(-1, keepdim=True) + 1e-6)
+        return x + torch.addcmul(self.bias, self.weight, x * share)
+
+
 class Vit(nn.Module):
     """Patches, a class token, registers, position embeddings that are interpolated."""
 
@@ -366,6 +379,10 @@ FOUND: dict[str, Case] = {
     "zeros": (lambda: Head(Padded(), channels=16), ["blocks.0.conv1"]),
     "Res2Net": (lambda: Head(Res2(), Res2()), ["blocks.0.conv1", "blocks.1.conv1"]),
     "ConvNeXt": (convnext, ["blocks.0.branch.0"]),
+    "ConvNeXt V2": (
+        lambda: Swin(Add(nn.Sequential(nn.Linear(C, C), ResponseNorm(), nn.Linear(C, C)))),
+        ["blocks.0.branch.0"],
+    ),
     "around all": (
         lambda: Head(Add(nn.Sequential(Add(bottleneck(C)), Add(bottleneck(C)), ConvNorm(C, C)))),
         ["blocks.0.branch.0.branch.0.0", "blocks.0.branch.1.branch.0.0"],
