@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
+from fnmatch import filter as fnfilter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,8 +25,12 @@ from gtdnet.models import (
     model_options,
     save_model,
 )
+from gtdnet.models.backbones import FAMILIES, Backbone, Family
+from gtdnet.models.backbones.resnet import ResNet
+from gtdnet.models.build import find_models, floor
 from gtdnet.models.methods import METHODS, Method
 from gtdnet.nn import GlobalTemporalDifference, TemporalShift, temporal_convs
+from gtdnet.weights.read import read_safetensors
 
 T = 4
 each_model = pytest.mark.parametrize("name", list_models())
@@ -420,3 +428,84 @@ def test_parameters_of_gtdnet(options: dict[str, Any], millions: float) -> None:
     with torch.device("meta"):
         model = create_model("gtdnet_resnet50", 174, 8, **options)
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == millions
+
+
+# ------------------------------------------------------------------------- families of backbones
+
+
+class _Others(ResNet):
+    """A network of another package: a narrow ResNet-18 with one thing to say of its weights."""
+
+    packages = MappingProxyType({"others": "1.2"})
+
+    @classmethod
+    def published(cls, source: str | Path) -> str | Path:
+        return Path(__file__).with_name("none.pth") if source == "imagenet" else source
+
+
+@pytest.fixture
+def family(monkeypatch: pytest.MonkeyPatch) -> None:
+    def network(name: str) -> type[Backbone]:
+        if name != "18":
+            raise InputError(f"the others have no network {name!r}")
+        return _Eighteen
+
+    names = Family("others/", "those of others", network, lambda pattern: fnfilter(["18"], pattern))
+    monkeypatch.setitem(FAMILIES, "others/", names)
+
+
+class _Eighteen(_Others):
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__(18, width)
+
+
+def test_models_on_networks_of_another_package(family: None, tmp_path: Path) -> None:
+    model = small("gtdnet_others/18").eval()
+    assert isinstance(model.backbone, _Eighteen)
+    assert floor("gtdnet_others/18", {"width": 0.5, "reduction": 2}) == (
+        "tsn_others/18",
+        {"width": 0.5},
+    )
+    assert find_models("gtdnet_others/*") == ["gtdnet_others/18"]
+    assert find_models("t*_others/18") == ["tsm_others/18", "tsn_others/18"]
+    assert find_models("*_resnet18") == [n for n in list_models() if n.endswith("_resnet18")]
+    assert not any("others/" in name for name in list_models())
+    path = save_model(tmp_path / "m.safetensors", model, spec_of(model))
+    loaded = load_model(path).model
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(clips(1)), model(clips(1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tsm_others/19", "the others have no network '19'"),
+        ("tdn_others/18", "there is no tdn_others/18: tdn was made for another kind of network; "),
+        (
+            "tsm_none/18",
+            r"unknown model 'tsm_none/18'.*, METHOD_timm/NAME, METHOD_others/NAME; for",
+        ),
+    ],
+)
+def test_models_that_a_family_does_not_have(family: None, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        create_model(name, 5)
+
+
+def test_a_family_knows_where_its_weights_lie(family: None) -> None:
+    with pytest.raises(InputError, match=r"none\.pth: no such weights file"):
+        small("tsm_others/18", pretrained="imagenet")
+
+
+def test_the_file_says_which_version_made_its_network(family: None, tmp_path: Path) -> None:
+    model = small("tsm_others/18")
+    path = save_model(tmp_path / "m.safetensors", model, spec_of(model))
+    metadata, tensors = read_safetensors(path)
+    header = json.loads(metadata["gtdnet"])
+    assert header["model"]["packages"] == {"others": "1.2"}
+    del tensors["backbone.conv1.weight"]
+    for made, said in (("1.2", ""), ("1.0", "; it was made with others 1.0, here is 1.2: pip .*")):
+        header["model"]["packages"]["others"] = made
+        save_file(tensors, path, {"gtdnet": json.dumps(header)})
+        with pytest.raises(InputError, match=rf"\(backbone\.conv1\.weight\){said}$"):
+            load_model(path)
