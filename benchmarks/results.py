@@ -358,7 +358,7 @@ def timm(results: Results) -> str:
         [
             name, row["m_parameters"], row["modules"], f"`{row['first']}`",
             ", ".join(f"{stage}: {number}" for stage, number in row["stages"].items()),
-            row["size"], *(row.get(name, "") for name in differences),
+            row["size"], *(row.get(name, "-") for name in differences),
         ]
         for name, row in found.items()
     ]  # fmt: skip

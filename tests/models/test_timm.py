@@ -343,10 +343,10 @@ def test_train_predict_export(
     assert loaded.model.name == "gtdnet_timm/regnety_002"
     assert loaded.spec.interpolation == "bicubic"
     own, new = load_file(weights("regnety_002")), loaded.model.backbone.state_dict()
-    key = "s2.b1.conv1.conv.weight"
+    key = "s2.b1.conv2.conv.weight"
     assert torch.equal(new[f"network.{key}"], own[key])  # frozen
-    assert not torch.equal(new["network.s4.b1.conv1.conv.weight"], own["s4.b1.conv1.conv.weight"])
-    video = next(dataset.rglob("*.webm"))
+    assert not torch.equal(new["network.s4.b1.conv2.conv.weight"], own["s4.b1.conv2.conv.weight"])
+    video = next(p for p in dataset.rglob("*.*") if p.suffix in (".mp4", ".webm", ".mkv"))
     assert main(["predict", str(run), str(video)]) == 0
     result = export(ExportOptions(model=str(run), output=str(tmp_path / "e"), formats="onnx"))
     assert result["formats"][0]["relative_difference"] < 1e-4
