@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gtdnet.data.spec import ClipSpec
     from gtdnet.errors import DecodeError, InputError
     from gtdnet.hub import from_pretrained, push_to_hub
+    from gtdnet.infer.live import open_live
     from gtdnet.infer.recognizer import ClassScore, Recognizer, load
     from gtdnet.infer.streaming import StreamingRecognizer
     from gtdnet.models.backbones.base import register_backbone
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "load_model",
     "nn",
+    "open_live",
     "push_to_hub",
     "register_backbone",
     "register_method",
@@ -54,6 +56,7 @@ _PLACES = {
     "list_models": "models",
     "load": "infer.recognizer",
     "load_model": "models",
+    "open_live": "infer.live",
     "push_to_hub": "hub",
     "register_backbone": "models",
     "register_method": "models",

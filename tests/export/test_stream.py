@@ -58,7 +58,7 @@ def test_the_program_of_the_page_runs(
     result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text(encoding="utf-8")
-    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[2]
     monkeypatch.chdir(Path(result["output"]).parent)
     exec(compile(program, "docs/streaming.md", "exec"), {})
     assert len(capsys.readouterr().out.split()) == 8

@@ -146,11 +146,11 @@ def test_the_same_in_bf16_up_to_its_precision(path: Path, model: VideoClassifier
     torch.testing.assert_close(found, whole(model, frames), rtol=0, atol=0.05)
 
 
-def test_the_program_of_the_page_runs(
+def test_the_programs_of_the_page_run(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text(encoding="utf-8")
-    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    first, second = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
     monkeypatch.chdir(tmp_path)
     Path("runs/causal").mkdir(parents=True)
     shutil.copy(path, "runs/causal/model.safetensors")
@@ -160,10 +160,14 @@ def test_the_program_of_the_page_runs(
         for picture in video(5):
             container.mux(track.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(track.encode(None))
-    exec(compile(program, "docs/streaming.md", "exec"), {})
+    exec(compile(first, "docs/streaming.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["0", "1", "2", "3", "4"]
     assert {line.split()[1] for line in lines} <= set(NAMES)
+    names: dict[str, Any] = {}
+    exec(compile(second, "docs/streaming.md", "exec"), names)
+    assert capsys.readouterr().out.startswith("causal: 2 frames a second are shown")
+    assert names["probabilities"].shape == (len(NAMES),)
 
 
 # -------------------------------------------------------------------------------------- refusals

@@ -109,7 +109,10 @@ class StreamingRecognizer:
             ValueError: frames of another kind or number than there are streams, or the model gives
                 no numbers.
         """
-        pictures = self.prepare(frames)
+        return self.scores_of(self.prepare(frames), streams=streams)
+
+    def scores_of(self, pictures: Tensor, *, streams: Sequence[int] | None = None) -> Tensor:
+        """:meth:`scores` of frames that :meth:`prepare` has prepared."""
         with self._lock:
             rows = self._rows(streams, len(pictures))
             state = self.state if rows is None else tuple(t[rows] for t in self.state)
@@ -164,22 +167,7 @@ class StreamingRecognizer:
 
     def prepare(self, frames: Frame | Sequence[Frame]) -> Tensor:
         """Frames as the model sees them, before normalisation: uint8 [S, 3, crop, crop]."""
-        every = cast("Sequence[Frame]", [frames] if _is_one(frames) else frames)
-        if not len(every):
-            raise InputError("there are no frames; give one frame for each stream")
-        return torch.cat([self._prepared(frame) for frame in every])
-
-    def _prepared(self, frame: Frame) -> Tensor:
-        picture = torch.as_tensor(frame)
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != torch.uint8:
-            raise InputError(
-                f"a frame must be uint8 RGB of shape [H, W, 3], got {picture.dtype} of shape "
-                f"{list(picture.shape)}"
-            )
-        if not picture.numel():
-            raise InputError(f"a frame of shape {list(picture.shape)} has no pixels")
-        resized = resize_short_side(picture.permute(2, 0, 1)[None], self.spec)
-        return spatial_crops(resized, self.spec.crop_size)[0]
+        return prepare(frames, self.spec)
 
     @torch.inference_mode()
     def _logits(self, pictures: Tensor, state: State) -> tuple[Tensor, State]:
@@ -207,6 +195,31 @@ class StreamingRecognizer:
         if len(set(streams)) != len(streams):
             raise InputError(f"streams {streams} name one twice; each has one frame at a time")
         return streams
+
+
+def prepare(frames: Frame | Sequence[Frame], spec: ClipSpec) -> Tensor:
+    """One frame or several as a model sees them, before normalisation: uint8 [S, 3, crop, crop].
+
+    Raises:
+        ValueError: there are none, or they are no pictures.
+    """
+    every = cast("Sequence[Frame]", [frames] if _is_one(frames) else frames)
+    if not len(every):
+        raise InputError("there are no frames; give one frame for each stream")
+    return torch.cat([_prepared(frame, spec) for frame in every])
+
+
+def _prepared(frame: Frame, spec: ClipSpec) -> Tensor:
+    picture = torch.as_tensor(frame)
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != torch.uint8:
+        raise InputError(
+            f"a frame must be uint8 RGB of shape [H, W, 3], got {picture.dtype} of shape "
+            f"{list(picture.shape)}"
+        )
+    if not picture.numel():
+        raise InputError(f"a frame of shape {list(picture.shape)} has no pixels")
+    resized = resize_short_side(picture.permute(2, 0, 1)[None], spec)
+    return spatial_crops(resized, spec.crop_size)[0]
 
 
 def _is_one(frames: Frame | Sequence[Frame]) -> bool:

@@ -78,21 +78,24 @@ class FrameStep(nn.Module):
 
 def check_streams(model: VideoClassifier) -> None:
     """Raise InputError unless the model can be run frame by frame."""
-    name = model.name or "this network"
-    remedy = (
-        "train tsm or gtdnet with model_options {causal: true}, or see windows of a video by "
-        "gtdnet predict --window"
-    )
-    if model.frames_per_segment > 1:
+    if reason := why_no_stream(model):
         raise InputError(
-            f"{name} takes groups of {model.frames_per_segment} frames, so it cannot be run frame "
-            f"by frame; {remedy}"
+            f"{model.name or 'this network'} {reason}; train tsm or gtdnet with model_options "
+            f"{{causal: true}}, or see windows of a video by gtdnet predict --window"
+        )
+
+
+def why_no_stream(model: nn.Module) -> str | None:
+    """Why a model cannot be run frame by frame; None: it can."""
+    if not isinstance(model, VideoClassifier):
+        return "is no classifier of frames"
+    if model.frames_per_segment > 1:
+        return (
+            f"takes groups of {model.frames_per_segment} frames, so it cannot be run frame by frame"
         )
     if place := looking_ahead(model.backbone):
-        raise InputError(
-            f"{name} cannot be run frame by frame, for its frames see later ones "
-            f"(in {place}); {remedy}"
-        )
+        return f"cannot be run frame by frame, for its frames see later ones (in {place})"
+    return None
 
 
 def restarted(state: State, streams: Iterable[int] | None = None) -> State:
