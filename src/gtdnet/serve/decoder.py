@@ -1,7 +1,7 @@
 """What runs in a child process: it decodes one video or picture after another, within limits.
 
-It may be killed at any moment. It writes no file, takes no more memory than it is allowed, opens the
-files alone that the server names, and gives back frames or one sentence.
+It may be killed at any moment. It writes no file, takes no more memory than it is allowed, opens
+the files alone that the server names, and gives back frames or one sentence.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _video(connection: Connection, job: dict[str, Any], limits: DecoderLimits) -
             f"it is {seconds:.0f} seconds long, and {limits.seconds:g} are the limit; cut it",
         )
     for clip in _clips(path, spec, job, seconds, limits):
-        views = np.ascontiguousarray(clip.views.numpy())
+        views = clip.views.numpy()
         message = {
             "start": clip.start,
             "end": clip.end,
@@ -123,7 +123,7 @@ def _video(connection: Connection, job: dict[str, Any], limits: DecoderLimits) -
             "times": clip.times[0].tolist(),
         }
         before = time.monotonic()
-        wire.send(connection, _no_nan(message), memoryview(views).cast("B"))
+        wire.send(connection, _no_nan(message), views.tobytes())
         waited += time.monotonic() - before
     done = {"done": True, "seconds": seconds, "frames": frames}
     took = time.monotonic() - started - waited
@@ -167,7 +167,7 @@ def _no_nan(value: dict[str, Any]) -> dict[str, Any]:
 
 def _picture(connection: Connection, content: bytes) -> None:
     picture = read_jpeg(content)
-    wire.send(connection, {"shape": picture.shape}, memoryview(picture).cast("B"))
+    wire.send(connection, {"shape": picture.shape}, picture.tobytes())
 
 
 def read_jpeg(content: bytes) -> NDArray[np.uint8]:

@@ -54,9 +54,7 @@ class Guard:
         metrics: gets every request.
     """
 
-    def __init__(
-        self, app: App, names: Iterable[str], token: str | None, metrics: Metrics
-    ) -> None:
+    def __init__(self, app: App, names: Iterable[str], token: str | None, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
         self._names = {"localhost", *(name.casefold() for name in names)}
         self._token = None if token is None else token.encode()
@@ -73,8 +71,8 @@ class Guard:
         try:
             self._check(scope, headers)
         except Refusal as refusal:
+            self._metrics.refused.labels(refusal.code).inc()
             if scope["type"] == "websocket":
-                self._metrics.refused.labels(refusal.code).inc()
                 await receive()
                 return await _refuse_websocket(scope, send, refusal)
             return await self._counted(scope, receive, send, answer(refusal))
@@ -248,9 +246,7 @@ async def _drop(receive: Receive) -> None:
             return
 
 
-async def _refuse_websocket(
-    scope: MutableMapping[str, Any], send: Send, refusal: Refusal
-) -> None:
+async def _refuse_websocket(scope: MutableMapping[str, Any], send: Send, refusal: Refusal) -> None:
     """Answer a handshake with the status and the sentence."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         return await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})

@@ -11,9 +11,8 @@ from typing import Any
 from gtdnet.engines import find_model, is_exported
 from gtdnet.errors import InputError
 from gtdnet.infer.recognizer import Recognizer, load
+from gtdnet.serve.options import split
 from gtdnet.serve.refusal import Refusal
-
-_NAMED = re.compile(r"([A-Za-z0-9._-]+)=(.+)", re.DOTALL)
 
 
 class Served:
@@ -108,14 +107,6 @@ def load_models(
             raise InputError(f"two models are called {name}; give one another: NAME={path}")
         models[name] = Served(name, path, recognizer)
     return models
-
-
-def split(source: str) -> tuple[str | None, str]:
-    """The name of NAME=MODEL, if there is one, and the model."""
-    named = _NAMED.fullmatch(source)
-    if named and not Path(source).exists():
-        return named[1], named[2]
-    return None, source
 
 
 def name_of(path: str) -> str:

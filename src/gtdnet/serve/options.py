@@ -1,6 +1,10 @@
 """What ``gtdnet serve`` is asked for."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
+
+_NAMED = re.compile(r"([A-Za-z0-9._-]+)=(.+)", re.DOTALL)
 
 
 @dataclass
@@ -54,3 +58,11 @@ class ServeOptions:
     device: str = "auto"
     engine: str | None = None
     precision: str | None = None
+
+
+def split(source: str) -> tuple[str | None, str]:
+    """The name of NAME=MODEL, if there is one, and the model."""
+    named = _NAMED.fullmatch(source)
+    if named and not Path(source).exists():
+        return named[1], named[2]
+    return None, source

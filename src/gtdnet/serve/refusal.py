@@ -35,7 +35,9 @@ class Refusal(Exception):
 
 def too_large(megabytes: float) -> Refusal:
     return Refusal(
-        413, "too_large", f"The video has more than {megabytes:g} MB; send a shorter or smaller one."
+        413,
+        "too_large",
+        f"The video has more than {megabytes:g} MB; send a shorter or smaller one.",
     )
 
 
@@ -63,6 +65,11 @@ def busy(seconds: int = 5) -> Refusal:
         f"The server has as many requests as it takes; try again in {seconds} seconds.",
         seconds,
     )
+
+
+def gone_away() -> Refusal:
+    """Nobody reads this; the status is the one that nginx counts."""
+    return Refusal(499, "gone", "Nobody waits for the answer.")
 
 
 def ending() -> Refusal:

@@ -10,12 +10,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
+from starlette.requests import ClientDisconnect
+
 from gtdnet.serve.answers import Query, Spent, answer
 from gtdnet.serve.decoder import DecoderLimits
 from gtdnet.serve.decoders import Decoders, Stopped, Until
 from gtdnet.serve.metrics import Metrics
 from gtdnet.serve.models import Models
-from gtdnet.serve.refusal import Refusal, busy, out_of_time, too_large, too_slow_upload
+from gtdnet.serve.refusal import (
+    Refusal,
+    busy,
+    gone_away,
+    out_of_time,
+    too_large,
+    too_slow_upload,
+)
 from gtdnet.serve.spool import Spool
 
 SILENCE = 10.0
@@ -108,6 +117,8 @@ class Service:
                 chunk = await asyncio.wait_for(chunks.__anext__(), max(0.0, min(left, SILENCE)))
             except StopAsyncIteration:
                 break
+            except ClientDisconnect:
+                raise gone_away() from None
             except asyncio.TimeoutError:
                 waited = min(SILENCE, self.limits.timeout) if left > SILENCE else None
                 raise too_slow_upload(waited or self.limits.timeout) from None
@@ -142,8 +153,9 @@ class Service:
                 self.metrics.waiting.dec()
             else:
                 await asyncio.wait({result})  # the file stays open while it is read
+                result.exception()  # it is of no interest any more
             if left.done():
-                raise Refusal(499, "gone", "Nobody waits for the answer.")
+                raise gone_away()
             raise out_of_time(self.limits.timeout)
         except Stopped:
             raise out_of_time(self.limits.timeout) from None

@@ -14,7 +14,7 @@ MOST_BYTES = 1 << 30
 """Bytes of one message: the views of a window, or a picture."""
 
 
-def send(connection: Connection, message: dict[str, Any], content: bytes | memoryview = b"") -> None:
+def send(connection: Connection, message: dict[str, Any], content: bytes = b"") -> None:
     """``content`` goes behind the message, whose ``bytes`` says how many there are."""
     connection.send_bytes(json.dumps({**message, "bytes": len(content)}).encode())
     if len(content):
