@@ -253,7 +253,7 @@ function why(found) {
     : `Of the moment it is surest of, ${clock(picture.of[0])} to ${clock(picture.of[1])}.`;
   if (!picture) return;
   const rows = element("div", { class: "rows" });
-  rows.style.gridTemplateColumns = `repeat(${picture.times.length}, minmax(5.5rem, 9rem))`;
+  rows.style.gridTemplateColumns = `repeat(${picture.times.length}, minmax(5.5rem, 11rem))`;
   for (const row of picture.rows) {
     if (row.key === "activation" && picture.scores) rows.append(...discs(picture));
     rows.append(element("h3", {}, row.title, element("span", {}, row.hint)));
@@ -426,6 +426,7 @@ function listen() {
       if (name === "drop" && event.dataTransfer.files.length) ask(event.dataTransfer.files[0]);
     });
   }
+  document.body.classList.toggle("touch", navigator.maxTouchPoints > 0);
   $("origin").textContent = location.origin;
 }
 

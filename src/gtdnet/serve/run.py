@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -52,7 +53,7 @@ def serve(options: ServeOptions, ready: Callable[[str], object] = lambda url: No
         KeyboardInterrupt: it was told to end, and has.
     """
     token = check(options)
-    listening = _listen(options.host, options.port)
+    listening = listen(options.host, options.port)
     try:
         models = load_models(
             options.models, options.device, engine=options.engine, precision=options.precision
@@ -113,7 +114,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     try:
         kind, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -163,6 +164,11 @@ class Server:
             names.append(options.host)
         self.guard = Guard(app, names, token, self.service.metrics)
         self._told: int | None = None
+        self._tell: Callable[[int], object] = lambda number: None
+
+    def end(self) -> None:
+        """As SIGTERM does; from any thread."""
+        self._tell(signal.SIGTERM)
 
     def run(self, listening: socket.socket, ready: Callable[[str], object]) -> int | None:
         """Serve until a signal comes; returns which one."""
@@ -203,7 +209,8 @@ class Server:
             self._told = number
             told.set()
 
-        with _signals(loop, tell):
+        self._tell = partial(loop.call_soon_threadsafe, tell)
+        with _signals(self._tell):
             serving = asyncio.ensure_future(server.serve([listening]))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.01)
@@ -232,11 +239,11 @@ def _is_address(host: str) -> bool:
 
 
 @contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, tell: Callable[[int], None]) -> Any:
+def _signals(tell: Callable[[int], object]) -> Any:
     """Ctrl-C and SIGTERM tell; not where this is not the main thread, which then handles them."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(tell, number)
+        tell(number)
 
     try:
         before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
