@@ -38,6 +38,7 @@ MAX_PIXELS = 1920 * 1080
 MEMORY = 512
 """MiB for decoding pictures."""
 _SECONDS = 5.0  # for decoding one picture
+_PATIENCE = 1.0  # seconds in which another camera may go
 _RATES = (5.0, 25.0)  # pictures a second: at least, at most
 _VIDEO_RATE = 25.0  # frames a second of the videos that "dense" clips are taken from
 _CLOSING = {"busy": 1013, "ending": 1001, "idle": 1000}  # codes of WebSockets; else 1008
@@ -82,9 +83,7 @@ class Cameras:
         slot: int | None = None
         try:
             served = self._models.named(model)
-            if not self._free:
-                raise busy() if self._number else _no_cameras()
-            slot = self._free.pop()
+            slot = await self._slot()
             self._metrics.cameras.inc()
             live = await self._in_thread(self._open, served)
             session = _Session(socket, served, live, slot, topk, self)
@@ -102,6 +101,17 @@ class Cameras:
             if slot is not None:
                 self._free.add(slot)
                 self._metrics.cameras.dec()
+
+    async def _slot(self) -> int:
+        """A stream of the models; who changes the model closes one camera and opens the next."""
+        until = time.monotonic() + _PATIENCE
+        while not self._free:
+            if not self._number:
+                raise _no_cameras()
+            if time.monotonic() > until:
+                raise busy()
+            await asyncio.sleep(0.05)
+        return self._free.pop()
 
     def end(self) -> None:
         """Let all go."""

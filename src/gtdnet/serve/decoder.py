@@ -175,7 +175,7 @@ def read_jpeg(content: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as picture:
             check_size("picture", *picture.size)
-            return np.ascontiguousarray(picture.convert("RGB"), dtype=np.uint8)
+            return np.array(picture.convert("RGB"))
     except DecodeError:
         raise
     except Exception as error:

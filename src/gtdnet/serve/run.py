@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -202,6 +203,7 @@ class Server:
             ssl_keyfile=options.key,
         )
         server, told = _Uvicorn(config), asyncio.Event()
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
 
         def tell(number: int) -> None:
             if self._told is not None:  # told twice: at once
@@ -254,6 +256,11 @@ def _signals(tell: Callable[[int], object]) -> Any:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn takes a WebSocket that was refused with an answer for one that was forgotten."""
+    return "without completing handshake" not in record.msg
 
 
 class _Uvicorn(uvicorn.Server):
