@@ -123,7 +123,8 @@ class Running:
         return sentence
 
     def metric(self, name: str) -> float:
-        lines = self.client.get("/metrics").text.splitlines()
+        """The sum of those whose line begins so."""
+        lines = self.server.service.metrics.text().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 

@@ -176,6 +176,7 @@ def test_metrics_count(served: Any, short: Path) -> None:
     sizes = "gtdnet_received_bytes_total"
     names = (answered, refused, sizes, "gtdnet_decode_seconds_count")
     names += ('gtdnet_inference_seconds_count{model="tiny"}',)
+    assert served.client.get("/metrics").text.splitlines()[0].startswith("# HELP gtdnet_requests")
     before = [served.metric(name) for name in names]
     assert served.put(short).status_code == 200
     assert served.put(b"no video").status_code == 422

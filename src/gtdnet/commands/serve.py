@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from gtdnet.commands import EXIT_DONE, Outcome, write
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.engines import engine_names
@@ -40,6 +42,7 @@ def run(args: Namespace) -> Outcome:
     def ready(url: str) -> None:
         if args.json:
             write({"url": url, "models": list(args.models)})
+            sys.stdout.flush()  # a program waits for it
         else:
             say(f"serving at {url}  (Ctrl-C ends)")
 
