@@ -65,3 +65,28 @@ def test_it_says_what_to_install(
     assert fails(model) == (
         'uvicorn is not installed, which serve needs: pip install "gtdnet[serve]"'
     )
+
+
+def test_the_page_of_limits_is_true() -> None:
+    """Every default in docs/serve.md is that of the option beside it, or of the constant."""
+    from dataclasses import fields
+
+    from gtdnet.serve import camera, options, run, service
+
+    page = Path(__file__).parents[2] / "docs" / "serve.md"
+    lines = page.read_text(encoding="utf-8").split("## Limits")[1].split("\n\n")[1].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    defaults = {field.name: field.default for field in fields(options.ServeOptions)}
+    said = {row[2].strip("`-"): float(row[1].split()[0]) for row in rows if row[2]}
+    assert said == {name: defaults[name] for name in said}
+    limits = {n for n in defaults if n.startswith("max_")}
+    limits |= {"queue", "timeout", "decoder_memory", "cameras", "camera_idle"}
+    assert set(said) == limits
+    assert {row[0]: row[1] for row in rows if not row[2]} == {
+        "windows of a video": f"{run.WINDOWS}",
+        "silence within an upload": f"{service.SILENCE:g} s",
+        "connections": f"{run.CONNECTIONS}",
+        "a connection without a request": f"{run._FIRST_REQUEST:g} s",
+        "a camera's picture": f"{camera.MAX_BYTES >> 20} MiB, 1920x1080",
+    }
+    assert camera.MAX_PIXELS == 1920 * 1080
