@@ -106,7 +106,7 @@ def test_streams_go_by_their_own_times() -> None:
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_stream_that_begins_anew_remembers_nothing(begin: str, causal: bool) -> None:
     file, old, new = model_file(causal=causal), video(5, 0), video(5, 1)
-    every = {} if causal else {"every": 0.1}
+    every: dict[str, Any] = {} if causal else {"every": 0.1}
     fresh = show(open_live(file, device="cpu", window=0.8, **every), new, 10)
     live = open_live(file, streams=2, device="cpu", window=0.8, **every)
     other = video(10, 2)

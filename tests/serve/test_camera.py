@@ -202,6 +202,7 @@ RATES = [
     ({"num_segments": 8}, 2.0, 8.0),
     ({"num_segments": 4}, 2.0, 5.0),  # not fewer
     ({"num_segments": 8, "sampling": "dense", "frame_interval": 8}, 2.56, 6.25),
+    ({"num_segments": 8, "sampling": "rate", "rate": 5}, 1.6, 10.0),
     ({"num_segments": 16, "sampling": "dense", "frame_interval": 1}, 0.64, 25.0),  # not more
 ]
 

@@ -179,6 +179,7 @@ class _Source:
             batch_size=options.batch_size,
             num_segments=options.num_segments,
             sampling=options.sampling,
+            rate=options.rate,
             short_side=options.short_side,
             crop_size=options.crop_size,
         )
@@ -290,10 +291,12 @@ class _Stopwatch:
         """Within it, the reading of frames in :mod:`gtdnet.data.dataset` makes its laps here."""
         read_frames = dataset.read_frames
 
-        def watched(path: str | Path, choose: Chooser, reduce: Reduce) -> tuple[torch.Tensor, int]:
-            def choose_and_lap(num_frames: int) -> NDArray[np.int64]:
+        def watched(
+            path: str | Path, choose: Chooser, reduce: Reduce, **options: Any
+        ) -> tuple[torch.Tensor, int]:
+            def choose_and_lap(*known: Any) -> NDArray[np.int64]:
                 self.lap("open")
-                indices = choose(num_frames)
+                indices = choose(*known)
                 self.lap("sample")
                 return indices
 
@@ -306,7 +309,7 @@ class _Stopwatch:
                 return small
 
             self.lap("transform")  # drawing of random numbers, for what comes later
-            frames, num_frames = read_frames(path, choose_and_lap, reduce_and_lap)
+            frames, num_frames = read_frames(path, choose_and_lap, reduce_and_lap, **options)
             self.lap("decode")
             self.read = num_frames, self.read[1]
             return frames, num_frames

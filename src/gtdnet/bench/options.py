@@ -174,7 +174,8 @@ class DataBenchOptions(TimingOptions):
         clips: test clips per video.
         crops: test crops per clip: 1 or 3.
         num_segments: frames per clip.
-        sampling: segment, dense or dense-tsm.
+        sampling: segment, dense, dense-tsm or rate.
+        rate: sampled frames per second, of rate sampling.
         short_side: the shorter side in pixels before test crops.
         crop_size: side of the square the model sees.
         num_videos: how many are read, spread evenly over the split.
@@ -192,6 +193,7 @@ class DataBenchOptions(TimingOptions):
     crops: int = 1
     num_segments: int = 8
     sampling: str = "segment"
+    rate: float | None = None
     short_side: int = 256
     crop_size: int = 224
     num_videos: int = 16

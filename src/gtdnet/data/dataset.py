@@ -138,8 +138,9 @@ class TrainClips(Dataset[Sample | Failure]):
         try:
             frames, _ = read_frames(
                 record.path,
-                lambda n: train_indices(spec, n, np.random.default_rng(chosen)),
+                lambda n, times=None: train_indices(spec, n, np.random.default_rng(chosen), times),
                 reduce,
+                by_time=spec.by_time,
             )
         except DecodeError as error:
             return Failure(index, error.path, error.reason)
@@ -163,11 +164,14 @@ class EvalClips(Dataset[Sample | Failure]):
         spec: ClipSpec,
         num_clips: int = 1,
         num_crops: int = 1,
+        *,
+        fps: float | None = None,
     ) -> None:
         self.records = records
         self.spec = spec
         self.num_clips = num_clips
         self.num_crops = num_crops
+        self.fps = fps
 
     def __len__(self) -> int:
         return len(self.records)
@@ -175,7 +179,7 @@ class EvalClips(Dataset[Sample | Failure]):
     def __getitem__(self, index: int) -> Sample | Failure:
         record = self.records[index]
         try:
-            views = read_views(record.path, self.spec, self.num_clips, self.num_crops)
+            views = read_views(record.path, self.spec, self.num_clips, self.num_crops, fps=self.fps)
         except DecodeError as error:
             return Failure(index, error.path, error.reason)
         label = target(record.classes, self.spec, record.label is not None)
@@ -189,15 +193,25 @@ def target(classes: Sequence[int], spec: ClipSpec, is_known: bool = True) -> int
     return tuple(int(k in classes) if is_known else -1 for k in range(spec.num_classes))
 
 
-def read_views(path: Clip, spec: ClipSpec, num_clips: int = 1, num_crops: int = 1) -> Tensor:
+def read_views(
+    path: Clip,
+    spec: ClipSpec,
+    num_clips: int = 1,
+    num_crops: int = 1,
+    *,
+    fps: float | None = None,
+) -> Tensor:
     """All test views of one video: uint8 [V, T*f, 3, crop, crop], clips outermost.
 
-    DecodeError if it cannot be read.
+    ``fps`` is of what states no rate, where frames are chosen by time. DecodeError if the video
+    cannot be read.
     """
     frames, _ = read_frames(
         path,
-        lambda n: eval_indices(spec, n, num_clips).reshape(-1),
+        lambda n, times=None: eval_indices(spec, n, num_clips, times).reshape(-1),
         lambda frame: resize_short_side(frame, spec),
+        by_time=spec.by_time,
+        fps=fps,
     )
     return eval_views(frames, spec, num_crops)
 

@@ -50,13 +50,15 @@ __all__ = [
     "probe",
     "read_frames",
     "scan_frames",
+    "seconds_of",
 ]
 
 Clip = str | Path | ArrayReader
 """What is read: a path, or frames that are in memory."""
 
-Chooser = Callable[[int], np.ndarray]
-"""Number of frames -> int64 indices [T], in any order, repeats allowed.
+Chooser = Callable[..., np.ndarray]
+"""Number of frames -> int64 indices [T], in any order, repeats allowed; of those that choose by
+time: number of frames, their times -> indices.
 
 A pure function: it is called a second time when a file turns out to hold fewer frames than packets.
 """
@@ -144,10 +146,16 @@ def probe(path: Clip) -> VideoInfo:
 
 
 def read_frames(
-    path: Clip, choose: Chooser, reduce: Reduce | None = None
+    path: Clip,
+    choose: Chooser,
+    reduce: Reduce | None = None,
+    *,
+    by_time: bool = False,
+    fps: float | None = None,
 ) -> tuple[torch.Tensor, int]:
     """Decode the frames that ``choose(number of frames)`` asks for, in its order.
 
+    With ``by_time`` it is ``choose(number of frames, times)``, the times of :func:`seconds_of`.
     ``reduce`` makes frames smaller as they come, so that memory holds a large one, or a few.
 
     Returns uint8 [T, 3, H, W] (channels last in memory) and the number of frames that ``choose``
@@ -155,8 +163,12 @@ def read_frames(
     """
     clip = ClipReader(path)
     num_frames = clip.count()
+    times = seconds_of(clip, fps) if by_time else None
+    if times is not None and np.isnan(times[-1]):
+        reason = "its frame rate is unknown, and frames are chosen by time"
+        raise DecodeError(clip.path, f"{reason}; make a video of it, or predict with --fps")
     while True:
-        indices = _chosen(choose, max(1, num_frames))
+        indices = _chosen(choose, max(1, num_frames), times)
         try:
             return _gather(clip.frames(np.unique(indices)), indices, reduce), num_frames
         except FewerFrames as fewer:
@@ -188,6 +200,19 @@ def frame_times(path: Clip) -> np.ndarray | None:
     return ClipReader(path).times()
 
 
+def seconds_of(reader: ClipReader, fps: float | None = None) -> np.ndarray:
+    """Seconds at which frames are shown, and the end: [frames + 1]; NaN if nothing is known.
+
+    Without timestamps frames are evenly spaced, at the rate that the clip states, else ``fps``.
+    """
+    times = reader.times()
+    if times is not None:
+        return times
+    info = reader.info()
+    rate = info.fps or (info.num_frames / info.duration if info.duration else fps)
+    return np.arange(info.num_frames + 1) / (rate or np.nan)
+
+
 def scan_frames(path: Clip, broken: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
     """(index, [H, W, 3]) of every frame that `read_frames` could give, in order.
 
@@ -199,8 +224,9 @@ def scan_frames(path: Clip, broken: dict[int, str]) -> Iterator[tuple[int, np.nd
     return clip.frames(None, broken)
 
 
-def _chosen(choose: Chooser, num_frames: int) -> np.ndarray:
-    indices = np.asarray(choose(num_frames), dtype=np.int64)
+def _chosen(choose: Chooser, num_frames: int, times: np.ndarray | None = None) -> np.ndarray:
+    given = (num_frames,) if times is None else (num_frames, times[: num_frames + 1])
+    indices = np.asarray(choose(*given), dtype=np.int64)
     if indices.ndim != 1 or indices.size == 0:
         raise ValueError(f"the chosen indices must have shape [T], T >= 1, not {indices.shape}")
     if indices.min() < 0 or indices.max() >= num_frames:

@@ -20,9 +20,14 @@ from gtdnet.errors import InputError, check_choice
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SAMPLINGS = ("segment", "dense", "dense-tsm")
+SAMPLINGS = ("segment", "dense", "dense-tsm", "rate")
 INTERPOLATIONS = ("bilinear", "bicubic")
-LATER: dict[str, Any] = {"frames_per_segment": 1, "multi_label": False, "calibration": None}
+LATER: dict[str, Any] = {
+    "frames_per_segment": 1,
+    "multi_label": False,
+    "calibration": None,
+    "rate": None,
+}
 """Fields that the first model files did not have, and what they mean there."""
 
 
@@ -35,8 +40,9 @@ class ClipSpec:
         num_segments: T, frames per clip, or groups of frames (``frames_per_segment``).
         sampling: "segment" (T segments of equal length, one frame of each: TSN) or "dense" (T
             frames ``frame_interval`` apart), or "dense-tsm" (the same in the windows of TSM's own
-            code, for models that were trained and tested with it).
-        frame_interval: frames between two sampled ones; not used by "segment".
+            code, for models that were trained and tested with it), or "rate" (T frames
+            1 / ``rate`` seconds apart, by their timestamps).
+        frame_interval: frames between two sampled ones, of dense sampling.
         short_side: pixels to which the shorter side is resized before the test crops.
         crop_size: side of the square the model sees, pixels.
         mean, std: per RGB channel, on values in [0, 1].
@@ -47,6 +53,7 @@ class ClipSpec:
         multi_label: a clip has any number of the classes, and the model gives each a probability
             of its own; else it has exactly one.
         calibration: what is known of its probabilities, or None.
+        rate: sampled frames per second, of "rate" alone.
 
     Raises:
         ValueError: a value out of range, or class names empty or repeated.
@@ -65,6 +72,7 @@ class ClipSpec:
     frames_per_segment: int = 1
     multi_label: bool = False
     calibration: Calibration | None = None
+    rate: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("class_names", "mean", "std"):  # lists come from JSON
@@ -83,6 +91,7 @@ class ClipSpec:
                 f"raise short_side or lower crop_size"
             )
         check_choice("sampling", self.sampling, SAMPLINGS)
+        self._check_rate()
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         three = len(self.mean) == len(self.std) == 3
         if not three or not all(map(_is_number, (*self.mean, *self.std))) or min(self.std) <= 0:
@@ -106,6 +115,25 @@ class ClipSpec:
                 f"the calibration has {len(self.calibration.thresholds)} thresholds, but the model "
                 f"{self.num_classes} classes; calibrate it anew"
             )
+
+    def _check_rate(self) -> None:
+        if self.rate is None:
+            if self.by_time:
+                raise InputError("sampling rate needs a rate, in frames per second; add rate=8")
+            return
+        if not _is_number(self.rate) or self.rate <= 0:
+            raise InputError(f"rate must be a positive number of frames a second, got {self.rate}")
+        if not self.by_time:
+            raise InputError(
+                f"rate={self.rate:g} is of sampling rate alone, not of {self.sampling}; choose "
+                f"sampling rate, or leave rate out"
+            )
+        object.__setattr__(self, "rate", float(self.rate))
+
+    @property
+    def by_time(self) -> bool:
+        """Whether frames are chosen by their timestamps."""
+        return self.sampling == "rate"
 
     @property
     def num_classes(self) -> int:
@@ -160,7 +188,7 @@ class ClipSpec:
 
     def describe(self) -> str:
         """One line for people: sampling and picture size."""
-        how = describe_sampling(self.sampling, self.frame_interval)
+        how = describe_sampling(self.sampling, self.frame_interval, self.rate)
         frames = "1 frame" if self.num_segments == 1 else f"{self.num_segments} frames"
         if self.frames_per_segment > 1:
             frames = f"{self.num_segments} segments x {self.frames_per_segment} frames"
@@ -178,8 +206,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
 
 
-def describe_sampling(sampling: str, frame_interval: int) -> str:
-    """As in "segment", "dense/8"."""
+def describe_sampling(sampling: str, frame_interval: int, rate: float | None = None) -> str:
+    """As in "segment", "dense/8" (frames apart), "rate/8" (a second)."""
+    if rate is not None:
+        return f"{sampling}/{rate:g}"
     return sampling if sampling == "segment" else f"{sampling}/{frame_interval}"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         is_exported,
         open_engine,
         open_model,
+        open_steps,
         unavailable,
     )
     from gtdnet.engines.profile import Node
@@ -49,6 +50,7 @@ __all__ = [
     "is_exported",
     "open_engine",
     "open_model",
+    "open_steps",
     "register_engine",
     "unavailable",
 ]
@@ -71,6 +73,7 @@ __getattr__ = lazy.names(
         "is_exported": "open",
         "open_engine": "open",
         "open_model": "open",
+        "open_steps": "open",
         "register_engine": "base",
         "unavailable": "open",
     },

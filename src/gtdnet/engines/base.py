@@ -22,6 +22,7 @@ from gtdnet.engines.profile import Node, OperatorLog
 from gtdnet.errors import InputError
 
 if TYPE_CHECKING:
+    from gtdnet.engines.steps import Steps
     from gtdnet.engines.stream import Step, StreamGraph
 
 
@@ -173,6 +174,14 @@ class Engine(ABC):
     def open(cls, file: ExportedFile, choice: Choice) -> Engine:
         """The engine of a file; InputError if its graph cannot be run, or is not the spec's."""
         raise NotImplementedError
+
+    @classmethod
+    def open_stream(cls, file: ExportedFile, choice: Choice, streams: int = 1) -> Steps:
+        """What runs the step in a file of :meth:`save_stream`, mostly for so many streams.
+
+        InputError if its graph cannot be run, or is not the spec's.
+        """
+        raise InputError(f"{file.path}: engine {cls.name} runs no streams")
 
     @classmethod
     def read(cls, path: Path) -> ExportedFile:

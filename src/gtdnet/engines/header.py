@@ -43,6 +43,7 @@ class ExportedFile:
         engine: the name of the engine that runs it.
         precision: that the graph was made for and checked in.
         model, spec, provenance, metrics: as of a :class:`ModelFile`.
+        stream: it holds the step of a stream, not a network for clips.
     """
 
     path: str
@@ -52,9 +53,12 @@ class ExportedFile:
     spec: ClipSpec
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
 
 
-def make_header(model_file: ModelFile, precision: str, provenance: Mapping[str, Any]) -> str:
+def make_header(
+    model_file: ModelFile, precision: str, provenance: Mapping[str, Any], *, stream: bool = False
+) -> str:
     """The header of an exported file; ``provenance`` is added to the model file's own."""
     model, spec = model_file.model, model_file.spec
     header = {
@@ -65,6 +69,7 @@ def make_header(model_file: ModelFile, precision: str, provenance: Mapping[str, 
         "precision": precision,
         "provenance": {**model_file.provenance, **provenance},
         "metrics": model_file.metrics,
+        **({"stream": True} if stream else {}),
     }
     return json.dumps(header)  # in ASCII: what stores it need not care for anything else
 
@@ -98,7 +103,16 @@ def parse_header(path: Path, engine: str, text: str | None) -> ExportedFile:
         raise InputError(
             f"{path}: the {METADATA_KEY} header cannot be read ({first_line(error)})"
         ) from error
-    return ExportedFile(str(path), engine, header["precision"], model, spec, provenance, metrics)
+    return ExportedFile(
+        str(path),
+        engine,
+        header["precision"],
+        model,
+        spec,
+        provenance,
+        metrics,
+        stream=header.get("stream") is True,
+    )
 
 
 def one_port(path: str, kind: str, ports: Sequence[T]) -> T:

@@ -27,10 +27,10 @@ from gtdnet.engines.header import (
     one_port,
 )
 from gtdnet.engines.profile import Node
-from gtdnet.engines.stream import Step, StreamGraph
+from gtdnet.engines.steps import GraphSteps, Port, Steps
+from gtdnet.engines.stream import StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.models.model_file import METADATA_KEY
-from gtdnet.models.stream import State
 from gtdnet.text import first_line, only_errors
 
 if TYPE_CHECKING:
@@ -174,21 +174,9 @@ class OnnxEngine(Engine):
         return [Check(lambda: cls.open(cls.read(path), choice), precision)]
 
     @classmethod
-    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Step:
+    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Steps:
         path.write_bytes(_of_program(graph.program(), graph.inputs, graph.outputs, header))
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-        def step(frames: Tensor, state: State) -> tuple[Tensor, State]:
-            given = zip(graph.inputs, (frames, *state), strict=True)
-            outputs = session.run(graph.outputs, {name: t.numpy() for name, t in given})
-            logits, *after = (torch.from_numpy(np.asarray(o)) for o in outputs)
-            return logits, tuple(after)
-
-        return step
+        return cls.open_stream(cls.read(path), Choice(cls.name, torch.device("cpu"), "fp32"))
 
     @classmethod
     def read_header(cls, path: Path) -> str | None:
@@ -227,10 +215,28 @@ class OnnxEngine(Engine):
         return engine
 
     @classmethod
+    def open_stream(cls, file: ExportedFile, choice: Choice, streams: int = 1) -> Steps:
+        try:
+            session = cls(Path(file.path).read_bytes(), choice)._session
+        except Exception as error:  # ONNX Runtime's own classes
+            raise InputError(
+                f"{file.path}: ONNX Runtime cannot run it ({first_line(error)})"
+            ) from error
+        inputs, outputs = (
+            [Port(p.name, _KINDS.get(str(p.type), "?"), _shape(p.shape)) for p in ports]
+            for ports in (session.get_inputs(), session.get_outputs())
+        )
+        names = [port.name for port in outputs]
+        return GraphSteps(
+            file, choice.device, "fp32", inputs, outputs, lambda given: session.run(names, given)
+        )
+
+    @classmethod
     def load_runtime(cls) -> None:
         import onnxruntime  # noqa: F401
 
 
+_KINDS = {"tensor(uint8)": "uint8", "tensor(bool)": "bool", "tensor(float)": "float32"}
 _NODE = "_kernel_time"
 """What ONNX Runtime's profile adds to the name of a node."""
 

@@ -12,6 +12,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.device import PRECISIONS, resolve_device, resolve_precision
 from gtdnet.engines.base import ENGINES, Choice, Engine, Source, missing
 from gtdnet.engines.header import ExportedFile
+from gtdnet.engines.steps import ModelSteps, Steps
 from gtdnet.errors import InputError, check_choice
 from gtdnet.models.model_file import MODEL_NAME, ModelFile, load_model
 from gtdnet.text import say
@@ -191,6 +192,13 @@ def open_engine(
     if isinstance(file, ModelFile):
         return kind.build(Source(file.model, file.spec), choice)
     return kind.open(file, choice)
+
+
+def open_steps(file: ModelFile | ExportedFile, choice: Choice, streams: int = 1) -> Steps:
+    """What runs a file's step, mostly for so many streams; InputError if it has none."""
+    if isinstance(file, ModelFile):
+        return ModelSteps(file.model, file.spec, choice.device, choice.precision)
+    return ENGINES[choice.name].open_stream(file, choice, streams)
 
 
 def _of_file(path: str | Path) -> type[Engine] | None:

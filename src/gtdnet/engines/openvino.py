@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import cache, partial
@@ -41,11 +41,11 @@ from gtdnet.engines.header import (
     one_port,
 )
 from gtdnet.engines.profile import Node
-from gtdnet.engines.stream import Step, StreamGraph
+from gtdnet.engines.steps import GraphSteps, Port, Steps
+from gtdnet.engines.stream import FRAMES, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.files import sha256
 from gtdnet.models.model_file import METADATA_KEY
-from gtdnet.models.stream import State
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -120,18 +120,7 @@ class OpenVinoEngine(Engine):
             graph.reshape([1, *_shape(graph.input(0))[1:]])
         is_int8 = choice.precision == "int8"
         inner = resolve_precision("auto", self.device) if is_int8 else choice.precision
-        compiled = openvino_core().compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": _TYPES[inner],
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_NUM_THREADS": choice.threads or torch.get_num_threads(),
-                # Two processes with a thread each would both be pinned to the first core.
-                "ENABLE_CPU_PINNING": False,
-                "PERF_COUNT": choice.profiled,
-            },
-        )
+        compiled = _compile(graph, replace(choice, precision=inner))
         if not is_int8:  # a processor without bf16 computes in fp32
             used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
             self.precision = _OURS.get(used, choice.precision)
@@ -202,7 +191,7 @@ class OpenVinoEngine(Engine):
         return [Check(make, "fp32", ", in fp32,"), *checks]
 
     @classmethod
-    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Step:
+    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Steps:
         ov, inputs = _openvino(), graph.example()
         with torch.no_grad(), warnings.catch_warnings(), _no_telemetry():
             warnings.simplefilter("ignore")
@@ -217,16 +206,7 @@ class OpenVinoEngine(Engine):
             port.set_names({name})
         model.reshape(shapes)
         _save(model, path, header)
-        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        compiled = openvino_core().compile_model(_read(path), "CPU", hints)
-
-        def step(frames: Tensor, state: State) -> tuple[Tensor, State]:
-            given = zip(graph.inputs, (frames, *state), strict=True)
-            outputs = compiled({name: t.numpy() for name, t in given})
-            logits, *after = (torch.tensor(outputs[name]) for name in graph.outputs)
-            return logits, tuple(after)
-
-        return step
+        return cls.open_stream(cls.read(path), Choice(cls.name, torch.device("cpu"), "fp32"))
 
     @classmethod
     def read_header(cls, path: Path) -> str | None:
@@ -248,6 +228,39 @@ class OpenVinoEngine(Engine):
             raise InputError(
                 f"{file.path}: OpenVINO cannot run it ({_last_line(error)})"
             ) from error
+
+    @classmethod
+    def open_stream(cls, file: ExportedFile, choice: Choice, streams: int = 1) -> Steps:
+        graph = _read(Path(file.path))
+        inputs, outputs = (
+            [Port(p.get_any_name(), _KINDS.get(p.get_element_type().get_type_name(), "?"),
+                  _shape(p)) for p in ports]
+            for ports in (graph.inputs, graph.outputs)
+        )  # fmt: skip
+        compiled: dict[bool, Any] = {}
+
+        def of(is_one: bool) -> Any:
+            """The graph for one stream, whose shapes are all known, or for any number."""
+            if is_one not in compiled:
+                known = graph.clone()
+                if is_one:
+                    known.reshape({p: [1, *_shape(p)[1:]] for p in known.inputs})
+                compiled[is_one] = _compile(known, choice)
+            return compiled[is_one]
+
+        try:
+            used = of(streams == 1).get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        except RuntimeError as error:
+            raise InputError(
+                f"{file.path}: OpenVINO cannot run it ({_last_line(error)})"
+            ) from error
+
+        def run(given: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+            found = of(len(given[FRAMES]) == 1)(dict(given))
+            return [found[i] for i in range(len(outputs))]
+
+        precision = _OURS.get(used, choice.precision)
+        return GraphSteps(file, choice.device, precision, inputs, outputs, run)
 
     @classmethod
     def load_runtime(cls) -> None:
@@ -279,6 +292,7 @@ class _Counters:
 
 _BIN_KEY = "gtdnet_bin_sha256"
 _TYPES: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+_KINDS = {"u8": "uint8", "boolean": "bool", "f32": "float32"}
 _OURS: dict[str, Precision] = {name: ours for ours, name in _TYPES.items()}
 _NOT_INT8 = ["Add", "AvgPool", "MatMul", "Multiply", "ReduceMean", "Sigmoid"]
 
@@ -333,6 +347,21 @@ def _info(graph: ov.Model, key: str) -> str | None:
         return graph.get_rt_info([key]).astype(str) if graph.has_rt_info([key]) else None
     except (RuntimeError, TypeError):  # it is there, and no text
         return None
+
+
+def _compile(graph: ov.Model, choice: Choice) -> Any:
+    return openvino_core().compile_model(
+        graph,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": _TYPES[choice.precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": choice.threads or torch.get_num_threads(),
+            # Two processes with a thread each would both be pinned to the first core.
+            "ENABLE_CPU_PINNING": False,
+            "PERF_COUNT": choice.profiled,
+        },
+    )
 
 
 def _last_line(error: Exception) -> str:

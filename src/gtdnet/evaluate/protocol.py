@@ -142,7 +142,7 @@ def protocol_line(result: Mapping[str, Any]) -> str:
             f"{weighted}{frames}: {clips}"
         )
     spec = protocol["spec"]
-    sampling = describe_sampling(spec["sampling"], spec["frame_interval"])
+    sampling = describe_sampling(spec["sampling"], spec["frame_interval"], spec.get("rate"))
     frames = "" if protocol["frames"] == "in-order" else f"frames {protocol['frames']}, "
     # Of one view all means are the same; files of earlier versions have this one alone.
     several = not protocol["views"].endswith("x1x1")

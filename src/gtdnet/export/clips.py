@@ -13,7 +13,7 @@ from gtdnet.data.formats import Annotations, VideoRecord
 from gtdnet.data.labels import Label
 from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
-from gtdnet.data.synthetic import EDITIONS, render_clip
+from gtdnet.data.synthetic import EDITIONS, FPS, render_clip
 from gtdnet.data.transforms import eval_views
 from gtdnet.errors import InputError
 from gtdnet.infer.find import find_videos
@@ -70,7 +70,8 @@ def built_in_clips(spec: ClipSpec) -> Tensor:
     clips = []
     for label in range(len(EDITIONS[EDITION].class_names)):
         frames = torch.from_numpy(render_clip(EDITION, label, 0, 0)).permute(0, 3, 1, 2)
-        indices = eval_indices(spec, len(frames), 1).reshape(-1)
+        times = np.arange(len(frames) + 1) / FPS
+        indices = eval_indices(spec, len(frames), 1, times).reshape(-1)
         clips.append(eval_views(frames[torch.from_numpy(indices)], spec)[0])
     return torch.stack(clips)
 

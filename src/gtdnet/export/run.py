@@ -116,7 +116,7 @@ def summary(result: Mapping[str, Any]) -> str:
         lines.append(f"{describe_loss(quantization)}: {Path(result['output'], REPORT)}")
     usable = [row for row in result["formats"] if ENGINES[row["format"]].opens_files()]
     if result["stream"]:
-        lines.append("use them frame by frame: docs/streaming.md")
+        lines.append(f"use it frame by frame: gtdnet.open_live({result['output']!r})")
     elif usable:
         path = Path(result["output"], usable[-1]["files"][0])
         lines.append(f"use it with: gtdnet predict {path} VIDEO")
@@ -144,7 +144,7 @@ def _write_stream(name: str, folder: Path, reference: Reference) -> dict[str, An
     say(f"exporting the step of a stream to {name}")
     kind, model_file = ENGINES[name], reference.model_file
     files = [folder / f"stream{suffix}" for suffix in kind.suffixes]
-    header = make_header(model_file, "fp32", _provenance(model_file, kind.packages))
+    header = make_header(model_file, "fp32", _provenance(model_file, kind.packages), stream=True)
     found = write_stream(name, files[0], model_file, reference.clips, header)
     return _row(name, files, found, "fp32")
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from gtdnet.data.decode import Clip, ClipReader
+from gtdnet.data.decode import Clip, ClipReader, seconds_of
 from gtdnet.data.transforms import resize_picture
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.files import atomic_path
@@ -23,7 +23,6 @@ from gtdnet.infer.answers import SHOWN, Window
 from gtdnet.infer.fonts import font_file
 from gtdnet.infer.picture import COLOURS, borders, shown_classes
 from gtdnet.infer.render import percent
-from gtdnet.infer.timeline import seconds_of
 from gtdnet.text import printable
 
 _TICKS = 90_000  # a second: exact for all common frame rates

@@ -11,11 +11,12 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from gtdnet.data.spec import ClipSpec
+from gtdnet.data.sampling import ROUNDING
+from gtdnet.data.spec import ClipSpec, describe_sampling
 from gtdnet.engines import ExportedFile, open_model
 from gtdnet.errors import InputError, check_at_least, check_positive
 from gtdnet.infer.recognizer import Recognizer
-from gtdnet.infer.ring import ROUNDING, Ring, clip_span
+from gtdnet.infer.ring import Ring, clip_span
 from gtdnet.infer.streaming import Frame, StreamingRecognizer, prepare
 from gtdnet.models.model_file import ModelFile
 from gtdnet.models.stream import why_no_stream
@@ -40,7 +41,7 @@ def open_live(
     A causal model is run frame by frame, every other one on a window that slides.
 
     Args:
-        model: a model file, an exported one, or what was read of one.
+        model: a model file, an exported one (of ``--stream`` too), or what was read of one.
         streams: S.
         device, precision: as of :class:`gtdnet.Recognizer`; by default fp32, and of an exported
             file its own.
@@ -56,15 +57,13 @@ def open_live(
     check_at_least(1, streams=streams)
     check_positive(window=window, every=every)
     file = open_model(model) if isinstance(model, (str, Path)) else model
-    if isinstance(file, ModelFile) and not why_no_stream(file.model):
+    if file.stream if isinstance(file, ExportedFile) else not why_no_stream(file.model):
         if every is not None:
             raise InputError(
                 f"every={every:g}: this model is causal and answers at every frame that it is "
                 f"shown; leave it out"
             )
-        return _Steps(
-            StreamingRecognizer(file, streams, device, precision=precision or "fp32"), window
-        )
+        return _Steps(StreamingRecognizer(file, streams, device, precision=precision), window)
     return _Windows(Recognizer(file, device, precision=precision), streams, window, every)
 
 
@@ -170,8 +169,7 @@ class _Steps(LiveModel):
         super().__init__(recognizer.spec, recognizer.streams)
         self._recognizer = recognizer
         spec = self.spec
-        if window is None and spec.sampling == "segment":
-            window = WINDOW
+        window = window or _length_of(spec)
         self._gap = window / spec.num_segments if window else None
         self._paces = [Pace(spec.frame_interval, self._gap) for _ in range(recognizer.streams)]
 
@@ -210,9 +208,7 @@ class _Windows(LiveModel):
     ) -> None:
         super().__init__(recognizer.spec, streams)
         self._recognizer = recognizer
-        if window is None and not self.spec.sampling.startswith("dense"):
-            window = WINDOW
-        self._window = window
+        self._window = window = window or _length_of(self.spec)
         self._every = every or (window or WINDOW) / ANSWERS
         self._rings = [Ring(self.spec, window) for _ in range(streams)]
         self._paces = [Pace(1, self._every) for _ in range(streams)]
@@ -220,11 +216,12 @@ class _Windows(LiveModel):
 
     def describe(self) -> str:
         spec = self.spec
-        window = f"{self._window:g} s" if self._window else f"{clip_span(spec)} frames"
+        window = f"{self._window:.3g} s" if self._window else f"{clip_span(spec)} frames"
         cost = spec.frames_per_clip / self._every
+        how = describe_sampling(spec.sampling, spec.frame_interval, spec.rate)
         return (
             f"a window of the last {window}, of which {spec.frames_per_clip} frames "
-            f"({spec.sampling}) have an answer every {self._every:.4g} s; that costs {cost:.4g} "
+            f"({how}) have an answer every {self._every:.4g} s; that costs {cost:.4g} "
             f"frames of the 2D network a second"
         )
 
@@ -248,6 +245,13 @@ class _Windows(LiveModel):
     def _reset(self, stream: int) -> None:
         self._paces[stream].clear()
         self._rings[stream].clear()
+
+
+def _length_of(spec: ClipSpec) -> float | None:
+    """Seconds of a clip; None where it is counted in frames."""
+    if spec.rate is not None:
+        return spec.num_segments / spec.rate
+    return WINDOW if spec.sampling == "segment" else None
 
 
 class Pace:

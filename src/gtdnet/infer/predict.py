@@ -274,6 +274,7 @@ def _whole_videos(
         crops=options.crops,
         batch_size=options.batch_size,
         num_workers=options.num_workers,
+        fps=options.fps,
     ):
         for index, scores in zip(batch.indices.tolist(), batch.scores, strict=True):
             best = tuple(recognizer.top(torch.from_numpy(scores), topk))

@@ -119,6 +119,7 @@ class Recognizer:
         threshold: float = 0.0,
         batch_size: int = 8,
         num_threads: int = 1,
+        fps: float | None = None,
     ) -> list[ClassScore]: ...
 
     @overload
@@ -132,6 +133,7 @@ class Recognizer:
         threshold: float = 0.0,
         batch_size: int = 8,
         num_threads: int = 1,
+        fps: float | None = None,
     ) -> list[list[ClassScore]]: ...
 
     def __call__(
@@ -144,12 +146,13 @@ class Recognizer:
         threshold: float = 0.0,
         batch_size: int = 8,
         num_threads: int = 1,
+        fps: float | None = None,
     ) -> list[ClassScore] | list[list[ClassScore]]:
         """The answer of :meth:`predict` for one video, or of each in a list, in its order.
 
         Args:
             videos: one video, or a list or tuple of them, paths and arrays as they come.
-            topk, clips, crops, threshold: as for :meth:`predict`.
+            topk, clips, crops, threshold, fps: as for :meth:`predict`.
             batch_size: views that go through the model at a time.
             num_threads: videos that are decoded at a time, ahead of the model; 0: none ahead.
 
@@ -159,14 +162,17 @@ class Recognizer:
             ValueError: another argument is not as it should be.
         """
         if isinstance(videos, (str, Path, np.ndarray, Tensor)):
-            return self.predict(videos, topk, clips=clips, crops=crops, threshold=threshold)
+            return self.predict(
+                videos, topk, clips=clips, crops=crops, threshold=threshold, fps=fps
+            )
         check_threshold(threshold)
         check_at_least(1, topk=topk, batch_size=batch_size)
         check_not_negative(num_threads=num_threads)
+        check_positive(fps=fps)
         answers: list[list[ClassScore]] = [[] for _ in videos]
         for index, found in self._scored(
             videos,
-            partial(read_one, spec=self.spec, clips=clips, crops=crops),
+            partial(read_one, spec=self.spec, clips=clips, crops=crops, fps=fps),
             clips,
             crops,
             batch_size=batch_size,
@@ -184,6 +190,7 @@ class Recognizer:
         clips: int = 1,
         crops: int = 1,
         threshold: float = 0.0,
+        fps: float | None = None,
     ) -> list[ClassScore]:
         """The topk most probable classes, best first (all K if there are no more).
 
@@ -195,6 +202,8 @@ class Recognizer:
             topk: number of classes to give.
             clips, crops: test views, which are averaged.
             threshold: classes of a lower probability are left out.
+            fps: frames per second of what states no rate, such as frames in memory; needed where
+                the model's frames are chosen by time.
 
         Raises:
             DecodeError: the video cannot be read.
@@ -203,7 +212,8 @@ class Recognizer:
         check_at_least(1, topk=topk)
         check_views(clips, crops)
         check_threshold(threshold)
-        views = read_views(_readable(video), self.spec, clips, crops)
+        check_positive(fps=fps)
+        views = read_views(_readable(video), self.spec, clips, crops, fps=fps)
         return self.top(self.scores(views[None])[0], topk, threshold)
 
     def timeline(
@@ -290,13 +300,22 @@ class Recognizer:
         start, end = (round(seconds, 3) for seconds in scored.clips[:2])
         return Window(start, end, tuple(self.top(scored.scores, topk)))
 
-    def views(self, frames: NDArray[np.uint8] | Tensor, clips: int = 1, crops: int = 1) -> Tensor:
+    def views(
+        self,
+        frames: NDArray[np.uint8] | Tensor,
+        clips: int = 1,
+        crops: int = 1,
+        *,
+        fps: float | None = None,
+    ) -> Tensor:
         """Test views of the frames of a video, as of its file: uint8 [V, T*f, 3, crop, crop].
+
+        ``fps`` is needed where the model's frames are chosen by time.
 
         Raises:
             ValueError: frames of another kind than [F, H, W, 3] or [F, 3, H, W] uint8, or none.
         """
-        return read_views(ArrayReader(frames), self.spec, clips, crops)
+        return read_views(ArrayReader(frames), self.spec, clips, crops, fps=fps)
 
     def scores(self, views: Tensor, batch_size: int = 8) -> Tensor:
         """Probabilities [N, K], float32 on the CPU, of clips given as views [N, V, T*f, 3, h, w].

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtdnet.data.sampling import eval_indices
+from gtdnet.data.sampling import ROUNDING, eval_indices
 from gtdnet.data.spec import ClipSpec
 
-ROUNDING = 0.0015  # seconds: some streams give whole milliseconds
 MOST_BYTES = 64 << 20
 """Of the pictures of one stream, unless a clip needs more."""
 
@@ -67,8 +66,11 @@ class Ring:
 
     def clip(self) -> Tensor:
         """uint8 [T*f, 3, crop, crop], of at least one picture."""
-        missing = self._missing()
-        chosen = eval_indices(self._spec, len(self._kept) + missing)[0] - missing
+        missing, times = self._missing(), np.array([time for time, _ in self._kept])
+        apart = (times[-1] - times[0]) / max(1, len(times) - 1)
+        before = times[0] + apart * np.arange(-missing, 0)
+        times = np.concatenate([before, times, [times[-1] + apart]])
+        chosen = eval_indices(self._spec, len(times) - 1, times=times)[0] - missing
         return torch.stack([self._kept[i][1] for i in np.maximum(chosen, 0).tolist()])
 
     def _missing(self) -> int:

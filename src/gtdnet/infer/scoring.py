@@ -37,6 +37,7 @@ def score_batches(
     crops: int = 1,
     batch_size: int = 8,
     num_workers: int | None = None,
+    fps: float | None = None,
     first_batch: int = 0,
     arrange: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Iterator[ScoredBatch]:
@@ -49,6 +50,7 @@ def score_batches(
         batch_size: views that go through the model at a time; a batch is as many records as that
             makes, at least one.
         num_workers: decoding processes; default: :func:`gtdnet.workers.default_workers`.
+        fps: frames per second of what states no rate; where frames are chosen by time.
         first_batch: batches to leave out, when they have been scored already.
         arrange: (views uint8 [N, V, T*f, 3, h, w], indices [N]) -> the views that the model sees
             in their place.
@@ -63,7 +65,7 @@ def score_batches(
     if num_workers is None:
         num_workers = default_workers(recognizer.device)
     loader = ClipLoader(
-        EvalClips(records, recognizer.spec, clips, crops),
+        EvalClips(records, recognizer.spec, clips, crops, fps=fps),
         batch_sampler=[list(range(i, min(i + size, len(records)))) for i in starts],
         num_workers=min(num_workers, len(starts)),
         pin_memory=recognizer.device.type == "cuda",

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtdnet.data.spec import ClipSpec
-from gtdnet.data.transforms import normalise, resize_short_side, spatial_crops
-from gtdnet.device import autocast, resolve_device, resolve_precision
+from gtdnet.data.transforms import resize_short_side, spatial_crops
+from gtdnet.engines import ExportedFile, choose_for, open_model, open_steps
 from gtdnet.errors import InputError, check_at_least
 from gtdnet.infer.answers import ClassScore, best_of
 from gtdnet.models.classifier import probabilities
-from gtdnet.models.model_file import ModelFile, load_model
-from gtdnet.models.stream import FrameStep, State, restarted
+from gtdnet.models.model_file import ModelFile
+from gtdnet.models.stream import State, restarted
 
 Frame = NDArray[np.uint8] | Tensor
 """RGB, uint8 [H, W, 3]."""
@@ -35,7 +35,8 @@ class StreamingRecognizer:
 
     Args:
         model: a model file, or what :func:`gtdnet.load_model` read; a network in which no frame
-            sees a later one (``causal`` TSM and GTDNet, and TSN).
+            sees a later one (``causal`` TSM and GTDNet, and TSN). Or what ``gtdnet export
+            --stream`` wrote of one: a file, or the folder.
         streams: S.
         device, precision: as of :class:`gtdnet.Recognizer`.
 
@@ -51,21 +52,25 @@ class StreamingRecognizer:
 
     def __init__(
         self,
-        model: str | Path | ModelFile,
+        model: str | Path | ModelFile | ExportedFile,
         streams: int = 1,
         device: str | torch.device = "auto",
         *,
-        precision: str = "fp32",
+        precision: str | None = None,
     ) -> None:
         check_at_least(1, streams=streams)
-        file = model if isinstance(model, ModelFile) else load_model(model)
+        file = open_model(model) if isinstance(model, (str, Path)) else model
+        if isinstance(file, ExportedFile) and not file.stream:
+            raise InputError(
+                f"{file.path}: is a network for whole clips; export it with --stream, or use "
+                f"gtdnet.open_live, which shows it a sliding window"
+            )
         self.spec: ClipSpec = file.spec
         self.streams = streams
-        self.device = resolve_device(str(device))
-        self.precision = resolve_precision(precision, self.device)
+        choice = choose_for(file, None, str(device), precision)
+        self._step = open_steps(file, choice, streams)
+        self.device, self.precision = self._step.device, self._step.precision
         self._lock = Lock()
-        with autocast(self.device, self.precision):
-            self._step = FrameStep(file.model.to(self.device), self.spec.crop_size)
         self.state = self.start(streams)
 
     @overload
@@ -116,7 +121,7 @@ class StreamingRecognizer:
         with self._lock:
             rows = self._rows(streams, len(pictures))
             state = self.state if rows is None else tuple(t[rows] for t in self.state)
-            logits, state = self._logits(pictures, state)
+            logits, state = self._step(pictures, state)
             if rows is not None:
                 both = zip(self.state, state, strict=True)
                 state = tuple(old.index_copy(0, rows, new) for old, new in both)
@@ -163,19 +168,11 @@ class StreamingRecognizer:
                 f"give one frame for each stream"
             )
         with self._lock:
-            return self._logits(pictures, state)
+            return self._step(pictures, state)
 
     def prepare(self, frames: Frame | Sequence[Frame]) -> Tensor:
         """Frames as the model sees them, before normalisation: uint8 [S, 3, crop, crop]."""
         return prepare(frames, self.spec)
-
-    @torch.inference_mode()
-    def _logits(self, pictures: Tensor, state: State) -> tuple[Tensor, State]:
-        with autocast(self.device, self.precision):
-            logits, *state_after = self._step(
-                normalise(pictures.to(self.device), self.spec), *state
-            )
-        return logits.float(), tuple(state_after)
 
     def _rows(self, streams: Sequence[int] | None, frames: int) -> Tensor | None:
         wanted = self.streams if streams is None else len(self._checked(list(streams)))
@@ -184,7 +181,7 @@ class StreamingRecognizer:
                 f"there are {wanted} streams, but {frames} frames; give one frame for each stream, "
                 f"or name the streams that have one"
             )
-        return None if streams is None else torch.tensor(list(streams), device=self.device)
+        return None if streams is None else torch.tensor(list(streams), device=self.state[0].device)
 
     def _checked(self, streams: list[int]) -> list[int]:
         for stream in streams:

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtdnet.data.decode import Clip, ClipReader, FewerFrames, read_frames
-from gtdnet.data.sampling import Indices, eval_indices
+from gtdnet.data.decode import Clip, ClipReader, FewerFrames, read_frames, seconds_of
+from gtdnet.data.sampling import ROUNDING, Indices, eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import eval_views, resize_short_side
 from gtdnet.errors import DecodeError, check_positive
@@ -26,7 +26,6 @@ Span = tuple[int, int]
 Seconds = tuple[float, float]
 """Start and end."""
 
-_ROUNDING = 0.0015  # seconds: Matroska and FLV give whole milliseconds
 _MAX_WINDOWS = 1_000_000
 
 
@@ -106,8 +105,7 @@ def read_windows(
     while True:
         planned = plan_times(times, window, stride)[done:]
         pending = deque(
-            (span, seconds, span[0] + eval_indices(spec, span[1] - span[0], clips))
-            for span, seconds in planned
+            (span, seconds, _chosen(spec, span, clips, times)) for span, seconds in planned
         )
         if not pending:
             return
@@ -140,10 +138,12 @@ def read_whole(
     times = seconds_of(ClipReader(video), fps)
     frames, num_frames = read_frames(
         video,
-        lambda n: eval_indices(spec, n, clips).reshape(-1),
+        lambda n, times=None: eval_indices(spec, n, clips, times).reshape(-1),
         lambda frame: resize_short_side(frame, spec),
+        by_time=spec.by_time,
+        fps=fps,
     )
-    shown = _shown(times, eval_indices(spec, num_frames, clips), spec)
+    shown = _shown(times, _chosen(spec, (0, num_frames), clips, times), spec)
     return WindowClips(0.0, float(times[num_frames]), eval_views(frames, spec, crops), shown)
 
 
@@ -152,19 +152,16 @@ def read_one(video: Clip, spec: ClipSpec, **options: Any) -> list[WindowClips]:
     return [read_whole(video, spec, **options)]
 
 
+def _chosen(spec: ClipSpec, span: Span, clips: int, times: NDArray[np.float64]) -> Indices:
+    """The frames of the clips of a part of a video, [num_clips, T*f]."""
+    first, stop = span
+    of_span = times[first : stop + 1] if spec.by_time else None
+    return first + eval_indices(spec, stop - first, clips, of_span)
+
+
 def _shown(times: NDArray[np.float64], indices: Indices, spec: ClipSpec) -> NDArray[np.float64]:
     """Seconds of the frames [num_clips, T*f]; of f neighbours the middle one: [num_clips, T]."""
     return times[indices[:, spec.frames_per_segment // 2 :: spec.frames_per_segment]]
-
-
-def seconds_of(reader: ClipReader, fps: float | None) -> NDArray[np.float64]:
-    """Seconds at which frames are shown, and the end: [frames + 1]; NaN if nothing is known."""
-    times = reader.times()
-    if times is not None:
-        return times
-    info = reader.info()
-    rate = info.fps or (info.num_frames / info.duration if info.duration else fps)
-    return np.arange(info.num_frames + 1) / (rate or np.nan)
 
 
 def plan_times(times: np.ndarray, window: float, stride: float) -> list[tuple[Span, Seconds]]:
@@ -175,7 +172,7 @@ def plan_times(times: np.ndarray, window: float, stride: float) -> list[tuple[Sp
     """
     num_frames, end = len(times) - 1, float(times[-1])
     even = np.arange(num_frames + 1) * (end / num_frames)
-    if end > 0 and np.abs(times - even).max() <= _ROUNDING:
+    if end > 0 and np.abs(times - even).max() <= ROUNDING:
         rate = num_frames / end
         rate = round(rate) if abs(rate - round(rate)) < 1e-3 * rate else rate
         spans = plan_windows(num_frames, rate, window, stride)
@@ -183,14 +180,14 @@ def plan_times(times: np.ndarray, window: float, stride: float) -> list[tuple[Sp
     planned: list[tuple[Span, Seconds]] = []
 
     def add(start: float, stop: float) -> None:
-        a, b = np.searchsorted(times[:-1], [start - _ROUNDING, stop - _ROUNDING]).tolist()
+        a, b = np.searchsorted(times[:-1], [start - ROUNDING, stop - ROUNDING]).tolist()
         planned.append(((a, b) if b > a else (max(0, a - 1), max(1, a)), (start, stop)))
 
-    while len(planned) * stride + window <= end + _ROUNDING:
+    while len(planned) * stride + window <= end + ROUNDING:
         add(len(planned) * stride, len(planned) * stride + window)
     start = len(planned) * stride
     covered = planned[-1][1][1] if planned else 0.0
-    if not planned or (covered < end - _ROUNDING and 2 * (end - start) >= window):
-        add(start, end + 2 * _ROUNDING)
+    if not planned or (covered < end - ROUNDING and 2 * (end - start) >= window):
+        add(start, end + 2 * ROUNDING)
         planned[-1] = (planned[-1][0], (start, end))
     return planned

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gtdnet.data.decode import read_frames
 from gtdnet.data.formats import FORMATS, read_annotations
-from gtdnet.data.sampling import eval_indices
+from gtdnet.data.sampling import Indices, Times, eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import resize_frames
 from gtdnet.errors import InputError
@@ -80,19 +79,26 @@ def clip_pictures(path: str, spec: ClipSpec) -> list[Picture]:
     Raises:
         DecodeError: the clip cannot be read.
     """
-    frames, num_frames = read_frames(path, lambda n: _chosen(spec, n))
+    numbers: list[int] = []
+
+    def choose(num_frames: int, times: Times | None = None) -> Indices:
+        chosen = _chosen(spec, num_frames, times)
+        numbers[:] = chosen.tolist()
+        return chosen
+
+    frames, _ = read_frames(path, choose, by_time=spec.by_time)
     height, width = frames.shape[-2:]
     scale = _SHORT_SIDE / min(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     small = resize_frames(frames, size).permute(0, 2, 3, 1).contiguous().numpy()
     return [
-        Picture(int(number), jpeg_uri(frame), size[1], size[0])
-        for number, frame in zip(_chosen(spec, num_frames), small, strict=True)
+        Picture(number, jpeg_uri(frame), size[1], size[0])
+        for number, frame in zip(numbers, small, strict=True)
     ]
 
 
-def _chosen(spec: ClipSpec, num_frames: int) -> NDArray[np.int64]:
-    groups = eval_indices(spec, num_frames)[0].reshape(spec.num_segments, -1)  # [T, f]
+def _chosen(spec: ClipSpec, num_frames: int, times: Times | None) -> Indices:
+    groups = eval_indices(spec, num_frames, times=times)[0].reshape(spec.num_segments, -1)  # [T, f]
     frames = groups[:, groups.shape[1] // 2]
     if len(frames) > MOST_FRAMES:
         frames = frames[np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(np.int64)]

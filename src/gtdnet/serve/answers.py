@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
-from gtdnet.infer.answers import THRESHOLD, VideoPrediction, Window, best_of
+from gtdnet.infer.answers import THRESHOLD, ClassScore, VideoPrediction, Window, best_of
 from gtdnet.serve import picture
 from gtdnet.serve.decoders import Decoders, Found, Until, VideoJob, Views
 from gtdnet.serve.models import Served
@@ -119,13 +120,12 @@ def answer(
 def _named(served: Served, mean: Tensor, windows: list[Window], query: Query) -> dict[str, Any]:
     """Classes of the whole and of its windows; whether what is known of the model doubts them."""
     spec = served.spec
-    video = VideoPrediction("", tuple(best_of(mean, spec, query.topk)), tuple(windows))
-    threshold = THRESHOLD if spec.multi_label else 0.0
-    segments = replace(video.best(query.topk, threshold), multi_label=spec.multi_label).segments
-    best = video.scores[0]
+    best = best_of(mean, spec, query.topk)
+    named = tuple(window._replace(scores=_sure(spec, window.scores)) for window in windows)
+    video = VideoPrediction("", windows=named, multi_label=spec.multi_label)
     found: dict[str, Any] = {
-        "scores": [score._asdict() for score in video.scores],
-        "is_sure": best.probability >= (spec.calibration.background if spec.calibration else 0.0),
+        "scores": [score._asdict() for score in best],
+        "is_sure": spec.calibration is None or bool(_sure(spec, best)),
         "calibrated": spec.calibration is not None,
         "multi_label": spec.multi_label,
     }
@@ -136,8 +136,20 @@ def _named(served: Served, mean: Tensor, windows: list[Window], query: Query) ->
             {**w._asdict(), "scores": [s._asdict() for s in w.scores[: query.topk]]}
             for w in windows
         ]
-        found["segments"] = [segment._asdict() for segment in segments]
+        found["segments"] = [segment._asdict() for segment in video.segments]
     return found
+
+
+def _sure(spec: ClipSpec, scores: Sequence[ClassScore]) -> tuple[ClassScore, ...]:
+    """Those of some answers, best first, that are named: of a calibrated model maybe none."""
+    asked = scores if spec.multi_label else scores[:1]
+    least = THRESHOLD if spec.multi_label else 0.0
+    known = spec.calibration
+    return tuple(
+        score
+        for score in asked
+        if score.probability >= max(least, known.threshold(score.label) if known else 0.0)
+    )
 
 
 def _picture(served: Served, row: _Row, found: Found, spent: Spent) -> Any:

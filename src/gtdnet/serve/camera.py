@@ -268,7 +268,7 @@ def window_of(spec: ClipSpec) -> float:
     """Seconds that a model looks back at a camera: as long as its clips."""
     if spec.sampling.startswith("dense"):
         return spec.num_segments * spec.frame_interval / _VIDEO_RATE
-    return WINDOW
+    return WINDOW if spec.rate is None else spec.num_segments / spec.rate
 
 
 def rate_of(spec: ClipSpec) -> float:

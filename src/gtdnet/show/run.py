@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtdnet.data.decode import read_frames
-from gtdnet.data.sampling import eval_indices
+from gtdnet.data.sampling import Indices, Times, eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import eval_views, normalise
 from gtdnet.errors import InputError
@@ -70,11 +70,17 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
     spec = recognizer.spec
     if class_label is not None and not 0 <= class_label < spec.num_classes:
         raise InputError(f"no class {class_label}: the model's are 0 to {spec.num_classes - 1}")
-    decoded, num_frames = read_frames(video, lambda n: eval_indices(spec, n).reshape(-1))
-    middle = slice(spec.frames_per_segment // 2, None, spec.frames_per_segment)
-    indices = eval_indices(spec, num_frames)[0, middle]
+    chosen = np.empty(0, np.int64)
+
+    def choose(count: int, times: Times | None = None) -> Indices:
+        nonlocal chosen
+        chosen = eval_indices(spec, count, times=times).reshape(-1)
+        return chosen
+
+    decoded, num_frames = read_frames(video, choose, by_time=spec.by_time)
     clip = eval_views(decoded, spec)[0]
-    return explain_clip(recognizer, clip, str(video), num_frames, indices, class_label)
+    middle = slice(spec.frames_per_segment // 2, None, spec.frames_per_segment)
+    return explain_clip(recognizer, clip, str(video), num_frames, chosen[middle], class_label)
 
 
 def explain_clip(

@@ -124,9 +124,10 @@ class ClipOptions:
 
     Args:
         num_segments: frames per clip, or groups of frames (tdn: of 5 neighbouring ones each).
-        sampling: segment (one frame of each of num_segments equal parts), dense, or
-            dense-tsm (in the windows of TSM's code).
+        sampling: segment (one frame of each of num_segments equal parts), dense,
+            dense-tsm (in the windows of TSM's code), or rate (by time: for cameras).
         frame_interval: frames between two sampled ones (dense only).
+        rate: sampled frames per second (rate only).
         short_side: the shorter side in pixels before test crops.
         crop_size: side of the square the model sees.
         multiscale: random crops of 1, .875, .75, .66 of the short side; else at the test scale.
@@ -137,6 +138,7 @@ class ClipOptions:
     num_segments: int = 8
     sampling: str = "segment"
     frame_interval: int = 8
+    rate: float | None = None
     short_side: int = 256
     crop_size: int = 224
     multiscale: bool = True
@@ -239,7 +241,7 @@ _LIMITS: dict[str, Callable[..., None]] = {  # by options
     "lr_batch momentum weight_decay classifier_lr bias_lr temporal_lr warmup_epochs clip_gradient "
     "mixup early_stopping save_minutes seed val_seed num_workers frozen_stages": check_not_negative,
     "norm_momentum flip brightness label_smoothing dropout ema": partial(check_between, 0, 1),
-    "lr": check_positive,
+    "lr rate": check_positive,
 }
 
 
@@ -299,6 +301,7 @@ class TrainConfig(MachineOptions, OptimOptions, ClipOptions, ModelOptions, DataO
             num_segments=self.num_segments,
             sampling=self.sampling,
             frame_interval=self.frame_interval,
+            rate=self.rate,
             short_side=self.short_side,
             crop_size=self.crop_size,
             multi_label=multi_label,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gtdnet.data.decode import count_frames, probe, scan_frames
+from gtdnet.data.decode import count_frames, frame_times, probe, scan_frames
 from gtdnet.data.pack.plan import Job
 from gtdnet.data.pack.shards import MAX_BYTES, ClipEntry, NewClip
+from gtdnet.data.sampling import ROUNDING
 from gtdnet.errors import DecodeError
 
 _MEMBER = 200  # bytes that a picture takes of a shard, at most, beside itself and its clip's name
@@ -42,11 +43,12 @@ def encode(task: tuple[Job, Path]) -> NewClip:
             reason = error.reason if is_own else f"{Path(error.path).name}: {error.reason}"
     end = max([end, *(index + 1 for index in broken)])
     frames = max(packets, end) if reason else end
-    fps = seconds = None
+    fps = seconds = times = None
     if end:
         with suppress(DecodeError):  # its first frame may be damaged
             info = probe(job.path)
             fps, seconds = info.fps, info.duration
+            times = _uneven(frame_times(job.path), fps)
     entry = ClipEntry(
         start=0,
         frames=frames,
@@ -58,8 +60,18 @@ def encode(task: tuple[Job, Path]) -> NewClip:
         end=end if reason else None,
         reason=reason,
         broken=broken or None,
+        times=times,
     )
     return NewClip(job.name, entry, part, tuple(sizes))
+
+
+def _uneven(times: np.ndarray | None, fps: float | None) -> list[float] | None:
+    """Times that the stated rate does not tell."""
+    if times is None:
+        return None
+    if fps and np.abs(times - np.arange(len(times)) / fps).max() <= ROUNDING:
+        return None
+    return times.round(4).tolist()
 
 
 def _reduced(frame: np.ndarray, short_side: int) -> np.ndarray:

@@ -52,6 +52,7 @@ class ClipEntry:
         reason: why it did.
         broken: by index, why single frames before ``end`` could not be decoded; they have no
             picture.
+        times: seconds at which the frames are shown, and the end, where they are not evenly spaced.
     """
 
     start: int
@@ -64,6 +65,7 @@ class ClipEntry:
     end: int | None = None
     reason: str | None = None
     broken: dict[int, str] | None = None
+    times: list[float] | None = None
 
     @property
     def stored(self) -> int:
@@ -210,7 +212,9 @@ def _read_shard(shard: Path, size: int, mtime: int) -> tuple[dict[str, ClipEntry
     return clips, (start, extent)
 
 
-def _entry(broken: dict[str, str] | None = None, **values: Any) -> ClipEntry:
+def _entry(
+    broken: dict[str, str] | None = None, times: list[float] | None = None, **values: Any
+) -> ClipEntry:
     """The entry of these JSON values; ValueError or TypeError where they are none."""
     for name, value in values.items():
         kinds = str if name == "reason" else (int, float) if name in ("fps", "seconds") else int
@@ -219,7 +223,9 @@ def _entry(broken: dict[str, str] | None = None, **values: Any) -> ClipEntry:
     if ("end" in values) != ("reason" in values):
         raise ValueError("end and reason go together")
     reasons = {int(index): str(reason) for index, reason in (broken or {}).items()}
-    return ClipEntry(**values, broken=reasons or None)
+    if times is not None and times != sorted(map(float, times)):
+        raise ValueError("times run back")
+    return ClipEntry(**values, broken=reasons or None, times=times)
 
 
 def _content(file: BinaryIO, record: bytes, name: bytes) -> bytes:

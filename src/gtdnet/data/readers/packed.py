@@ -25,7 +25,11 @@ class PackedReader:
         return self._clip.entry.packets or self._clip.entry.frames
 
     def times(self) -> np.ndarray | None:
-        return None
+        entry, count = self._clip.entry, self.count()
+        if entry.times is not None:
+            return np.array(entry.times)
+        rate = entry.fps or (count / entry.seconds if entry.seconds else None)
+        return np.arange(count + 1) / rate if rate else None
 
     def info(self) -> VideoInfo:
         _, rgb = next(self.frames(np.zeros(1, np.int64)))

@@ -9,11 +9,12 @@ from gtdnet.data.synthetic.classes import EDITIONS, Edition, class_groups, class
 from gtdnet.data.synthetic.draw import render, render_clip
 from gtdnet.data.synthetic.motions import Pose
 from gtdnet.data.synthetic.scene import Array, Scene, Thing
-from gtdnet.data.synthetic.write import write_dataset
+from gtdnet.data.synthetic.write import FPS, write_dataset
 
 __all__ = [
     "EDITIONS",
     "FORMATS",
+    "FPS",
     "Array",
     "Edition",
     "Pose",

@@ -26,7 +26,7 @@ from gtdnet.errors import InputError, suggestion
 from gtdnet.files import write_text
 from gtdnet.workers import map_in_processes, num_cores
 
-_FPS = 12  # Something-Something's frame rate
+FPS = 12  # Something-Something's frame rate
 _MARKER = ".gtdnet-synth.json"
 _MIN_SIZE = 32
 _CHUNK = 16  # clips that a worker writes before it reports
@@ -228,7 +228,7 @@ def _converted(frames: NDArray[np.uint8], pix_fmt: str) -> Iterator[av.VideoFram
     for number, frame in enumerate(frames):
         picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
         picture = converter.reformat(picture, format=pix_fmt, threads=1)
-        picture.pts, picture.time_base = number, Fraction(1, _FPS)
+        picture.pts, picture.time_base = number, Fraction(1, FPS)
         yield picture
 
 
@@ -245,7 +245,7 @@ def _encode_video(frames: NDArray[np.uint8], suffix: str, crf: int) -> bytes:
         options = {"preset": "superfast", "crf": str(crf), "x264-params": threads}
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container, options={"fflags": "+bitexact"}) as output:
-        stream = output.add_stream(codec, rate=_FPS, options=options)
+        stream = output.add_stream(codec, rate=FPS, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         stream.codec_context.thread_count = 1
         for frame in _converted(frames, "yuv420p"):
@@ -257,7 +257,7 @@ def _encode_video(frames: NDArray[np.uint8], suffix: str, crf: int) -> bytes:
 def _encode_jpegs(frames: NDArray[np.uint8], crf: int) -> list[bytes]:
     encoder = av.VideoCodecContext.create("mjpeg", "w")
     encoder.height, encoder.width, encoder.pix_fmt = *frames.shape[1:3], "yuvj420p"
-    encoder.time_base = Fraction(1, _FPS)
+    encoder.time_base = Fraction(1, FPS)
     encoder.thread_count = 1
     encoder.qmin = encoder.qmax = max(2, (crf - 16) // 2)
     packets = []

@@ -17,9 +17,10 @@ class ConvertOptions:
             class 1, ...
         fold_div: of TSM, whose files do not tell it: 1/fold_div of the channels moves in each
             direction; default: 8.
-        sampling: segment, dense-tsm (as the dense models of TSM and its descendants are tested) or
-            dense; default: segment.
+        sampling: segment, dense-tsm (as the dense models of TSM and its descendants are tested),
+            dense or rate; default: segment.
         frame_interval: frames between two of dense sampling; default: 64 / num_segments.
+        rate: frames per second of rate sampling.
         short_side: the shorter side in pixels before the crop; default: 256.
         crop_size: side in pixels of the square the model sees; default: 224.
         interpolation: bilinear or bicubic; default: bilinear.
@@ -34,6 +35,7 @@ class ConvertOptions:
     fold_div: int | None = None
     sampling: str | None = None
     frame_interval: int | None = None
+    rate: float | None = None
     short_side: int | None = None
     crop_size: int | None = None
     interpolation: str | None = None

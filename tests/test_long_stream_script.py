@@ -1,0 +1,41 @@
+"""benchmarks/long_stream.py on a short stream."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    path = ROOT / "benchmarks" / "long_stream.py"
+    found = importlib.util.spec_from_file_location("long_stream", path)
+    assert found and found.loader
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_a_short_stream(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "EVERY", 10)
+    threads = torch.get_num_threads()
+    result = script.measure(60, 3)
+    torch.set_num_threads(threads)
+    assert result["largest_difference"] <= 1e-4
+    assert (result["compared"], result["frames"]) in ((3, 60), (4, 60))
+    assert result["resident_mib_at_the_end"] > 50
+    assert result["frames_seen_for_each"] == 33
+
+
+def test_more_frames_than_it_sees_have_an_influence(script: ModuleType) -> None:
+    """Or that it sees so many would show nothing: the frame before the last eight still counts."""
+    file = script.make_model()
+    whole = script.of_the_last(file, 50)
+    script.REACH = 9
+    assert (script.of_the_last(file, 50) - whole).abs().max() > 1e-3
