@@ -7,7 +7,9 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,25 @@ def test_what_is_no_video(served: Any, name: str) -> None:
 def test_a_cut_video(served: Any, short: Path) -> None:
     sentence = served.refused(served.put(short.read_bytes()[:-1000]), 422, "undecodable")
     assert sentence.startswith("The video was not read: ")
+
+
+def test_a_full_disk(serve: Any, model: Path, short: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    with serve(model) as running:
+        spool = running.server.service.spool
+        spool.file, file = full_disk, spool.file
+        response = running.put(short)
+        assert response.headers["retry-after"] == "60"
+        running.refused(response, 507, "no_room")
+        spool.file = file
+        assert running.put(short).status_code == 200
+
+
+@contextmanager
+def full_disk() -> Iterator[tuple[Any, str]]:
+    with open("/dev/full", "wb", buffering=0) as file:  # noqa: PTH123
+        yield file, "/dev/full"
 
 
 # ----------------------------------------------------------------------------------------- time

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 import gtdnet
+from gtdnet.data.calibration import Calibration
+from gtdnet.models import load_model, save_model
 
 
 def test_an_answer_is_that_of_the_recognizer(served: Any, model: Path, short: Path) -> None:
@@ -83,6 +85,25 @@ def test_a_model_without_gates_says_so(serve: Any, plain: Path, model: Path, sho
         assert running.put(short, model="named").json()["model"] == "named"
         sentence = running.refused(running.put(short, model="other"), 404, "no_model")
         assert sentence == "There is no model 'other' here; choose plain, named."
+
+
+def test_a_calibrated_model_says_when_it_is_not_sure(
+    serve: Any, model: Path, short: Path, long: Path, tmp_path: Path
+) -> None:
+    """Its answers are spread thin; videos in which nothing happens reach 0.5."""
+    file = load_model(model)
+    sure = Calibration(temperature=1000.0)
+    doubting = Calibration(temperature=1000.0, background=0.5)
+    for name, calibration in (("sure", sure), ("doubting", doubting)):
+        (tmp_path / name).mkdir()
+        spec = file.spec.with_options(calibration=calibration)
+        save_model(tmp_path / name / "model.safetensors", file.model, spec)
+    with serve(tmp_path / "sure", tmp_path / "doubting") as running:
+        for name, is_sure in (("sure", True), ("doubting", False)):
+            found = running.put(short, model=name).json()
+            assert (found["calibrated"], found["is_sure"]) == (True, is_sure)
+            assert found["scores"][0]["probability"] < 0.5
+            assert bool(running.put(long, model=name, window=2).json()["segments"]) == is_sure
 
 
 def test_pictures_as_png(served: Any, short: Path, long: Path) -> None:

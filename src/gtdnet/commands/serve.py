@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 from gtdnet.commands import EXIT_DONE, Outcome, write
 from gtdnet.commands.parser import Namespace, Parser, options
@@ -30,14 +31,14 @@ def fill(parser: Parser) -> None:
 def run(args: Namespace) -> Outcome:
     for model in args.models:
         check_is_there(split(model)[1])
-    try:
-        from gtdnet.serve.run import serve
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
-        raise InputError(
-            f'{error.name} is not installed, which serve needs: pip install "gtdnet[serve]"'
-        ) from error
+    for name in ("fastapi", "uvicorn", "websockets", "prometheus_client"):
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f'{name} is not installed, which serve needs: pip install "gtdnet[serve]"'
+            ) from error
+    from gtdnet.serve.run import serve
 
     def ready(url: str) -> None:
         if args.json:
@@ -48,6 +49,3 @@ def run(args: Namespace) -> Outcome:
 
     serve(options(ServeOptions, args), ready)
     return EXIT_DONE, None, ""
-
-
-_EXTRA = ("fastapi", "uvicorn", "websockets", "prometheus_client", "starlette", "pydantic")

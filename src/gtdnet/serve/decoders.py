@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -155,6 +155,7 @@ class Decoders:
         self._killed, self._closed = killed, False
         self._all: set[Decoder] = set()
         self._free: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
+        self._lock = threading.Lock()
         for _ in range(number):
             self._start()
 
@@ -171,6 +172,7 @@ class Decoders:
             try:
                 taken = self._free.get(timeout=_LOOK)
             except queue.Empty:
+                self._fill()  # if one could not be started when it was due
                 continue
             if taken.is_alive:
                 break
@@ -210,8 +212,13 @@ class Decoders:
         self._all.discard(one)
         one.kill()
         self._killed(why)
-        if not self._closed:
-            self._start()
+        self._fill()
+
+    def _fill(self) -> None:
+        """Start as many as there should be, unless the system has no room for them now."""
+        with self._lock, suppress(OSError):
+            while not self._closed and len(self._all) < self.number:
+                self._start()
 
 
 def _context() -> Any:

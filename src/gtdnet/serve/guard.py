@@ -41,7 +41,7 @@ PUBLIC = {"/", "/page.css", "/page.js", "/icon.svg", "/v2/health/live", "/v2/hea
 SUBPROTOCOL = "gtdnet"
 _TOKEN = "bearer."  # of the subprotocol by which a browser brings its token, in base64url
 
-_LINGER, _SILENT = 10.0, 0.5  # seconds: of what still comes after a refusal, and of silence in it
+_LINGER, _SILENT = 5.0, 0.5  # seconds: of what still comes after a refusal, and of silence in it
 
 
 class Guard:

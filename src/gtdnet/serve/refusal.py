@@ -67,6 +67,12 @@ def busy(seconds: int = 5) -> Refusal:
     )
 
 
+def no_room() -> Refusal:
+    return Refusal(
+        507, "no_room", "The server's disk has no room for the video; try again in a minute.", 60
+    )
+
+
 def gone_away() -> Refusal:
     """Nobody reads this; the status is the one that nginx counts."""
     return Refusal(499, "gone", "Nobody waits for the answer.")

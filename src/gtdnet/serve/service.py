@@ -21,6 +21,7 @@ from gtdnet.serve.refusal import (
     Refusal,
     busy,
     gone_away,
+    no_room,
     out_of_time,
     too_large,
     too_slow_upload,
@@ -126,7 +127,10 @@ class Service:
             self.metrics.received.inc(len(chunk))
             if size > self.limits.bytes:
                 raise too_large(self.limits.max_megabytes)
-            await asyncio.to_thread(file.write, chunk)
+            try:
+                await asyncio.to_thread(_write, file, chunk)
+            except OSError:
+                raise no_room() from None
         if not size:
             raise Refusal(
                 400, "empty", "There is no video in the request; send its bytes as the body."
@@ -193,3 +197,10 @@ class Service:
 
     def _count_killed(self, why: str) -> None:
         self.metrics.killed.labels(why).inc()
+
+
+def _write(file: IO[bytes], chunk: bytes) -> None:
+    """All of it, to an unbuffered file."""
+    left = memoryview(chunk)
+    while left:
+        left = left[file.write(left) :]
