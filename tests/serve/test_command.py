@@ -87,6 +87,7 @@ def test_the_page_of_limits_is_true() -> None:
         "silence within an upload": f"{service.SILENCE:g} s",
         "connections": f"{run.CONNECTIONS}",
         "a connection without a request": f"{run._FIRST_REQUEST:g} s",
+        "an answer that nobody reads": f"{run._UNTAKEN:g} s",
         "a camera's picture": f"{camera.MAX_BYTES >> 20} MiB, 1920x1080",
     }
     assert camera.MAX_PIXELS == 1920 * 1080

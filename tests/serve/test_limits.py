@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +258,22 @@ def test_a_connection_without_a_request_is_closed(
     with socket.create_connection(served.address, timeout=10) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0")
         assert connection.recv(100) == b""
+
+
+def test_who_does_not_read_is_not_waited_for(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gtdnet.serve.run._UNTAKEN", 0.3)
+    asked = 3000
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(served.address)
+        connection.sendall(b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * asked)
+        time.sleep(1.5)
+        taken = 0
+        with suppress(ConnectionResetError):
+            while data := connection.recv(1 << 20):
+                taken += len(data)
+    assert 0 < taken < asked * len(served.client.get("/page.js").content)
 
 
 def test_nothing_lies_in_the_folder(served: Any, short: Path) -> None:

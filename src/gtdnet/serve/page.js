@@ -252,8 +252,8 @@ function why(found) {
   $("why-of").textContent = !picture ? "" : !picture.of ? "The frames that it chose from the video."
     : `Of the moment it is surest of, ${clock(picture.of[0])} to ${clock(picture.of[1])}.`;
   if (!picture) return;
-  const rows = element("div", { class: "rows" });
-  rows.style.gridTemplateColumns = `repeat(${picture.times.length}, minmax(5.5rem, 11rem))`;
+  const rows = element("div", { class: picture.times.length > 6 ? "rows many" : "rows" });
+  rows.style.gridTemplateColumns = `repeat(${picture.times.length}, var(--cell))`;
   for (const row of picture.rows) {
     if (row.key === "activation" && picture.scores) rows.append(...discs(picture));
     rows.append(element("h3", {}, row.title, element("span", {}, row.hint)));

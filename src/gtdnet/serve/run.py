@@ -38,6 +38,7 @@ WINDOWS = 3000
 CONNECTIONS = 512
 """At a time, at most; more are told 503."""
 _FIRST_REQUEST = 15.0  # seconds that a connection may stand without one
+_UNTAKEN = 30.0  # seconds that an answer may wait to be read
 _KEEP_ALIVE = 5  # seconds between two requests of a connection
 _LEAST_TOKEN = 16  # characters
 
@@ -272,7 +273,9 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, which also closes connections on which no request comes."""
+    """uvicorn's, which also ends connections on which no request comes, or no answer is taken."""
+
+    _untaken: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -282,8 +285,19 @@ class _Protocol(H11Protocol):
         self._waiting.cancel()
         super().handle_websocket_upgrade(event)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._untaken = self.loop.call_later(_UNTAKEN, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._untaken is not None:
+            self._untaken.cancel()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.cancel()
+        if self._untaken is not None:
+            self._untaken.cancel()
         super().connection_lost(exc)
 
     def _close_idle(self) -> None:
