@@ -51,9 +51,9 @@ def test_lines_for_people(
     lines = out.splitlines()
     assert [line for line in lines if "second" in line] == [
         "  0:00.6  second  begin  red  100.0 %",
-        "  0:01.0  second  end    red  0.6 s, at most 100.0 %",
+        "  0:01.0  second  end    red  0.6 s, peak 100.0 %",
         "  0:01.5  second  begin  blue  100.0 %",
-        "  0:01.6  second  end    blue  0.3 s, at most 100.0 %",
+        "  0:01.6  second  end    blue  0.3 s, peak 100.0 %",
     ]
     assert len(lines) == 8
     assert max(map(len, lines)) <= 80

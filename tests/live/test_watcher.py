@@ -300,7 +300,7 @@ def test_a_slow_model_drops_frames_of_what_is_live_and_says_so(colour_model: Pat
 
     def quickly() -> Iterator[tuple[float, Any]]:
         start = time.monotonic()
-        while (at := time.monotonic() - start) < 0.6:
+        while (at := time.monotonic() - start) < 1.2:
             yield at, red
             time.sleep(0.001)
 
@@ -313,7 +313,7 @@ def test_a_slow_model_drops_frames_of_what_is_live_and_says_so(colour_model: Pat
     assert stats.end_to_end_ms.p50 is not None and stats.end_to_end_ms.p50 < 500
     middle = [r for r in reports if isinstance(r, StatsReport) and not r.final]
     assert middle and middle[0].sources[0].best and middle[0].sources[0].best.name == "red"
-    check(events(reports), [("red", 0, 0.6)])
+    check(events(reports), [("red", 0, 1.2)])
 
 
 def test_nothing_to_watch(colour_model: Path) -> None:
@@ -330,7 +330,8 @@ def test_closing_ends_what_goes_on(colour_model: Path) -> None:
         while not over.wait(0.02):
             yield time.monotonic() - start, red
 
-    with StreamWatcher(colour_model, [GivenSource("x", forever)], "cpu", duration=0.5) as watcher:
+    source = GivenSource("x", forever)
+    with StreamWatcher(colour_model, [source], "cpu", updates=None, duration=1.0) as watcher:
         reports = list(watcher)
     over.set()
     kinds = [r.event.kind for r in reports if isinstance(r, EventReport)]

@@ -30,7 +30,7 @@ class Lines:
             return _with_others(f"{front}begin  {event.name}  {percent(event.probability)}", others)
         if event.kind == "end":
             lasted = f"{event.time - event.start:.1f} s"
-            return f"{front}end    {event.name}  {lasted}, at most {percent(event.peak)}"
+            return f"{front}end    {event.name}  {lasted}, peak {percent(event.peak)}"
         return None
 
     def source(self, report: SourceReport) -> str:
