@@ -334,8 +334,8 @@ def events(results: Results) -> str:
         network never saw such a scene. {second} The calibration knows none of the test clips: it
         was shown {first["clips"]} others for the temperature and a precision of
         {first["precision"]:g}, and {first["hours_of_background"]} hours of stillness, in which
-        there may be at most so many events an hour. So little of it says nothing of rates far below
-        one in that time. A row that is missing has no threshold that keeps to it.""",
+        there may be at most so many events an hour; so little of it cannot tell small rates apart.
+        A row that is missing has no threshold that keeps to it.""",
         """An event counts for the motion that ended at most two seconds before it was reported:
         right if it has its class, once; of another class, wrong. The rest are false alarms, by the
         hour of stillness. The delay is from the beginning of the motion to the report.""",
