@@ -8,7 +8,6 @@ from gtdnet.data.formats import FORMATS, check_dataset_is_there
 from gtdnet.engines import engine_names
 from gtdnet.evaluate.options import EvaluateOptions
 from gtdnet.files import check_place
-from gtdnet.processes import current
 from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet evaluate runs/first --data data/ssv2 --clips 2 --crops 3"
@@ -38,7 +37,7 @@ def run(args: Namespace) -> Outcome:
     from gtdnet.evaluate.run import evaluate
 
     result = evaluate(options(EvaluateOptions, args))
-    if not current().is_first:
+    if not result:  # another process has it
         return EXIT_DONE, None, ""
     text = summary(result)
     if args.diagnose:

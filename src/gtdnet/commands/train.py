@@ -12,7 +12,6 @@ from gtdnet.data.formats import FORMATS, check_dataset_is_there
 from gtdnet.data.spec import SAMPLINGS
 from gtdnet.errors import InputError
 from gtdnet.files import check_place
-from gtdnet.processes import current
 from gtdnet.text import first_line, say, terminal_width
 from gtdnet.train.choice import fill_in, may_choose, situation
 from gtdnet.train.config import (
@@ -112,7 +111,7 @@ def run(args: Namespace) -> Outcome:
         result = train(config)
     stopped = EXIT_TERMINATED if result.terminated else EXIT_INTERRUPTED
     code = EXIT_DONE if result.finished else stopped
-    if not current().is_first:
+    if not result.is_first:
         return code, None, ""
     beside = f" ({result.told})" if result.told else ""
     lines = [f"model: {result.model}{beside}"] if result.model else []

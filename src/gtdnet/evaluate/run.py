@@ -70,7 +70,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     call = {"function": f"{__name__}:evaluate_from", "arguments": {"values": asdict(options)}}
     with ExitStack() as held:
         # What is wrong is found before others are started, or by all of them together.
-        ready = _make_ready(options, held) if current() is ALONE else None
+        is_only = current() is ALONE and num_nodes == 1
+        ready = _make_ready(options, held) if is_only else None
         group = held.enter_context(
             together(**call, devices=devices, num_nodes=num_nodes, minutes=options.timeout)
         )

@@ -284,7 +284,9 @@ def member(
             timeout=datetime.timedelta(minutes=minutes),
         )
     except ProcessLost as error:
-        raise (error if group.is_first else SystemExit(1)) from error
+        if group.is_first:
+            raise
+        raise SystemExit(1) from error
     except (RuntimeError, OSError) as error:
         raise ProcessLost(
             f"process {place.rank} of {place.size} cannot reach the first one at "

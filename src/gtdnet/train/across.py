@@ -64,11 +64,13 @@ class SyncedBatchNorm(_BatchNorm):
         x = input.float()
         count = x.new_tensor([x.numel() // x.shape[1]])
         *sums, number = _over_all(torch.cat([x.sum(axes), count])).split(x.shape[1])
+        number = number.clamp(min=1)  # no process has a clip
         mean = sums[0] / number
         # In a second pass: the difference of two large sums would lose what is small.
         centred = x - mean.view(shape)
         variance = _over_all(centred.square().sum(axes)) / number
-        self._remember(mean.detach(), variance.detach(), number.detach())
+        if int(number) > 1:
+            self._remember(mean.detach(), variance.detach(), number.detach())
         x = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             x = x * self.weight.view(shape) + self.bias.view(shape)

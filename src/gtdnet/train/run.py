@@ -57,6 +57,7 @@ class TrainResult:
         val_failures: validation clips that could not, in the latest validation.
         terminated: stopped by SIGTERM.
         told: the validation's figure of that row, as in "validation top-1 93.1 %"; "" without one.
+        is_first: False in the other processes of several, which have written nothing.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class TrainResult:
     val_failures: int
     terminated: bool = False
     told: str = ""
+    is_first: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -152,7 +154,8 @@ def _run(config: TrainConfig, resumed: Path | None, console: Console, **call: An
             return make_ready(config, resumed, console)
 
         # What is wrong is found before others are started, or by all of them together.
-        ready = prepare() if current() is ALONE else None
+        is_only = current() is ALONE and config.num_nodes == 1
+        ready = prepare() if is_only else None
         group = held.enter_context(
             together(
                 **call,
@@ -254,7 +257,7 @@ def _finish(ready: Ready, files: RunFiles, finished: bool, group: Group) -> Trai
         folder, path, finished, files.best, *counts, terminated=files.terminated, told=told
     )
     if not group.is_first:
-        return result
+        return replace(result, is_first=False)
     if path:
         save_model(
             path,
