@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate": "measure a model on a split, with any number of views, on every clip",
     "ensemble": "average the probabilities of several evaluations of the same clips",
     "predict": "name the action in video files",
+    "bulk": "name the action in any number of videos, on many processes or Ray; resumable",
     "report": "one HTML page about a run, or several compared: curves, accuracies, confusions, "
     "clips",
     "show": "draw how a model sees a clip: differences, scores and activation maps",
