@@ -120,7 +120,8 @@ def test_what_is_heavy_and_hardly_used_is_an_extra(metadata: Message) -> None:
         "lightning", "pytorch-lightning", "matplotlib", "jinja2", "rich", "pyyaml",
     }  # fmt: skip
     assert set(metadata.get_all("Provides-Extra", [])) == {
-        "export", "lite", "tensorboard", "wandb", "mlflow", "parquet", "serve", "docs", "dev",
+        "export", "lite", "timm", "tensorboard", "wandb", "mlflow", "parquet", "serve", "ray",
+        "docs", "dev",
     }  # fmt: skip
 
 

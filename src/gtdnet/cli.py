@@ -45,6 +45,7 @@ COMMANDS = {
     "nothing",
     "predict": "name the action in video files",
     "watch": "say what happens in cameras, streams and files, while it happens",
+    "bulk": "name the action in any number of videos, on many processes or Ray; resumable",
     "report": "one HTML page about a run, or several compared: curves, accuracies, confusions, "
     "clips",
     "show": "draw how a model sees a clip: differences, scores and activation maps",

@@ -123,7 +123,7 @@ def new_processes(number: int, start: Callable[[], object]) -> Iterator[Callable
     They know what :func:`import_registering` imported. At the end, jobs that nobody has begun are
     dropped, and those at hand have some seconds.
     """
-    begin = partial(_begin, start, tuple(_registering))
+    begin = beginning(start)
     pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), begin)
 
     def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -141,6 +141,11 @@ def new_processes(number: int, start: Callable[[], object]) -> Iterator[Callable
         for process in processes:
             process.kill()
             process.join()
+
+
+def beginning(start: Callable[[], object]) -> Callable[[], None]:
+    """What a new process calls first: ``start``, and imports of what this process registered."""
+    return partial(_begin, start, tuple(_registering))
 
 
 def _begin(start: Callable[[], object], registering: Sequence[str]) -> None:

@@ -136,8 +136,8 @@ def cut(
 def _kept(mark: Mark, clip: NewClip, done: Callable[[Mark], None]) -> list[Path]:
     if not clip.keep():
         raise InputError(
-            f"no frame is shown from {mark.start:g} to {mark.end:g} s ({mark.label}); make the mark "
-            f"longer"
+            f"no frame is shown from {mark.start:g} to {mark.end:g} s ({mark.label}); make the "
+            f"mark longer"
         )
     done(mark)
     return [clip.path]

@@ -24,7 +24,8 @@ from gtdnet.collect.session import Session
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.files import alone_in, check_place
 from gtdnet.live.feed import Change, Feed, Frame
-from gtdnet.live.sources import Patience, RawSource, Source, parse_sources
+from gtdnet.live.sources import Patience, RawSource, Source
+from gtdnet.live.words import parse_sources
 from gtdnet.text import counted, progress_bar, say
 
 _REDRAW = 0.12  # seconds between two pictures of the preview

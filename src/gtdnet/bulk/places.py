@@ -1,0 +1,142 @@
+"""Files here or elsewhere: local paths and fsspec's URLs, and how they are shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from gtdnet.errors import InputError
+from gtdnet.text import first_line
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:::.*)?://")
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+"""An object appears there whole, or not at all."""
+PROTOCOLS = ("file", *OBJECT_STORES, "http", "https", "hdfs", "webhdfs", "hf")
+"""A list, for fsspec also knows some that run programs or name files within others."""
+_TRIES = 4
+_FIRST_WAIT = 0.5  # seconds, each wait is twice as long as the one before
+
+
+class FetchError(InputError):
+    """A place that did not answer, however often it was asked. Others may."""
+
+
+def is_url(path: str) -> bool:
+    """Whether it names a protocol; ``C:`` and ``a::b.mp4`` do not."""
+    return _URL.match(path) is not None
+
+
+def shown(path: str) -> str:
+    """A path or URL without what lets people in: name and password, and what signs a link."""
+    if not is_url(path):
+        return path
+    try:
+        parts = urlsplit(path)
+    except ValueError:
+        return path.partition("://")[0] + "://..."
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def local(path: str) -> Path | None:
+    """The path on this machine, None for a URL of another place."""
+    if not is_url(path):
+        return Path(path).expanduser()
+    return Path(path[len("file://") :]) if path.lower().startswith("file://") else None
+
+
+def beside(base: str) -> Callable[[str], str]:
+    """What makes a path that a table names absolute, or relative to here as the table is."""
+    here = local(base)
+    folder = base.partition("?")[0].rpartition("/")[0] if here is None else str(here.parent)
+
+    def path(name: str) -> str:
+        if is_url(name) or name[:1] == "/":
+            return name
+        # A million of them: pathlib would take most of the time.
+        return f"{folder}/{name}" if here is None else os.path.join(folder, name)  # noqa: PTH118
+
+    return path
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the path in it.
+
+    Raises:
+        InputError: a protocol that is not on our list, or whose package is not installed.
+    """
+    match = _URL.match(url)
+    protocol = match[1].lower() if match else ""
+    if protocol not in PROTOCOLS or "::" in url:
+        raise InputError(f"{shown(url)}: give a path, or a URL of {', '.join(PROTOCOLS)}")
+    try:
+        import fsspec.core
+    except ImportError as error:
+        raise InputError(
+            f'{shown(url)}: fsspec is not installed; get it with: pip install "fsspec[{protocol}]"'
+        ) from error
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise InputError(
+            f"{shown(url)}: {first_line(error)}; fsspec needs that for {protocol}://"
+        ) from error
+    except Exception as error:
+        raise InputError(f"{shown(url)}: cannot be opened ({type(error).__name__})") from error
+
+
+def open_binary(path: str) -> IO[bytes]:
+    """Open a file here or elsewhere for reading.
+
+    Raises:
+        InputError: it is not there, or cannot be read.
+    """
+    try:
+        if here := local(path):
+            return here.open("rb")
+        system, name = file_system(path)
+        return system.open(name, "rb")
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{shown(path)}: no such file; check the path") from error
+    except Exception as error:  # whatever a store's library raises
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise InputError(f"{shown(path)}: cannot be read ({reason})") from error
+
+
+@contextmanager
+def fetched(path: str) -> Iterator[Path]:
+    """The path of a clip on this machine: of one elsewhere a copy, which goes again.
+
+    Raises:
+        FetchError: its place did not answer, nor some seconds later.
+        InputError: it is not there, or may not be read.
+    """
+    if here := local(path):
+        yield here
+        return
+    system, name = file_system(path)
+    suffix = PurePosixPath(urlsplit(path).path).suffix
+    with tempfile.TemporaryDirectory(prefix="gtdnet-bulk-") as folder:
+        copy = Path(folder, f"clip{suffix}")
+        for attempt in range(_TRIES):
+            try:
+                system.get_file(name, str(copy))
+                break
+            except FileNotFoundError as error:
+                raise InputError("no such file") from error
+            except PermissionError as error:
+                raise InputError("may not be read") from error
+            except Exception as error:
+                if attempt == _TRIES - 1:
+                    raise FetchError(f"cannot be fetched ({type(error).__name__})") from error
+                time.sleep(_FIRST_WAIT * 2**attempt)
+        yield copy
