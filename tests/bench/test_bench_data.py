@@ -134,9 +134,11 @@ def test_what_is_counted_is_videos_however_many_views(
     """By a clock that a frame moves on by a second, with ten clips of four frames each."""
     frames_read = 0
 
-    def counting(path: str | Path, choose: Chooser, reduce) -> tuple[torch.Tensor, int]:
+    def counting(
+        path: str | Path, choose: Chooser, reduce, **options: Any
+    ) -> tuple[torch.Tensor, int]:
         nonlocal frames_read
-        frames, num_frames = read_frames(path, choose, reduce)
+        frames, num_frames = read_frames(path, choose, reduce, **options)
         frames_read += len(frames)
         return frames, num_frames
 

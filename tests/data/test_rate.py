@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtdnet.data.dataset import EvalClips, Failure, Sample, TrainClips, read_views
-from gtdnet.data.decode import ArrayReader, frame_times, read_frames
+from gtdnet.data.decode import ArrayReader, frame_times, read_frames, times_of
 from gtdnet.data.formats import VideoRecord, read_annotations
 from gtdnet.data.pack import PackOptions, pack
+from gtdnet.data.pack.shards import _entry
 from gtdnet.data.sampling import (
     dense_indices,
     eval_indices,
@@ -252,6 +253,19 @@ def test_a_packed_clip_keeps_its_times(tmp_path: Path) -> None:
         views.append([numbers(s.views) for s in samples if isinstance(s, Sample)])
     assert views[0] == views[1]
     assert views[0][1] == [[0, 3, 7, 11], [28, 29, 30, 31]]
+
+
+def test_times_of_more_and_fewer_frames_than_there_are_timestamps() -> None:
+    assert times_of(UNEVEN, 10).tolist() == UNEVEN.tolist()
+    assert times_of(UNEVEN, 3).tolist() == [0, 0.5, 1, 1.5]
+    assert times_of(UNEVEN, 13).tolist() == pytest.approx([i / 5 for i in range(14)])
+
+
+@pytest.mark.parametrize("times", [[0, 1, 2], [0, 2, 1, 3], [0, 1, 2, float("inf")], "text"])
+def test_a_pack_with_other_times_is_damaged(times: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        _entry(start=0, frames=3, times=times)
+    assert _entry(start=0, frames=3, times=[0, 1, 1, 3]).times == [0, 1, 1, 3]
 
 
 def test_without_times_a_rate_is_asked_for(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_real_clips_decoded_once(make_data, tmp_path, monkeypatch):
     decoded: list[str] = []
     original = dataset.read_views
     monkeypatch.setattr(
-        dataset, "read_views", lambda path, *a: decoded.append(path) or original(path, *a)
+        dataset, "read_views", lambda path, *a, **k: decoded.append(path) or original(path, *a, **k)
     )
     order = {"up": 0, "down": 1, "flat": 2}
     rising = Rising()

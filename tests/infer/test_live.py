@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gtdnet import StreamingRecognizer
+from gtdnet.data.sampling import eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
 from gtdnet.infer import LiveModel, Recognizer, load, open_live
@@ -100,6 +101,27 @@ def test_streams_go_by_their_own_times() -> None:
         for s, of_stream in zip(order, found, strict=True):
             close(of_stream, alone[s][at])
     close(live.scores([videos[1][0]], streams=[1], times=[7.0])[0], alone[1][0])
+
+
+def test_streams_that_are_due_share_one_pass() -> None:
+    file, pictures, passes = model_file(), video(6), []
+    file.model.register_forward_hook(lambda model, clips, out: passes.append(len(clips[0])))
+    live = open_live(file, streams=3, device="cpu", window=0.8, every=0.2)
+    for at in range(6):  # at 0, .2, .4; stream 2 comes at .1, and again at .3, .5
+        of = [0, 1, 2] if at else [0, 1]
+        live.scores([pictures[at]] * len(of), streams=of, times=[at / 10] * len(of))
+    assert passes == [2, 1, 2, 1, 2, 1]
+
+
+def test_a_clip_of_groups_of_frames() -> None:
+    """Two groups of three of the last ten frames: those of a video of ten."""
+    spec = SPEC.with_options(num_segments=2, frames_per_segment=3)
+    ring = Ring(spec, 1.0)
+    for number in range(14):
+        ring.add(torch.full((3, 32, 32), number, dtype=torch.uint8), number / 10)
+    chosen = eval_indices(spec, 10)[0]
+    assert ring.clip()[:, 0, 0, 0].tolist() == (4 + chosen).tolist()
+    assert len(chosen) == 6
 
 
 @pytest.mark.parametrize("begin", ["reset", "time runs back"])

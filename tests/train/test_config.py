@@ -95,7 +95,7 @@ def test_a_part_of_the_options_will_do(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("lr: fast", "lr must be a number, got 'fast'"),
-        ("lrate: 0.1", "unknown option 'lrate'; see gtdnet train --help"),
+        ("lrate: 0.1", "unknown option 'lrate' (did you mean rate?); see gtdnet train --help"),
         ("lr: [", "is not YAML"),
         ("just text", "is not a training config"),
         ("epochs: 0", "epochs must be at least 1, got 0"),

@@ -51,6 +51,7 @@ __all__ = [
     "read_frames",
     "scan_frames",
     "seconds_of",
+    "times_of",
 ]
 
 Clip = str | Path | ArrayReader
@@ -166,7 +167,8 @@ def read_frames(
     times = seconds_of(clip, fps) if by_time else None
     if times is not None and np.isnan(times[-1]):
         reason = "its frame rate is unknown, and frames are chosen by time"
-        raise DecodeError(clip.path, f"{reason}; make a video of it, or predict with --fps")
+        remedy = "make a video of it, or give gtdnet predict its --fps (in Python fps=)"
+        raise DecodeError(clip.path, f"{reason}; {remedy}")
     while True:
         indices = _chosen(choose, max(1, num_frames), times)
         try:
@@ -213,6 +215,13 @@ def seconds_of(reader: ClipReader, fps: float | None = None) -> np.ndarray:
     return np.arange(info.num_frames + 1) / (rate or np.nan)
 
 
+def times_of(times: np.ndarray, num_frames: int) -> np.ndarray:
+    """The times of so many frames, if a clip holds more or fewer than it has timestamps."""
+    if num_frames < len(times):
+        return times[: num_frames + 1]
+    return np.linspace(0.0, times[-1], num_frames + 1)
+
+
 def scan_frames(path: Clip, broken: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
     """(index, [H, W, 3]) of every frame that `read_frames` could give, in order.
 
@@ -225,7 +234,7 @@ def scan_frames(path: Clip, broken: dict[int, str]) -> Iterator[tuple[int, np.nd
 
 
 def _chosen(choose: Chooser, num_frames: int, times: np.ndarray | None = None) -> np.ndarray:
-    given = (num_frames,) if times is None else (num_frames, times[: num_frames + 1])
+    given = (num_frames,) if times is None else (num_frames, times_of(times, num_frames))
     indices = np.asarray(choose(*given), dtype=np.int64)
     if indices.ndim != 1 or indices.size == 0:
         raise ValueError(f"the chosen indices must have shape [T], T >= 1, not {indices.shape}")

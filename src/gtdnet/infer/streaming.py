@@ -31,7 +31,8 @@ class StreamingRecognizer:
     What it says of a frame is what the model says of the last frame of everything that the stream
     has shown since its start; it costs one frame of the 2D network, and memory that does not grow.
     Frames should come at the distance at which the model saw them in training: of sampling
-    "dense" every ``spec.frame_interval``-th frame of a video.
+    "rate" ``spec.rate`` a second, of "dense" every ``spec.frame_interval``-th frame of a video.
+    :func:`gtdnet.open_live` chooses them.
 
     Args:
         model: a model file, or what :func:`gtdnet.load_model` read; a network in which no frame

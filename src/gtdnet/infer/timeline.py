@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtdnet.data.decode import Clip, ClipReader, FewerFrames, read_frames, seconds_of
+from gtdnet.data.decode import Clip, ClipReader, FewerFrames, read_frames, seconds_of, times_of
 from gtdnet.data.sampling import ROUNDING, Indices, eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import eval_views, resize_short_side
@@ -143,6 +143,7 @@ def read_whole(
         by_time=spec.by_time,
         fps=fps,
     )
+    times = times_of(times, num_frames)
     shown = _shown(times, _chosen(spec, (0, num_frames), clips, times), spec)
     return WindowClips(0.0, float(times[num_frames]), eval_views(frames, spec, crops), shown)
 

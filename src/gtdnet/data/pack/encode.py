@@ -49,10 +49,13 @@ def encode(task: tuple[Job, Path]) -> NewClip:
             info = probe(job.path)
             fps, seconds = info.fps, info.duration
             times = _uneven(frame_times(job.path), fps)
+    packets = packets if end and packets != frames else None
+    if times and len(times) != (packets or frames) + 1:
+        times = None
     entry = ClipEntry(
         start=0,
         frames=frames,
-        packets=packets if end and packets != frames else None,
+        packets=packets,
         height=shape[0] if shape else None,
         width=shape[1] if shape else None,
         fps=fps,

@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -223,8 +224,11 @@ def _entry(
     if ("end" in values) != ("reason" in values):
         raise ValueError("end and reason go together")
     reasons = {int(index): str(reason) for index, reason in (broken or {}).items()}
-    if times is not None and times != sorted(map(float, times)):
-        raise ValueError("times run back")
+    if times is not None:
+        count = values.get("packets") or values["frames"]
+        is_finite = all(isinstance(time, (int, float)) and 0 <= time < inf for time in times)
+        if len(times) != count + 1 or not is_finite or times != sorted(times):
+            raise ValueError("times of no clip")
     return ClipEntry(**values, broken=reasons or None, times=times)
 
 
