@@ -2,7 +2,7 @@
 """Kill gtdnet bulk at random: is every clip answered once? And what it costs, what it takes.
 
     python benchmarks/bulk.py --output benchmarks/results/bulk.yaml
-    python benchmarks/bulk.py --engines ray --parts kills --output benchmarks/results/bulk.yaml
+    python benchmarks/bulk.py --runners ray --parts kills --output benchmarks/results/bulk.yaml
 
 Parts: kills (the command, its processes, and of Ray an actor or the node, by turns, each after some
 more blocks are done; the files must then be those of an undisturbed run, byte by byte), cost (CPU
@@ -41,7 +41,7 @@ from gtdnet.models import create_model, save_model
 
 BLOCK = 8  # clips
 LONGEST = 600.0  # seconds that anything may take
-VICTIMS = {  # of each engine: whom the signal goes to, by turns
+VICTIMS = {  # of each runner: whom the signal goes to, by turns
     "processes": ("the command", "a process of it"),
     "ray": ("the command", "a process of an actor", "an actor", "the node"),
 }
@@ -52,8 +52,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", nargs="+", default=["kills", "cost", "memory", "plan"])
-    parser.add_argument("--engines", nargs="+", default=["processes", "ray"], help="to be killed")
-    parser.add_argument("--kills", type=int, default=20, help="of each engine (default: 20)")
+    parser.add_argument("--runners", nargs="+", default=["processes", "ray"], help="to be killed")
+    parser.add_argument("--kills", type=int, default=20, help="of each runner (default: 20)")
     parser.add_argument("--clips", type=int, default=400, help="that are made (default: 400)")
     parser.add_argument("--many", type=int, default=20_000, help="for memory (default: 20000)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
@@ -73,10 +73,10 @@ def main() -> int:
             "memory": lambda: memory(root, args.many),
         }
         if "kills" in args.parts:
-            for engine in args.engines:
-                rng = random.Random(f"{args.seed} {engine}")
-                found = kills(root, engine, args.kills, rng)
-                keep(result, args.output, {"kills": {engine: found}})
+            for runner in args.runners:
+                rng = random.Random(f"{args.seed} {runner}")
+                found = kills(root, runner, args.kills, rng)
+                keep(result, args.output, {"kills": {runner: found}})
         for part in parts:
             if part in args.parts:
                 keep(result, args.output, {part: parts[part]()})
@@ -126,21 +126,21 @@ def table(file: Path, paths: list[Path], number: int) -> None:
 # ----------------------------------------------------------------------------------------- kills
 
 
-def kills(root: Path, engine: str, number: int, rng: random.Random) -> dict[str, Any]:
+def kills(root: Path, runner: str, number: int, rng: random.Random) -> dict[str, Any]:
     """Runs of the command with so many kills among them, and what was found to be wrong."""
-    whole, out = root / f"{engine}-whole", root / f"{engine}-out"
-    start(root, engine, whole).communicate(timeout=LONGEST)
+    whole, out = root / f"{runner}-whole", root / f"{runner}-out"
+    start(root, runner, whole).communicate(timeout=LONGEST)
     expected = contents(whole)
     killed, faults, runs = [], [], 0
     process: subprocess.Popen[str] | None = None
-    by_victim = dict.fromkeys(VICTIMS[engine], 0)
+    by_victim = dict.fromkeys(VICTIMS[runner], 0)
     while len(killed) < number:
-        victim = VICTIMS[engine][len(killed) % len(VICTIMS[engine])]
-        process = process or start(root, engine, out)
+        victim = VICTIMS[runner][len(killed) % len(VICTIMS[runner])]
+        process = process or start(root, runner, out)
         there = len(list(out.glob("part-*")))
         wait_for(process, out, there + rng.randint(1, 2))
         time.sleep(rng.uniform(0, 0.2))
-        pids = find(engine, victim, process.pid) if process.poll() is None else []
+        pids = find(runner, victim, process.pid) if process.poll() is None else []
         if pids:
             os.kill(rng.choice(pids), signal.SIGKILL)
             killed.append(victim)
@@ -154,7 +154,7 @@ def kills(root: Path, engine: str, number: int, rng: random.Random) -> dict[str,
             runs += 1
             shutil.rmtree(out, ignore_errors=True)
             process = None
-    process = process or start(root, engine, out)
+    process = process or start(root, runner, out)
     _, messages = process.communicate(timeout=LONGEST)
     faults += compare(out, expected, process.returncode)
     if process.returncode:
@@ -171,8 +171,8 @@ def kills(root: Path, engine: str, number: int, rng: random.Random) -> dict[str,
     }
 
 
-def start(root: Path, engine: str, out: Path, listing: str = "clips.csv") -> subprocess.Popen[str]:
-    words = ["bulk", root / "model.safetensors", root / listing, "--to", out, "--engine", engine]
+def start(root: Path, runner: str, out: Path, listing: str = "clips.csv") -> subprocess.Popen[str]:
+    words = ["bulk", root / "model.safetensors", root / listing, "--to", out, "--runner", runner]
     words += ["--block_size", BLOCK, "--num_workers", 2, "--device", "cpu", "--attempts", 9]
     command = [sys.executable, "-m", "gtdnet", *map(str, words), "--json"]
     return subprocess.Popen(
@@ -218,7 +218,7 @@ def family(pid: int) -> Iterator[tuple[int, str]]:
         yield child, words
 
 
-def find(engine: str, victim: str, pid: int) -> list[int]:
+def find(runner: str, victim: str, pid: int) -> list[int]:
     """The processes that a kill may take."""
     if victim == "the command":
         return [pid]

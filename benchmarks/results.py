@@ -412,7 +412,7 @@ def bulk(results: Results) -> str:
         node's raylet; then the same command again, where it had ended. Blocks may be tried nine
         times, so that no kill makes a clip a row. At the end every id must be there once, and the
         files of answers must be those of an undisturbed run, byte by byte: else it is a fault.""",
-        table(["engine", "clips", "killed", "times", "faults"], killed),
+        table(["runner", "clips", "killed", "times", "faults"], killed),
     ]
     if cost := results.get("cost"):
         ratio = cost["times_as_fast_as_a_plain_loop"]

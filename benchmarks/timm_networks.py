@@ -71,7 +71,7 @@ def as_trained(network: nn.Module) -> dict[str, Tensor]:
 @torch.no_grad()
 def check(name: str, folder: Path) -> dict[str, Any]:
     """All that is written down of one network; InputError where it is refused."""
-    import timm
+    import timm  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(0)
     kind = f"timm/{name}"

@@ -33,9 +33,11 @@ def test_a_short_stream(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> 
     assert result["frames_seen_for_each"] == 33
 
 
-def test_more_frames_than_it_sees_have_an_influence(script: ModuleType) -> None:
+def test_more_frames_than_it_sees_have_an_influence(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or that it sees so many would show nothing: the frame before the last eight still counts."""
     file = script.make_model()
     whole = script.of_the_last(file, 50)
-    script.REACH = 9
+    monkeypatch.setattr(script, "REACH", 9)
     assert (script.of_the_last(file, 50) - whole).abs().max() > 1e-3

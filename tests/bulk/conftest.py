@@ -45,7 +45,7 @@ def run(model_path: Path, tmp_path: Path) -> Callable[..., Summary]:
 
     def make(listing: object, **options: Any) -> Summary:
         values = {"to": str(tmp_path / "out"), "block_size": 8, "num_workers": 1, **options}
-        values = {"device": "cpu", "engine": "processes", **values}
+        values = {"device": "cpu", "runner": "processes", **values}
         return bulk(BulkOptions(str(model_path), str(listing), **values))
 
     return make
@@ -63,7 +63,7 @@ def undisturbed(model_path: Path, clips: Path, tmp_path_factory: pytest.TempPath
             block_size=8,
             num_workers=1,
             device="cpu",
-            engine="processes",
+            runner="processes",
         )
     )
     return out

@@ -38,12 +38,12 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def test_the_files_are_those_of_processes(run: Run, clips: Path, tmp_path: Path) -> None:
     run(clips, to=str(tmp_path / "processes"))
-    summary = run(clips, engine="ray")
+    summary = run(clips, runner="ray")
     assert (summary.rows, summary.failed, summary.blocks) == (19, 1, 3)
     assert contents(tmp_path / "out") == contents(tmp_path / "processes")
 
     (tmp_path / "out" / "part-00000001.parquet").unlink()
-    summary = run(clips, engine="ray")  # what is there is not done again
+    summary = run(clips, runner="ray")  # what is there is not done again
     assert (summary.rows, summary.rows_before, summary.blocks) == (19, 11, 1)
     assert contents(tmp_path / "out") == contents(tmp_path / "processes")
 
@@ -63,7 +63,7 @@ def test_an_actor_that_is_killed_costs_nothing(run: Run, clips: Path, tmp_path: 
 
     thread = threading.Thread(target=kill)
     thread.start()
-    summary = run(clips, engine="ray", block_size=2)
+    summary = run(clips, runner="ray", block_size=2)
     thread.join()
     assert killed and summary.rows == 19
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
@@ -75,7 +75,7 @@ def test_a_clip_that_kills_is_a_row(
     table = tmp_path / "clips.csv"
     table.write_text(f"path,id\n{clips}/clip0.mp4,a\n{clips}/clip1.mp4,b\n")
     deadly({"clip1.mp4": 99})
-    summary = run(table, engine="ray", attempts=1)
+    summary = run(table, runner="ray", attempts=1)
     assert (summary.rows, summary.failed, summary.deaths) == (2, 1, 3)
     assert list(summary.reasons) == [
         "its process died each time that it was read (SIGKILL: most likely memory ran out)"
@@ -87,12 +87,12 @@ def test_what_a_process_refuses_is_said(run: Run, clips: Path, tmp_path: Path) -
     lines = [f"http://127.0.0.1:9/clip{n}.mp4" for n in range(8)]
     table.write_text("\n".join(["path", *lines]))
     with pytest.raises(InputError, match=r"none of 8 neighbouring clips.* could be fetched"):
-        run(table, engine="ray")
+        run(table, runner="ray")
 
 
 def test_a_cluster_that_is_too_small(run: Run, clips: Path) -> None:
     with pytest.raises(InputError, match="has 3 CPUs, too few for 4 actors and 2 to spare"):
-        run(clips, engine="ray", num_workers=4)
+        run(clips, runner="ray", num_workers=4)
 
 
 def test_no_cluster_at_an_address(clips: Path, model_path: Path, tmp_path: Path) -> None:

@@ -259,8 +259,8 @@ def test_all_clips_without_an_answer_is_a_failure(
     ("options", "said"),
     [
         ({"block_size": 0}, "block_size must be at least 1"),
-        ({"engine": "spark"}, "unknown engine 'spark'"),
-        ({"engine": "processes", "ray_address": "auto"}, "--ray-address is for --engine ray"),
+        ({"runner": "spark"}, "unknown runner 'spark'"),
+        ({"runner": "processes", "ray_address": "auto"}, "--ray-address is for --runner ray"),
         ({"to": "ftp://host/out"}, "give a folder of this machine, or a URL of an object store"),
         ({"timeout": 0}, "timeout must be positive"),
     ],

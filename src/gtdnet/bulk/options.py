@@ -9,7 +9,7 @@ from gtdnet.infer.answers import check_threshold
 from gtdnet.infer.recognizer import check_average, check_views
 from gtdnet.infer.scoring import check_loading
 
-ENGINES = ("auto", "processes", "ray")
+RUNNERS = ("auto", "processes", "ray")
 
 
 @dataclass
@@ -36,7 +36,7 @@ class BulkOptions:
         block_size: clips in a block, which is one file of answers, and what is done again when a
             process dies.
         batch_size: views that go through the model at a time.
-        engine: what spreads the blocks: processes of this machine, or a Ray cluster. auto: ray
+        runner: what spreads the blocks: processes of this machine, or a Ray cluster. auto: ray
             where --ray-address or RAY_ADDRESS names a cluster, else processes.
         num_workers: processes, or actors of Ray, each with the model; default: one per core, on
             GPUs at most 8 for each.
@@ -47,7 +47,7 @@ class BulkOptions:
         timeout: seconds that a clip, and the batch that it completes, may take before their process
             is taken for hung and killed.
         device: auto, cpu, cuda or mps.
-        inference: what computes: torch, openvino, onnx, ...; default: torch, of an exported model
+        engine: what computes: torch, openvino, onnx, ...; default: torch, of an exported model
             its own.
         precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
             exported model its own.
@@ -66,13 +66,13 @@ class BulkOptions:
     num_segments: int | None = None
     block_size: int = 256
     batch_size: int = 8
-    engine: str = "auto"
+    runner: str = "auto"
     num_workers: int | None = None
     ray_address: str | None = None
     attempts: int = 3
     timeout: float = 600.0
     device: str = "auto"
-    inference: str | None = None
+    engine: str | None = None
     precision: str | None = None
     retry_failed: bool = False
 
@@ -90,4 +90,4 @@ class BulkOptions:
         check_average(self.average)
         check_loading(self.batch_size, self.num_workers)
         check_positive(timeout=self.timeout)
-        check_choice("engine", self.engine, ENGINES)
+        check_choice("runner", self.runner, RUNNERS)

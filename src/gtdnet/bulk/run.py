@@ -31,7 +31,7 @@ _TOPK = 5
 _MOST_REASONS = 1000  # that are counted one by one
 _SHOWN_REASONS = 5
 
-Engine = Callable[[Setup, Listing, Collection[int], int, BulkOptions], Iterator[Done]]
+Runner = Callable[[Setup, Listing, Collection[int], int, BulkOptions], Iterator[Done]]
 """Answers the blocks of a listing that are not done, and tells of each."""
 
 
@@ -40,7 +40,7 @@ class Summary:
     """What is in the folder now, and how it came there.
 
     Attributes:
-        to, model, listing, engine: as asked for.
+        to, model, listing, runner: as asked for.
         rows, failed: of all shards: clips, and those without an answer.
         rows_before: that earlier runs had answered.
         blocks: of this run.
@@ -52,7 +52,7 @@ class Summary:
     to: str
     model: str
     listing: str
-    engine: str
+    runner: str
     rows: int = 0
     failed: int = 0
     rows_before: int = 0
@@ -104,7 +104,7 @@ def bulk(options: BulkOptions) -> Summary:
     """
     options.check()
     check_pyarrow()
-    name, engine = _engine(options)
+    name, runner = _runner(options)
     listing, shards = open_listing(options.listing), open_shards(options.to)
     setup, run = _setup(options, shards)
     with shards.alone():
@@ -127,7 +127,7 @@ def bulk(options: BulkOptions) -> Summary:
         began = time.monotonic()
         try:
             with progress_bar("clips", rows, there.rows) as advance:
-                blocks = engine(setup, listing, done.keys(), num_blocks, options)
+                blocks = runner(setup, listing, done.keys(), num_blocks, options)
                 for found in blocks if num_blocks else ():
                     summary.add(found)
                     advance(found.counts.rows)
@@ -145,9 +145,9 @@ def bulk(options: BulkOptions) -> Summary:
     return summary
 
 
-def _engine(options: BulkOptions) -> tuple[str, Engine]:
+def _runner(options: BulkOptions) -> tuple[str, Runner]:
     """What spreads the blocks, by name."""
-    name = options.engine
+    name = options.runner
     if name == "auto":
         name = "ray" if options.ray_address or os.environ.get("RAY_ADDRESS") else "processes"
     if name == "ray":
@@ -156,7 +156,7 @@ def _engine(options: BulkOptions) -> tuple[str, Engine]:
         check_ray()
         return name, on_ray
     if options.ray_address:
-        raise InputError("--ray-address is for --engine ray; leave one of them out")
+        raise InputError("--ray-address is for --runner ray; leave one of them out")
     from gtdnet.bulk.processes import on_processes
 
     return name, on_processes
@@ -165,13 +165,13 @@ def _engine(options: BulkOptions) -> tuple[str, Engine]:
 def _setup(options: BulkOptions, shards: Shards) -> tuple[Setup, dict[str, Any]]:
     """What processes need, and what the answers depend on but for the listing, JSON-ready."""
     file = open_model(options.model, num_segments=options.num_segments)
-    choice = choose_for(file, options.inference, options.device, options.precision)
+    choice = choose_for(file, options.engine, options.device, options.precision)
     spec = file.spec
     num_features = None
     if options.features:
         if not isinstance(file, ModelFile) or choice.name != "torch":
             raise InputError(
-                f"{options.model}: features take a model file (.safetensors) and --inference torch"
+                f"{options.model}: features take a model file (.safetensors) and --engine torch"
             )
         num_features = file.model.classifier.in_features
     topk = options.topk or (spec.num_classes if spec.multi_label else _TOPK)
@@ -187,7 +187,7 @@ def _setup(options: BulkOptions, shards: Shards) -> tuple[Setup, dict[str, Any]]
         threshold=threshold,
         num_features=num_features,
         device=options.device,
-        inference=options.inference,
+        engine=options.engine,
         precision=options.precision,
         **{name: getattr(options, name) for name in same},
     )
@@ -200,7 +200,7 @@ def _setup(options: BulkOptions, shards: Shards) -> tuple[Setup, dict[str, Any]]
             "topk": topk,
             "threshold": threshold,
             "features": options.features,
-            "inference": choice.name,
+            "engine": choice.name,
             "precision": str(choice.precision),
             **{name: getattr(options, name) for name in kept},
         },

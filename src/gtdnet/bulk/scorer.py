@@ -44,7 +44,7 @@ class Setup:
     num_segments: int | None
     batch_size: int
     device: str
-    inference: str | None
+    engine: str | None
     precision: str | None
 
 
@@ -59,7 +59,7 @@ class Scorer:
         self.recognizer: Recognizer = load(
             setup.model,
             device,
-            engine=setup.inference,
+            engine=setup.engine,
             precision=setup.precision,
             num_segments=setup.num_segments,
             average=setup.average,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gtdnet.bulk.options import ENGINES, BulkOptions
+from gtdnet.bulk.options import RUNNERS, BulkOptions
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.engines import engine_names
@@ -23,7 +23,7 @@ def fill(parser: Parser) -> None:
         "URL (s3://, gs://, https://, ...)",
     )
     parser.add_class_arguments(BulkOptions, None, as_group=False, skip={"model", "listing"})
-    parser.show_choices(engine=ENGINES, inference=[*engine_names(), "auto"])
+    parser.show_choices(runner=RUNNERS, engine=[*engine_names(), "auto"])
 
 
 def run(args: Namespace) -> Outcome:
