@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtdnet.data.decode import read_frames
@@ -66,7 +67,7 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
         ValueError: a video that cannot be read, no class of that number, or a model that gives no
             numbers.
     """
-    spec, model = recognizer.spec, recognizer.model
+    spec = recognizer.spec
     if class_label is not None and not 0 <= class_label < spec.num_classes:
         raise InputError(f"no class {class_label}: the model's are 0 to {spec.num_classes - 1}")
     chosen = np.empty(0, np.int64)
@@ -77,7 +78,32 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
         return chosen
 
     decoded, num_frames = read_frames(video, choose, by_time=spec.by_time)
-    clip = eval_views(decoded, spec)[0]  # uint8 [T*f, 3, H, W]
+    clip = eval_views(decoded, spec)[0]
+    middle = slice(spec.frames_per_segment // 2, None, spec.frames_per_segment)
+    return explain_clip(recognizer, clip, str(video), num_frames, chosen[middle], class_label)
+
+
+def explain_clip(
+    recognizer: Recognizer,
+    clip: Tensor,
+    video: str,
+    num_frames: int,
+    indices: NDArray[np.int64],
+    class_label: int | None = None,
+) -> ClipViews:
+    """The same of a view that is decoded already.
+
+    Args:
+        recognizer, class_label: as for :func:`explain`.
+        clip: uint8 [T*f, 3, crop, crop].
+        video: its name.
+        num_frames: of the whole video.
+        indices: [T], which of them the clip has (of f neighbours the middle one).
+
+    Raises:
+        ValueError: the model gives no numbers, or is an exported one.
+    """
+    spec, model = recognizer.spec, recognizer.model
     seen = _observe(model, normalise(clip.to(recognizer.device), spec))
     if not seen.logits.isfinite().all():
         raise InputError("the model's scores are not finite: it has diverged in training")
@@ -100,11 +126,11 @@ def explain(recognizer: Recognizer, video: str | Path, class_label: int | None =
         weight = model.classifier.weight[target.label].detach().float().cpu()
         activation = class_activation_maps(seen.features.numpy(), weight.numpy())
     return ClipViews(
-        video=str(video),
+        video=video,
         model=model.name or type(model).__name__,
         protocol=f"{spec.views(1, 1)}, {spec.describe()}",
         num_frames=num_frames,
-        indices=chosen[middle],
+        indices=indices,
         frames=frames,
         logits=seen.logits.numpy(),
         prediction=tuple(ranking[:3]),
