@@ -57,7 +57,8 @@ docs: install
 # Versions stay where they can. What CUDA's torch brings is left out: the CPU build has none of it.
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.10 --extra export --extra tensorboard \
-	  --extra docs --extra dev --constraint requirements.lock --no-annotate --no-header --quiet > lock.new
+	  --extra serve --extra docs --extra dev --constraint requirements.lock --no-annotate --no-header \
+	  --quiet > lock.new
 	(grep '^#' requirements.lock; grep -vE '^(nvidia-|cuda-|triton)' lock.new) > lock.whole
 	mv lock.whole requirements.lock && rm lock.new
 

@@ -120,7 +120,7 @@ def test_what_is_heavy_and_hardly_used_is_an_extra(metadata: Message) -> None:
         "lightning", "pytorch-lightning", "matplotlib", "jinja2", "rich", "pyyaml",
     }  # fmt: skip
     assert set(metadata.get_all("Provides-Extra", [])) == {
-        "export", "lite", "tensorboard", "wandb", "mlflow", "parquet", "docs", "dev",
+        "export", "lite", "tensorboard", "wandb", "mlflow", "parquet", "serve", "docs", "dev",
     }  # fmt: skip
 
 

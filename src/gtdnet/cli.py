@@ -37,6 +37,7 @@ COMMANDS = {
     "report": "one HTML page about a run, or several compared: curves, accuracies, confusions, "
     "clips",
     "show": "draw how a model sees a clip: differences, scores and activation maps",
+    "serve": "a page to try models on, and an interface for programs, on one port",
     "convert": "make an official checkpoint of TSM, TDN, TEA, mmaction2, ... a model file",
     "push": "publish a model file with a model card on the Hugging Face hub",
     "export": "write a model as ONNX, OpenVINO and torch.export, checked against it; int8 too",

@@ -1,0 +1,303 @@
+"""Each limit is refused in a sentence, whatever a client says of itself; the next one is served."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gtdnet.serve import service
+
+MEGABYTE = 10**6
+
+
+def raw(running: Any, head: str, *parts: bytes, pause: float = 0.0) -> bytes:
+    """What the server answers to these bytes, sent one after another; the head has our Host."""
+    with socket.create_connection(running.address, timeout=30) as connection:
+        lines = [*head.splitlines(), f"Host: 127.0.0.1:{running.address[1]}", "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        for part in parts:
+            try:
+                connection.sendall(part)
+            except OSError:  # it has answered and closed
+                break
+            time.sleep(pause)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+            if b'"code"' in answer or b'"took"' in answer:
+                break
+        return answer
+
+
+def chunk(size: int) -> bytes:
+    return b"%x\r\n" % size + b"\0" * size + b"\r\n"
+
+
+@pytest.fixture(scope="module")
+def small(serve: Any, model: Path) -> Any:
+    """A server with low limits."""
+    with serve(model, max_megabytes=1, max_seconds=5, max_pixels=10_000) as running:
+        yield running
+
+
+# ----------------------------------------------------------------------------------------- bytes
+
+
+def test_a_stated_length_beyond_the_limit_is_refused_before_it_comes(small: Any) -> None:
+    head = "PUT /v1/predict HTTP/1.1\nContent-Length: 5000000000\nExpect: 100-continue"
+    answer = raw(small, head)
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"100 Continue" not in answer
+    assert b"The video has more than 1 MB; send a shorter or smaller one." in answer
+
+
+def test_without_a_length_bytes_are_counted(small: Any) -> None:
+    parts = [chunk(MEGABYTE // 4)] * 40
+    answer = raw(small, "PUT /v1/predict HTTP/1.1\nTransfer-Encoding: chunked", *parts)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_who_sends_on_gets_the_answer_too(small: Any) -> None:
+    """httpx sends all before it reads."""
+    response = small.put(b"\0" * 30 * MEGABYTE)
+    small.refused(response, 413, "too_large")
+
+
+def test_a_lying_length_is_no_way_round(small: Any, short: Path) -> None:
+    """More than it says: what is over is no part of it, and no request either."""
+    video = short.read_bytes()
+    head = f"PUT /v1/predict HTTP/1.1\nContent-Length: {len(video)}"
+    assert raw(small, head, video + b"\0" * MEGABYTE).startswith(b"HTTP/1.1 200 ")
+    for wrong in ("-1", "many", "1\nContent-Length: 2"):
+        answer = raw(small, f"PUT /v1/predict HTTP/1.1\nContent-Length: {wrong}", b"0" * 9)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_no_bytes(small: Any) -> None:
+    sentence = small.refused(small.put(b""), 400, "empty")
+    assert sentence == "There is no video in the request; send its bytes as the body."
+
+
+# ---------------------------------------------------------------------------------- the video
+
+
+def test_seconds(small: Any, long: Path) -> None:
+    sentence = small.refused(small.put(long), 422, "too_long")
+    assert sentence == (
+        "The video was not read: it is 12 seconds long, and 5 are the limit; cut it."
+    )
+
+
+def test_pixels(small: Any, write_video: Any, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "wide.mp4", 1, size=(128, 96))
+    sentence = small.refused(small.put(video), 422, "too_many_pixels")
+    assert sentence == (
+        "The video was not read: its pictures of 128x96 have more pixels than the limit of 10000; "
+        "send a smaller one."
+    )
+
+
+def test_windows(serve: Any, model: Path, long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gtdnet.serve.run.WINDOWS", 10)
+    with serve(model) as running:
+        sentence = running.refused(running.put(long, window=1), 422, "too_many_windows")
+    assert sentence == (
+        "The video was not read: it has 12 windows, and 10 are the limit; give a longer stride."
+    )
+
+
+def test_memory(serve: Any, model: Path, write_video: Any, tmp_path: Path) -> None:
+    """4K pictures of 25 MB do not fit into 64 MiB beside the decoder's own."""
+    video = write_video(tmp_path / "large.mp4", 0.2, size=(4096, 2160))
+    with serve(model, decoder_memory=64) as running:
+        sentence = running.refused(running.put(video), 422, "too_much_memory")
+        assert "more than 64 MiB of memory" in sentence
+
+
+NO_VIDEOS = {
+    "text": b"hello\n" * 100,
+    "concat": b"ffconcat version 1.0\nfile /etc/passwd\n",
+    "playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n",
+    "picture": b"\xff\xd8\xff\xe0" + b"\0" * 500,
+}
+
+
+@pytest.mark.parametrize("name", NO_VIDEOS)
+def test_what_is_no_video(served: Any, name: str) -> None:
+    """A text that names other files for FFmpeg to open is not a video."""
+    sentence = served.refused(served.put(NO_VIDEOS[name]), 422, "undecodable")
+    assert sentence.startswith("The video was not read: it is ")
+    assert "/proc" not in sentence and "/tmp" not in sentence
+
+
+def test_a_cut_video(served: Any, short: Path) -> None:
+    sentence = served.refused(served.put(short.read_bytes()[:-1000]), 422, "undecodable")
+    assert sentence.startswith("The video was not read: ")
+
+
+def test_a_full_disk(serve: Any, model: Path, short: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    with serve(model) as running:
+        spool = running.server.service.spool
+        spool.file, file = full_disk, spool.file
+        response = running.put(short)
+        assert response.headers["retry-after"] == "60"
+        running.refused(response, 507, "no_room")
+        spool.file = file
+        assert running.put(short).status_code == 200
+
+
+@contextmanager
+def full_disk() -> Iterator[tuple[Any, str]]:
+    with open("/dev/full", "wb", buffering=0) as file:  # noqa: PTH123
+        yield file, "/dev/full"
+
+
+# ----------------------------------------------------------------------------------------- time
+
+
+def test_an_upload_that_stands_still(
+    served: Any, monkeypatch: pytest.MonkeyPatch, short: Path
+) -> None:
+    monkeypatch.setattr(service, "SILENCE", 0.3)
+    head = "PUT /v1/predict HTTP/1.1\nContent-Length: 100000"
+    started = time.monotonic()
+    answer = raw(served, head, b"0" * 1000)
+    assert answer.startswith(b"HTTP/1.1 408 ") and time.monotonic() - started < 5
+    assert b"Nothing of the video came for 0.3 seconds; send it again." in answer
+    assert served.server.service.at_hand == 0
+
+
+def test_an_upload_that_trickles(serve: Any, model: Path) -> None:
+    with serve(model, timeout=1) as running:
+        head = "PUT /v1/predict HTTP/1.1\nContent-Length: 100000"
+        answer = raw(running, head, *[b"0"] * 12, pause=0.15)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"The video did not arrive within 1 seconds" in answer
+
+
+def test_time_for_a_request(serve: Any, model: Path, short: Path) -> None:
+    with serve(model, timeout=1) as running:
+        with running.halted():
+            sentence = running.refused(running.put(short), 504, "out_of_time")
+        assert sentence == (
+            "There was no answer within 1 seconds; send a shorter or smaller video."
+        )
+        assert running.put(short).status_code == 200  # by a new process
+        assert running.metric('gtdnet_decoders_replaced_total{why="stopped"}') == 1
+
+
+def test_the_queue(serve: Any, model: Path, short: Path) -> None:
+    with serve(model, queue=3) as running, ThreadPoolExecutor(3) as clients:
+        with running.halted():
+            taken = [clients.submit(running.put, short) for _ in range(3)]
+            _wait_for(lambda: running.server.service.at_hand == 3)
+            _wait_for(lambda: running.metric("gtdnet_waiting ") == 2)
+            response = running.put(short)
+            assert response.headers["retry-after"] == "5"
+            sentence = running.refused(response, 503, "busy")
+            assert sentence == (
+                "The server has as many requests as it takes; try again in 5 seconds."
+            )
+        assert [one.result().status_code for one in taken] == [200] * 3
+        assert running.metric("gtdnet_at_hand ") == 0
+
+
+def test_many_at_once(served: Any, short: Path) -> None:
+    with ThreadPoolExecutor(12) as clients:
+        answers = list(clients.map(served.put, [short] * 12))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({str(answer.json()["scores"]) for answer in answers}) == 1
+
+
+# ------------------------------------------------------------------------------------- processes
+
+
+def test_a_decoder_that_dies(serve: Any, model: Path, short: Path) -> None:
+    with serve(model) as running, ThreadPoolExecutor(1) as clients:
+        with running.halted():
+            answer = clients.submit(running.put, short)
+            _wait_for(lambda: running.server.service.at_hand == 1)
+            time.sleep(0.2)
+            os.kill(running.server.service.decoders.processes()[0], signal.SIGKILL)
+            sentence = running.refused(answer.result(), 422, "decoder_died")
+        assert sentence.startswith("The video was not read: the decoder broke down over it")
+        assert running.put(short).status_code == 200
+        os.kill(running.server.service.decoders.processes()[0], signal.SIGKILL)  # between two
+        time.sleep(0.2)
+        assert running.put(short).status_code == 200
+        assert running.metric('gtdnet_decoders_replaced_total{why="died"}') == 2
+
+
+def test_who_goes_is_not_worked_for(serve: Any, model: Path, short: Path) -> None:
+    video = short.read_bytes()
+    with serve(model) as running:
+        with running.halted(), socket.create_connection(running.address) as connection:
+            head = f"PUT /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(video)}"
+            connection.sendall(f"{head}\r\n\r\n".encode() + video)
+            _wait_for(lambda: running.server.service.at_hand == 1)
+            time.sleep(0.3)
+            connection.close()
+            _wait_for(lambda: running.server.service.at_hand == 0)
+        assert running.put(short).status_code == 200
+
+
+def test_a_connection_without_a_request_is_closed(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gtdnet.serve.run._FIRST_REQUEST", 0.3)
+    with socket.create_connection(served.address, timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0")
+        assert connection.recv(100) == b""
+
+
+def test_who_does_not_read_is_not_waited_for(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gtdnet.serve.run._UNTAKEN", 0.3)
+    asked = 3000
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(served.address)
+        connection.sendall(b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * asked)
+        time.sleep(1.5)
+        taken = 0
+        with suppress(ConnectionResetError):
+            while data := connection.recv(1 << 20):
+                taken += len(data)
+    assert 0 < taken < asked * len(served.client.get("/page.js").content)
+
+
+def test_nothing_lies_in_the_folder(served: Any, short: Path) -> None:
+    """Files have no names, and what they held is given back."""
+    folder = served.server.service.spool.folder
+    names: list[Path] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.005):
+            names.extend(folder.iterdir())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for _ in range(5):
+        assert served.put(short).status_code == 200
+    stop.set()
+    watcher.join()
+    assert names == []
+
+
+def _wait_for(holds: Any, seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it never came to hold"
+        time.sleep(0.02)
