@@ -153,6 +153,7 @@ def summary(result: dict[str, Any]) -> str:
             "",
             f"next: gtdnet evaluate {model} --data {result['data']} --crops 3 --clips 2",
             f"      gtdnet predict {model} YOUR_VIDEO.mp4",
+            f"      gtdnet serve {model}    (a page to drop videos on, or point a camera at)",
         ]
     )
 
