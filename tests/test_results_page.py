@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -20,7 +21,9 @@ def results() -> ModuleType:
     found = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
     assert found and found.loader
     module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")  # the folder of a script that is run
+        found.loader.exec_module(module)
     return module
 
 
@@ -56,6 +59,15 @@ def test_fidelity_states_the_nearest_readings() -> None:
     literal = [reading for reading in nearest if reading["every"] == 1][:4]
     for reading in literal:
         assert f"{reading['m_parameters']:.3f} (`{reading['aggregation']}`" in said
+
+
+@pytest.mark.usefixtures("results")  # which finds sections
+def test_each_section_has_a_file_and_each_file_a_line() -> None:
+    sections = importlib.import_module("sections")
+    files = {path.stem for path in (ROOT / "benchmarks" / "sections").glob("*.py")}
+    named = {kind for _, kind in sections.SECTIONS.values()} | set(sections.KINDS)
+    assert files - {"__init__", "markdown"} == named
+    assert all(callable(importlib.import_module(f"sections.{kind}").render) for kind in named)
 
 
 def test_a_page_that_disagrees_is_named_by_its_line(
