@@ -139,6 +139,40 @@ def test_start_points(results: ModuleType, tmp_path: Path) -> None:
     assert "deviation of 2 runs" in page
 
 
+def test_many_processes(results: ModuleType, tmp_path: Path) -> None:
+    equal = {"largest_difference_of_a_loss": 2.4e-07, "clips_evaluated_once": "154 of 154"}
+    told = {
+        "seconds_to_the_sentence": 1.5,
+        "exit_status": 1,
+        "sentence": "process 1 of 2 was killed",
+    }
+    write(
+        tmp_path,
+        "many_processes",
+        bench="processes",
+        command="python benchmarks/many_processes.py",
+        date="2026-01-02",
+        clips_a_step=4,
+        batch_norms="synchronised",
+        equality=[
+            {"processes": "2 by --devices", **equal, "same_scores_to_the_bit": True},
+            {"processes": "2 by torchrun", **equal, "same_scores_to_the_bit": False},
+        ],
+        kills=[
+            {"processes": "2 by --devices", "killed": 1, **told, "seconds_to_the_end": 12.0},
+            {"processes": "2 by --devices", "killed": 0, "seconds_to_the_sentence": None,
+             "seconds_to_the_end": 3.5, "exit_status": -9, "sentence": None},
+        ],
+    )  # fmt: skip
+    page = results.page(tmp_path)
+    assert "## Several processes beside one\n\n`python benchmarks/many_processes.py`" in page
+    assert "with 4 clips a step in all and batch norms synchronised" in " ".join(page.split())
+    assert "| 2 by --devices | 2.4e-07 | 154 of 154 | yes |\n" in page
+    assert "| 2 by torchrun | 2.4e-07 | 154 of 154 | NO |\n" in page
+    assert "| 2 by --devices | 1 | 1.5 | 12.0 | 1 | process 1 of 2 was killed |\n" in page
+    assert "| 2 by --devices | 0 | - | 3.5 | -9 | - |\n" in page
+
+
 def test_what_gtdnet_ablate_writes(results: ModuleType, tmp_path: Path) -> None:
     score = {"mean": 0.5, "std": 0.01}
     variant = {"frames": {"shuffled": score}, "val_top1": score, "best_val_top1": score}

@@ -33,6 +33,7 @@ SECTIONS = {
     "timm": ("Networks of timm", "timm"),
     "load": ("Under load", "load"),
     "bulk": ("Many clips at a time", "bulk"),
+    "many_processes": ("Several processes beside one", "many_processes"),
     "long_stream": ("A long stream", "long_stream"),
 }
 # Of a file with any other name: the module for one that holds all of these; the last is for all.
