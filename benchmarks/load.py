@@ -259,14 +259,17 @@ def family(pid: int) -> list[int]:
 
 
 def memory(pids: list[int]) -> float:
-    """MiB that processes take together, what they share counted once."""
+    """MiB of memory of their own that processes take together, what they share counted once.
+
+    Not the code of libraries: how much of that is theirs changes with who else runs it.
+    """
     total = 0
     for pid in pids:
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         except OSError:
             continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
     return total / 1024
 
 

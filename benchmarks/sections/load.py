@@ -20,9 +20,10 @@ def render(results: Results) -> str:
         memory grows; more lies on the disk than may; a file, a process or an error in the log is
         left at the end). 503 is the queue being full, 408 an upload that was too slow.""",
         table(["what clients do", "what came of it", "seconds, median", "99 %"], rows),
-        f"""The server and its processes took at most {before} MiB in the first third of the time
-        and {after} MiB in the last; its files at most {results["disk_mb_most"]} MB of the
-        {results["disk_mb_allowed"]} that its limits allow; {results["files_open_most"]} files were
-        open at most, {results["processes_most"]} processes ran, and
+        f"""The server and its processes took at most {before} MiB of memory of their own (without
+        the code of libraries) in the first third of the time and {after} MiB in the last; its files
+        at most {results["disk_mb_most"]} MB of the {results["disk_mb_allowed"]} that its limits
+        allow; {results["files_open_most"]} files were open at most,
+        {results["processes_most"]} processes ran, and
         {results["decoders_replaced"]} decoders were replaced.""",
     )

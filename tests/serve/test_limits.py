@@ -174,6 +174,7 @@ def test_an_upload_that_stands_still(
     started = time.monotonic()
     answer = raw(served, head, b"0" * 1000)
     assert answer.startswith(b"HTTP/1.1 408 ") and time.monotonic() - started < 5
+    assert b"Nothing of the video came for 0.3 seconds; send it again." in answer
     assert served.server.service.at_hand == 0
 
 

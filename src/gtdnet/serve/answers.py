@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
-from gtdnet.infer.answers import THRESHOLD, ClassScore, VideoPrediction, Window, best_of
+from gtdnet.infer.answers import THRESHOLD, Decider, VideoPrediction, Window, best_of
 from gtdnet.serve import picture
 from gtdnet.serve.decoders import Decoders, Found, Until, VideoJob, Views
 from gtdnet.serve.models import Served
@@ -121,11 +120,16 @@ def _named(served: Served, mean: Tensor, windows: list[Window], query: Query) ->
     """Classes of the whole and of its windows; whether what is known of the model doubts them."""
     spec = served.spec
     best = best_of(mean, spec, query.topk)
-    named = tuple(window._replace(scores=_sure(spec, window.scores)) for window in windows)
-    video = VideoPrediction("", windows=named, multi_label=spec.multi_label)
+    decider = Decider.of(spec)
+    video = VideoPrediction(
+        "", windows=tuple(windows), multi_label=spec.multi_label, decider=decider
+    )
+    if decider is None and spec.multi_label:  # as gtdnet predict
+        video = video.best(spec.num_classes, THRESHOLD)
     found: dict[str, Any] = {
         "scores": [score._asdict() for score in best],
-        "is_sure": spec.calibration is None or bool(_sure(spec, best)),
+        "is_sure": decider is None or bool(decider.named(best)),
+        "doubt": None if decider is None or decider.named(best) else decider.why_none(best),
         "calibrated": spec.calibration is not None,
         "multi_label": spec.multi_label,
     }
@@ -138,18 +142,6 @@ def _named(served: Served, mean: Tensor, windows: list[Window], query: Query) ->
         ]
         found["segments"] = [segment._asdict() for segment in video.segments]
     return found
-
-
-def _sure(spec: ClipSpec, scores: Sequence[ClassScore]) -> tuple[ClassScore, ...]:
-    """Those of some answers, best first, that are named: of a calibrated model maybe none."""
-    asked = scores if spec.multi_label else scores[:1]
-    least = THRESHOLD if spec.multi_label else 0.0
-    known = spec.calibration
-    return tuple(
-        score
-        for score in asked
-        if score.probability >= max(least, known.threshold(score.label) if known else 0.0)
-    )
 
 
 def _picture(served: Served, row: _Row, found: Found, spent: Spent) -> Any:

@@ -71,13 +71,14 @@ def main(connection: Connection, limits: DecoderLimits) -> None:
                     _video(connection, job, limits)
             except _Refused as refused:
                 wire.send(connection, {"refused": refused.code, "reason": refused.reason})
-            except (DecodeError, MemoryError) as error:
+            except (DecodeError, MemoryError, RuntimeError) as error:  # the last: torch's
                 code, reason = _why(error, limits)
                 wire.send(connection, {"refused": code, "reason": reason})
 
 
-def _why(error: DecodeError | MemoryError, limits: DecoderLimits) -> tuple[str, str]:
-    reason = error.reason if isinstance(error, DecodeError) else "MemoryError"
+def _why(error: Exception, limits: DecoderLimits) -> tuple[str, str]:
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    reason = error.reason if isinstance(error, DecodeError) else f"it can't be decoded ({what})"
     if any(sign in reason for sign in _NO_MEMORY):
         return "too_much_memory", (
             f"decoding it takes more than {limits.memory} MiB of memory; send a smaller one"

@@ -165,8 +165,9 @@ function show(found) {
 
 function doubt(found) {
   $("doubt").hidden = found.is_sure;
-  $("doubt").textContent = found.is_sure ? "" :
-    "The model is not sure: videos in which nothing happens look like this to it, too.";
+  $("doubt").textContent = found.is_sure ? "" : found.doubt === "nothing" ?
+    "The model is not sure: videos in which nothing happens look like this to it, too." :
+    "The model is not sure: no class reaches the threshold that it was given.";
 }
 
 function bars(scores) {

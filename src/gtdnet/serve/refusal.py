@@ -50,6 +50,12 @@ def too_slow_upload(seconds: float) -> Refusal:
     )
 
 
+def silent(seconds: float) -> Refusal:
+    return Refusal(
+        408, "slow_upload", f"Nothing of the video came for {seconds:g} seconds; send it again."
+    )
+
+
 def out_of_time(seconds: float) -> Refusal:
     return Refusal(
         504,

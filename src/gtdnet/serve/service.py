@@ -23,6 +23,7 @@ from gtdnet.serve.refusal import (
     gone_away,
     no_room,
     out_of_time,
+    silent,
     too_large,
     too_slow_upload,
 )
@@ -121,8 +122,9 @@ class Service:
             except ClientDisconnect:
                 raise gone_away() from None
             except asyncio.TimeoutError:
-                waited = min(SILENCE, self.limits.timeout) if left > SILENCE else None
-                raise too_slow_upload(waited or self.limits.timeout) from None
+                if left > SILENCE:
+                    raise silent(SILENCE) from None
+                raise too_slow_upload(self.limits.timeout) from None
             size += len(chunk)
             self.metrics.received.inc(len(chunk))
             if size > self.limits.bytes:

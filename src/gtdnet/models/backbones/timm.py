@@ -231,7 +231,7 @@ def names_of(pattern: str) -> list[str]:
 def _timm() -> Any:
     """The package; InputError if it is not there, or does not work."""
     try:
-        import timm
+        import timm  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         if error.name not in ("timm", "torchvision"):
             raise
