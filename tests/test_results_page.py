@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,15 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def results() -> ModuleType:
-    """benchmarks/results.py."""
-    found = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")  # the folder of a script that is run
-        found.loader.exec_module(module)
-    return module
+def results(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("results")
 
 
 def test_the_page_is_what_the_files_say(results: ModuleType) -> None:
