@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,6 +37,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the command line and of proc
 def no_modules_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """New processes would import what a test before this one gave with --import."""
     monkeypatch.setattr(workers, "_registering", [])
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """Makes a module of benchmarks/NAME.py, as if it were run: it finds its neighbours."""
+    folder = Path(__file__).resolve().parents[1] / "benchmarks"
+
+    def load(name: str) -> ModuleType:
+        found = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        assert found and found.loader
+        module = importlib.util.module_from_spec(found)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(folder)
+            patch.setitem(sys.modules, name, module)  # dataclasses look there
+            found.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -13,16 +12,10 @@ from gtdnet.calibrate.streams import Moments
 from gtdnet.data.calibration import Calibration, EventRules
 from gtdnet.data.spec import ClipSpec
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
-def events() -> ModuleType:
-    found = importlib.util.spec_from_file_location("events", ROOT / "benchmarks" / "events.py")
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+def events(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("events")
 
 
 def test_what_counts(events: ModuleType) -> None:

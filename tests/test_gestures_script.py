@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,17 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
 TABLE = "path,label,kind,subject\na/1.mp4,a,dynamic,S1\nb/2.mp4,b,dynamic,S2\nc/3.mp4,c,static,S3\n"
 
 
 @pytest.fixture
-def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def script(
+    load_script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
     """The script in a folder with clips and start weights; its commands leave only their traces."""
-    found = importlib.util.spec_from_file_location("gestures", ROOT / "benchmarks" / "gestures.py")
-    assert found and found.loader
-    module: Any = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module: Any = load_script("gestures")
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "clips.csv").write_text(TABLE)
     for slug in module.METHODS.values():

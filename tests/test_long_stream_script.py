@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture
-def script() -> ModuleType:
-    path = ROOT / "benchmarks" / "long_stream.py"
-    found = importlib.util.spec_from_file_location("long_stream", path)
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("long_stream")
 
 
 def test_a_short_stream(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,24 +16,17 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
 from gtdnet.models.model_file import save_model
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def script(name: str) -> ModuleType:
-    found = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture(scope="module")
-def quality() -> ModuleType:
-    return script("pack_quality")
+def quality(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("pack_quality")
 
 
 def test_sizes_and_differences_of_two_qualities(
-    quality: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quality: ModuleType,
+    load_script: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_dataset(Path("data"), format="folder", edition="easy", train=3, validation=2, size=40,
@@ -55,7 +48,7 @@ def test_sizes_and_differences_of_two_qualities(
     assert low["psnr_db"] + 3 < high["psnr_db"] < 60
     assert low["mean_difference"] > high["mean_difference"] > 0
     assert {low["same_top1_percent"], high["same_top1_percent"]} <= {0.0, 33.3, 66.7, 100.0}
-    page = script("results").page(Path("found"))
+    page = load_script("results").page(Path("found"))
     assert "| data | 3 |" in page
     assert str(tmp_path) not in page
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,12 +16,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def script() -> ModuleType:
-    found = importlib.util.spec_from_file_location("peak", ROOT / "benchmarks" / "peak.py")
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("peak")
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,13 +18,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def script() -> Any:
-    found = importlib.util.spec_from_file_location("real_video", BENCHMARKS / "real_video.py")
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    sys.modules["real_video"] = module  # where its dataclasses look for it
-    found.loader.exec_module(module)
-    return module
+def script(load_script: Callable[[str], ModuleType]) -> Any:
+    return load_script("real_video")
 
 
 def arguments(table: Path, **given: Any) -> argparse.Namespace:

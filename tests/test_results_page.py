@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,13 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def results() -> ModuleType:
-    """benchmarks/results.py."""
-    found = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+def results(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("results")
 
 
 def test_the_page_is_what_the_files_say(results: ModuleType) -> None:
@@ -56,6 +52,15 @@ def test_fidelity_states_the_nearest_readings() -> None:
     literal = [reading for reading in nearest if reading["every"] == 1][:4]
     for reading in literal:
         assert f"{reading['m_parameters']:.3f} (`{reading['aggregation']}`" in said
+
+
+@pytest.mark.usefixtures("results")  # which finds sections
+def test_each_section_has_a_file_and_each_file_a_line() -> None:
+    sections = importlib.import_module("sections")
+    files = {path.stem for path in (ROOT / "benchmarks" / "sections").glob("*.py")}
+    named = {kind for _, kind in sections.SECTIONS.values()} | set(sections.KINDS)
+    assert files - {"__init__", "markdown"} == named
+    assert all(callable(importlib.import_module(f"sections.{kind}").render) for kind in named)
 
 
 def test_a_page_that_disagrees_is_named_by_its_line(
@@ -125,6 +130,40 @@ def test_start_points(results: ModuleType, tmp_path: Path) -> None:
     assert "`python benchmarks/start_points.py --seeds 0 1` (2026-01-02):" in page
     assert re.search(r"\| a TSM .* \| 2\.0 ± 1\.4 \| 3\.0 ± 1\.4 \|\n", page)
     assert "deviation of 2 runs" in page
+
+
+def test_many_processes(results: ModuleType, tmp_path: Path) -> None:
+    equal = {"largest_difference_of_a_loss": 2.4e-07, "clips_evaluated_once": "154 of 154"}
+    told = {
+        "seconds_to_the_sentence": 1.5,
+        "exit_status": 1,
+        "sentence": "process 1 of 2 was killed",
+    }
+    write(
+        tmp_path,
+        "many_processes",
+        bench="processes",
+        command="python benchmarks/many_processes.py",
+        date="2026-01-02",
+        clips_a_step=4,
+        batch_norms="synchronised",
+        equality=[
+            {"processes": "2 by --devices", **equal, "same_scores_to_the_bit": True},
+            {"processes": "2 by torchrun", **equal, "same_scores_to_the_bit": False},
+        ],
+        kills=[
+            {"processes": "2 by --devices", "killed": 1, **told, "seconds_to_the_end": 12.0},
+            {"processes": "2 by --devices", "killed": 0, "seconds_to_the_sentence": None,
+             "seconds_to_the_end": 3.5, "exit_status": -9, "sentence": None},
+        ],
+    )  # fmt: skip
+    page = results.page(tmp_path)
+    assert "## Several processes beside one\n\n`python benchmarks/many_processes.py`" in page
+    assert "with 4 clips a step in all and batch norms synchronised" in " ".join(page.split())
+    assert "| 2 by --devices | 2.4e-07 | 154 of 154 | yes |\n" in page
+    assert "| 2 by torchrun | 2.4e-07 | 154 of 154 | NO |\n" in page
+    assert "| 2 by --devices | 1 | 1.5 | 12.0 | 1 | process 1 of 2 was killed |\n" in page
+    assert "| 2 by --devices | 0 | - | 3.5 | -9 | - |\n" in page
 
 
 def test_what_gtdnet_ablate_writes(results: ModuleType, tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +17,6 @@ from gtdnet.bench import models, train
 from gtdnet.bench.models import ModelBenchOptions
 from gtdnet.bench.train import TrainBenchOptions
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY: dict[str, Any] = {
     "models": ["gtdnet_resnet18"],
     "model_options": {"width": 0.125},
@@ -31,20 +29,9 @@ TINY: dict[str, Any] = {
 }
 
 
-def script(name: str) -> ModuleType:
-    found = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")  # as if it were run
-        patch.setitem(sys.modules, name, module)  # dataclasses look there
-        found.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def gpu() -> ModuleType:
-    return script("gpu")
+def gpu(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("gpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -83,7 +70,11 @@ def test_its_parts_hold_what_was_asked_for(gpu: ModuleType, quick: bool) -> None
 
 
 def test_parts_on_the_cpu(
-    gpu: ModuleType, tmp_path: Path, six_rounds: None, monkeypatch: pytest.MonkeyPatch
+    gpu: ModuleType,
+    load_script: Callable[[str], ModuleType],
+    tmp_path: Path,
+    six_rounds: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("peak.measured_peak", lambda precision, device, clock: 50.0)
     output = tmp_path / "results" / "gpu.yaml"
@@ -103,7 +94,7 @@ def test_parts_on_the_cpu(
     for case in result["parts"][0]["cases"]:
         assert case["share_of_peak"] == pytest.approx(case["gflops"] / 50, rel=1e-2)
     assert result["parts"][0]["peak_gflops"] == [{"precision": "fp32", "threads": 1, "gflops": 50}]
-    page = script("results").page(output.parent)
+    page = load_script("results").page(output.parent)
     assert "The most GFLOP/s seen here, of large products and convolutions: 50 in fp32." in page
     assert "## On a GPU\n\n`python benchmarks/gpu.py --quick` (" in page
     assert re.search(r"^### Inference\n\n`gtdnet bench gtdnet_resnet18 ", page, re.MULTILINE)
