@@ -34,6 +34,7 @@ SECTIONS = {
     "load": ("Under load", "load"),
     "bulk": ("Many clips at a time", "bulk"),
     "many_processes": ("Several processes beside one", "many_processes"),
+    "streaming": ("Speed: a frame of a stream", "streaming"),
     "long_stream": ("A long stream", "long_stream"),
 }
 # Of a file with any other name: the module for one that holds all of these; the last is for all.
