@@ -62,7 +62,7 @@ def test_both_spellings_of_every_option(name: str, monkeypatch: pytest.MonkeyPat
     command_of(name).fill(parser)
     positional = [str(a.dest) for a in parser._actions if not a.option_strings]
     options = {o: a for o, a in parser._option_string_actions.items() if o.strip("-") == o[2:]}
-    values = {int: "3", float: "0.75", str: "new", list: "[1]", dict: "{a: 1}", NoneType: "1"}
+    values = {int: "13", float: "0.75", str: "new", list: "[1]", dict: "{a: 1}", NoneType: "1"}
 
     def value(action: Any) -> str:
         if action.dest == "recipe":

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gtdnet.errors import check_at_least, check_choice, check_positive
-from gtdnet.infer.answers import check_threshold
-from gtdnet.infer.recognizer import check_average, check_views
-from gtdnet.infer.scoring import check_loading
 
 RUNNERS = ("auto", "processes", "ray")
 
@@ -78,6 +75,10 @@ class BulkOptions:
 
     def check(self) -> None:
         """Raise InputError for what makes no sense."""
+        from gtdnet.infer.answers import check_threshold  # with them comes PyTorch
+        from gtdnet.infer.recognizer import check_average, check_views
+        from gtdnet.infer.scoring import check_loading
+
         check_at_least(
             1,
             topk=self.topk,
