@@ -21,6 +21,7 @@ from gtdnet.data.formats.base import ALIASES, SPLITS, NewClip, Row, VideoRecord
 from gtdnet.data.pack.shards import packed_clip
 from gtdnet.errors import InputError
 from gtdnet.files import walk, write_text
+from gtdnet.places import FetchError
 from gtdnet.text import in_nfc
 
 # Suffixes of videos that are not read: check names the files.
@@ -220,8 +221,10 @@ class Listings:
     def hold(self, path: str) -> bool:
         if ".zip" in path:
             try:
-                if packed_clip(Path(path)):
+                if packed_clip(path):
                     return True
+            except FetchError:  # it does not answer now; whoever reads the clip says so
+                return True
             except (OSError, ValueError):
                 return False
         parent, name = os.path.split(path)
