@@ -130,12 +130,13 @@ def test_requests_of_an_evaluation(stored: Path, store: Store, own_cache: Path) 
     assert tail == (shard["bytes"] - 256, 256)
     assert len(pictures) == len(clips) == 5  # one a clip
     assert manifest[0] + manifest[1] == directory[0]  # nothing is fetched twice
-    # Another epoch, another process: what is kept needs no request.
-    asked = len(store.asked)
+    assert len(store.asked) == 12
+    # Another command: what is kept needs no request.
     remote._packs.clear()
-    for i in range(len(clips)):
-        assert isinstance(clips[i], Sample)
-    assert [name for _, name, _, _ in store.asked[asked:]] == ["SHA256SUMS"]
+    remote._checked.clear()
+    again = EvalClips(read_annotations(store.url, "validation").records, spec)
+    assert all(isinstance(again[i], Sample) for i in range(len(again)))
+    assert [name for _, name, _, _ in store.asked[12:]] == ["SHA256SUMS", shard["name"]]
 
 
 def test_pictures_far_apart_are_asked_for_one_by_one(
@@ -315,5 +316,8 @@ def test_training_evaluation_and_check(
     of_clips = scores[0].keys() - {"about"}  # which names the data
     assert of_clips and all(np.array_equal(scores[0][k], scores[1][k]) for k in of_clips)
     assert len(store.gets("SHA256SUMS")) == len(store.gets("pack.json")) - 1 == 1
-    report = check_dataset(store.url, workers=2)
+    manifest = tmp_path / "good.json"
+    report = check_dataset(store.url, workers=2, manifest=manifest)
     assert report.ok and len(report.facts) == 18
+    listed = read_annotations(manifest, "train").records
+    assert listed == read_annotations(store.url, "train").records

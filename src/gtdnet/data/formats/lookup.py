@@ -18,10 +18,10 @@ from typing import Any
 
 from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
 from gtdnet.data.formats.base import ALIASES, SPLITS, NewClip, Row, VideoRecord
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.data.pack.shards import packed_clip
 from gtdnet.errors import InputError
 from gtdnet.files import walk, write_text
-from gtdnet.places import FetchError
 from gtdnet.text import in_nfc
 
 # Suffixes of videos that are not read: check names the files.
@@ -219,12 +219,12 @@ class Listings:
         self._names: dict[str, frozenset[str]] = {}
 
     def hold(self, path: str) -> bool:
+        if is_remote(path):
+            return True  # unless reading it says otherwise
         if ".zip" in path:
             try:
-                if packed_clip(path):
+                if packed_clip(Path(path)):
                     return True
-            except FetchError:  # it does not answer now; whoever reads the clip says so
-                return True
             except (OSError, ValueError):
                 return False
         parent, name = os.path.split(path)
