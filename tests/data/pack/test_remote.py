@@ -211,23 +211,6 @@ def test_the_cache_is_bounded_and_mends_itself(
     assert len(store.asked) - before >= 2
 
 
-def test_least_recently_used_goes_first(tmp_path: Path) -> None:
-    import os
-
-    kept = cache.Cache(tmp_path / "packs", 100)
-    for number in range(3):
-        kept.write("key", str(number), 0, bytes(30))
-        os.utime(kept.parts("key", str(number))[0].path, (number, number))
-    (tmp_path / "packs" / "mine.txt").write_text("of somebody else" * 100)
-    assert kept.read(kept.parts("key", "0")[0]) == bytes(30)  # used again
-    kept.write("key", "3", 7, bytes(30))
-    assert [bool(kept.parts("key", str(n))) for n in range(4)] == [True, False, True, True]
-    assert kept.parts("key", "3")[0][:2] == (7, 37)
-    kept.write("key", "4", 0, bytes(101))  # larger than all
-    assert kept.parts("key", "4") == []
-    assert (tmp_path / "packs" / "mine.txt").exists()
-
-
 def test_a_cache_that_cannot_be_written(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -236,9 +219,6 @@ def test_a_cache_that_cannot_be_written(
     record = read_annotations(store.url, "validation").records[0]
     assert len(list(iter_frames(record.path)))
     assert capsys.readouterr().err.count("nothing is kept there") == 1
-    monkeypatch.setenv(cache.SIZE, "ten")
-    with pytest.raises(InputError, match="GTDNET_CACHE_GB must be a number of gigabytes"):
-        cache.open_cache()
 
 
 def _without_parts(store: Store) -> str:

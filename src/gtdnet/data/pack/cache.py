@@ -87,12 +87,12 @@ class Cache:
         temporary = folder / f".{secrets.token_hex(8)}.tmp"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._counting() as count:
+            with self._counting() as count:  # also while it is written: who looks sees all of it
                 self._make_room(count, len(data))
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            temporary.replace(folder / _name(start, data))
-        except FileNotFoundError:  # another process has removed the folder, which was empty
+                folder.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(data)
+                temporary.replace(folder / _name(start, data))
+        except FileNotFoundError:  # without locks: another process has removed the empty folder
             pass
         except OSError as error:
             with suppress(OSError):
