@@ -73,6 +73,25 @@ def test_clips_of_all_in_the_order_of_the_list(parts: Path, tmp_path: Path) -> N
         read_annotations(path, "test")
 
 
+def test_a_part_may_lie_elsewhere(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("GTDNET_CACHE", str(tmp_path / "cache"))
+    for file in (parts / "b").iterdir():
+        fsspec.filesystem("memory").pipe_file(f"/parts/b/{file.name}", file.read_bytes())
+    whole = read_annotations(listed(tmp_path, parts / "a", "memory://parts/b/"), "train")
+    plain = read_annotations(listed(tmp_path, parts / "a", parts / "b"), "train")
+    assert [(r.id, r.label) for r in whole.records] == [(r.id, r.label) for r in plain.records]
+    first, last = whole.records[0].path, whole.records[-1].path
+    assert first.startswith(str(parts / "a")) and last.startswith(
+        "memory://parts/b/clips-00000.zip/"
+    )
+    for mine, its in zip(whole.records[12:16], plain.records[12:16], strict=True):
+        frames = [read_frames(r.path, lambda n: np.arange(3))[0] for r in (mine, its)]
+        assert frames[0].equal(frames[1])
+
+
 def test_paths_are_relative_to_the_list(parts: Path) -> None:
     path = listed(parts, "b", "a")
     records = read_annotations(path, "train").records

@@ -18,11 +18,13 @@ from gtdnet.data.check import check_dataset
 from gtdnet.data.dataset import EvalClips, Sample, TrainClips
 from gtdnet.data.decode import iter_frames, read_frames
 from gtdnet.data.formats import list_splits, read_annotations
+from gtdnet.data.formats.held_out import HeldOut
 from gtdnet.data.pack import PackOptions, cache, pack, remote
 from gtdnet.data.pack.shards import packed_clip
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.evaluate import EvaluateOptions, evaluate
+from gtdnet.report.frames import find_clips
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.run import train
 
@@ -197,7 +199,7 @@ def test_the_cache_is_bounded_and_mends_itself(
         if part.is_file() and part.parent.name not in ("index", "manifest"):
             part.write_bytes(part.read_bytes()[:-1] + b"!")
     assert all(map(np.array_equal, iter_frames(records[0].path), whole))
-    limit = 60_000
+    limit, kept = 60_000, 0
     monkeypatch.setenv(cache.SIZE, str(limit / 1e9))
     for record in records[1:]:
         list(iter_frames(record.path))
@@ -276,6 +278,15 @@ def test_damaged_pictures_are_named(stored: Path, tmp_path: Path) -> None:
     report = check_dataset(url, workers=0)
     (bad,) = [fact for fact in report.facts.values() if fact.error]
     assert bad.error and "checksum does not match" in bad.error and bad.path.startswith(url)
+
+
+def test_files_of_a_run_name_the_url(stored: Path, tmp_path: Path) -> None:
+    url = in_memory(stored, "of-a-run")
+    records = read_annotations(url, "train").records
+    HeldOut(url, None, (records[3].id,)).save(tmp_path / "split.json")
+    assert read_annotations(tmp_path / "split.json", "validation").records == records[3:4]
+    metrics = {"data": {"path": url}, "protocol": {"split": "train"}}
+    assert find_clips(metrics, None, tmp_path) == {r.id: r.path for r in records}
 
 
 def test_training_evaluation_and_check(
