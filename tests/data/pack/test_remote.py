@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -263,6 +264,11 @@ def test_changed_files_are_refused(stored: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pack.json is not what SHA256SUMS beside it says"):
         read_annotations(in_memory(copy, "changed"), "train")
     index.write_text(index.read_text()[:-1])
+    sums = (copy / "SHA256SUMS").read_text()
+    (copy / "SHA256SUMS").write_text(re.sub(r"[0-9a-f]{64}(?=  clips)", "../../outside", sums))
+    with pytest.raises(InputError, match=r"pack.json is damaged"):
+        read_annotations(in_memory(copy, "leads-out"), "train")
+    (copy / "SHA256SUMS").write_text(sums)
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"clips-00000.zip has \d+ bytes instead of \d+"):
         read_annotations(in_memory(copy, "cut-off"), "train")

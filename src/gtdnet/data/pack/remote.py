@@ -33,6 +33,7 @@ TAIL = 256
 _ALSO = "memory"  # fsspec's store of one process: fine to read from
 _ASKED_AT_ONCE = 16
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CLIP = re.compile(r"(?P<pack>.+?)/(?P<shard>clips-\d{5,}\.zip)(?:/(?P<name>.+))?")
 
 
@@ -247,7 +248,7 @@ def _fetch_pack(url: str) -> RemotePack:
             f"all its files"
         ) from error
     place, digest = f"{url}/{INDEX}", sums.get(INDEX, "")
-    parts = cache.parts(digest, "index") if re.fullmatch(r"[0-9a-f]{64}", digest) else []
+    parts = cache.parts(digest, "index") if _DIGEST.fullmatch(digest) else []
     index = cache.read(parts[0]) if parts else None
     if index is None or hashlib.sha256(index).hexdigest() != digest:
         # One byte first: a place that gives no parts would send whole shards for each clip.
@@ -259,6 +260,8 @@ def _fetch_pack(url: str) -> RemotePack:
     try:
         listed = [(shard["name"], shard["bytes"]) for shard in json.loads(index)["shards"]]
         shards = {name: RemoteShard(f"{url}/{name}", int(n), sums[name]) for name, n in listed}
+        if not all(_DIGEST.fullmatch(shard.sha256) for shard in shards.values()):
+            raise ValueError  # it names folders of the cache
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"the index {place} is damaged; {_AGAIN}") from error
     return RemotePack(url, index, shards)
