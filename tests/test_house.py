@@ -21,7 +21,7 @@ ROOT = Path(gtdnet.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors"},
     {"text", "files", "workers", "moved", "pages", "lazy", "ranking"},
-    {"device", "threads", "processes"},
+    {"device", "places", "threads", "processes"},
     {"measure", "nn"},
     {"data", "weights"},
     {"models"},

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from gtdnet.bulk import places, shards
-from gtdnet.bulk.places import FetchError, beside, fetched, is_url, shown
+from gtdnet import places
+from gtdnet.bulk import shards
 from gtdnet.bulk.shards import Answer, Counts, Shards
 from gtdnet.errors import InputError
 from gtdnet.infer.answers import ClassScore
+from gtdnet.places import FetchError, beside, fetched, is_url, shown
 
 
 @pytest.mark.parametrize(

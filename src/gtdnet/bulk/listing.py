@@ -15,11 +15,11 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from gtdnet.bulk.ids import digest, unique_ids
-from gtdnet.bulk.places import beside, file_system, local, open_binary, shown
 from gtdnet.data.decode import VIDEO_SUFFIXES
 from gtdnet.engines.base import missing
 from gtdnet.errors import InputError
 from gtdnet.infer.find import find_videos
+from gtdnet.places import beside, file_system, local, open_binary, shown
 from gtdnet.text import first_line, first_of
 
 _ROWS_AT_ONCE = 4096

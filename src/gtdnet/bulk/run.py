@@ -16,7 +16,6 @@ from gtdnet import __version__
 from gtdnet.bulk.crew import Done
 from gtdnet.bulk.listing import Listing, check_pyarrow, open_listing
 from gtdnet.bulk.options import BulkOptions
-from gtdnet.bulk.places import shown
 from gtdnet.bulk.scorer import Setup
 from gtdnet.bulk.shards import Counts, Shards, open_shards
 from gtdnet.engines import choose_for, open_model
@@ -24,6 +23,7 @@ from gtdnet.errors import InputError
 from gtdnet.files import sha256
 from gtdnet.infer.answers import THRESHOLD
 from gtdnet.models.model_file import ModelFile
+from gtdnet.places import shown
 from gtdnet.text import counted, progress_bar, say
 
 _FORMAT = 1

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from gtdnet.bulk.listing import Block, Row
-from gtdnet.bulk.places import FetchError, fetched, shown
 from gtdnet.bulk.shards import Answer, Counts, Shards
 from gtdnet.data.dataset import Sample, collate, read_views
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.infer.answers import above, best_of
 from gtdnet.infer.recognizer import Recognizer, load
+from gtdnet.places import FetchError, fetched, shown
 from gtdnet.text import first_line
 
 _FEW = 8

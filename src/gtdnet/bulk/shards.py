@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gtdnet.bulk.places import OBJECT_STORES, file_system, local, shown
 from gtdnet.errors import InputError
 from gtdnet.files import alone_in, atomic_path, is_empty
 from gtdnet.infer.answers import ClassScore
 from gtdnet.infer.features import printable_path
+from gtdnet.places import OBJECT_STORES, file_system, local, shown
 
 RUN = "_run.json"
 _SHARD = re.compile(r"part-(\d{8,})\.parquet")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gtdnet.data.pack.index import find_clips
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.data.pack.shards import packed_clip
 from gtdnet.data.readers import FewerFrames, Reader, VideoInfo
 from gtdnet.data.readers.arrays import ArrayReader
@@ -29,6 +30,7 @@ from gtdnet.data.readers.pictures import NUMBERED_IMAGE, PictureReader
 from gtdnet.data.readers.video import VIDEO_SUFFIXES, VideoReader
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.files import dead_link
+from gtdnet.places import shown
 
 if TYPE_CHECKING:
     import torch
@@ -71,10 +73,15 @@ _TOGETHER = 1 << 22  # bytes of small frames that are reduced in one call
 
 
 def open_clip(path: str | Path) -> Reader:
-    """The reader of the clip that a path names; raises `DecodeError` if there is none."""
-    path = Path(path)
+    """The reader of the clip that a path names; raises `DecodeError` if there is none.
+
+    Of URLs it is a clip of a packed dataset, with its shard: URL/clips-00000.zip/NAME.
+    """
     if packed := packed_clip(path):
         return PackedReader(packed)
+    if is_remote(path):
+        raise DecodeError(shown(str(path)), "it is no clip of a packed dataset; check the URL")
+    path = Path(path)
     try:
         status = path.stat()
     except FileNotFoundError:  # unless it is a clip of a packed dataset, its shard left out

@@ -11,6 +11,7 @@ from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
 from gtdnet.data.pack.index import INDEX, find_clips
 from gtdnet.errors import InputError
 from gtdnet.files import walk
+from gtdnet.places import is_url, shown
 
 
 def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
@@ -27,6 +28,11 @@ def find_videos(patterns: Sequence[str | Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for pattern in patterns:
+        if is_url(str(pattern)):
+            raise InputError(
+                f"{shown(str(pattern))}: is a URL, and files here are asked for; gtdnet bulk takes "
+                f"clips by URL, and --data packed datasets"
+            )
         path = Path(pattern).expanduser()
         if packed := find_clips(path):
             videos = packed

@@ -10,6 +10,7 @@ import numpy as np
 
 from gtdnet.data.decode import read_frames
 from gtdnet.data.formats import FORMATS, read_annotations
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.data.sampling import Indices, Times, eval_indices
 from gtdnet.data.spec import ClipSpec
 from gtdnet.data.transforms import resize_frames
@@ -59,7 +60,7 @@ def _moved(path: str, folder: Path) -> str | None:
 
     Of an absolute path at least the last two names must be the same.
     """
-    if Path(path).exists():
+    if is_remote(path) or Path(path).exists():
         return path
     names = Path(path).parts
     tails = [names] if not Path(path).is_absolute() else []

@@ -582,7 +582,7 @@ def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_the_registry_names_every_format() -> None:
     assert list(FORMATS) == [
         *("something-v1", "something-v2", "kinetics", "folder", "list", "csv"),
-        *("ucf101", "hmdb51", "jester", "split", "packed", "manifest"),
+        *("ucf101", "hmdb51", "jester", "split", "packed", "packs", "manifest"),
     ]
     assert formats_line() == (
         "something-v1, something-v2, kinetics, folder, list, csv, ucf101, hmdb51 or jester"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 from gtdnet.data.check.clips import ClipFacts, inspect_clip
@@ -15,6 +16,7 @@ from gtdnet.data.check.shortcuts import shortcuts
 from gtdnet.data.check.understanding import Understanding, understand
 from gtdnet.data.findings import finding, odd_classes
 from gtdnet.data.formats.clip_list import write_clip_list
+from gtdnet.data.formats.several import packs_of
 from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import InputError
 from gtdnet.files import NotWritten
@@ -60,7 +62,7 @@ def check_dataset(
     findings += finding(
         "checksum",
         "error",
-        changed_files(Path(root)),
+        chain.from_iterable(changed_files(pack) for pack in packs_of(root)),
         "Files of the packed dataset that are not as they were written",
         "Copy them again, or pack the dataset again into a new folder.",
     )

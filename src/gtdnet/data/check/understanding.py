@@ -19,6 +19,7 @@ from gtdnet.data.formats import (
     read_annotations,
 )
 from gtdnet.data.formats.lookup import noting_files
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.errors import InputError
 from gtdnet.text import counted, first_of, printable
 
@@ -62,7 +63,7 @@ def understand(
     root: str | Path, format: str | None = None, splits: Sequence[str] | None = None
 ) -> Understanding:
     """Read the annotations of the given splits, or of all; InputError if none can be read."""
-    root = Path(root)
+    root = str(root)
     read: dict[str, Annotations] = {}
     errors: list[InputError] = []
     with noting_files() as files:
@@ -77,9 +78,9 @@ def understand(
     of = FORMATS[next(iter(read.values())).format]
     fix = "Correct the annotation file; the split was not checked."
     return Understanding(
-        root=str(root),
+        root=root,
         format=of.name,
-        reason="--format says so" if of.name == format else _reason(root, of),
+        reason="--format says so" if of.name == format else _reason(Path(root), of),
         annotations=tuple(map(str, files)) or _sign(root, of),
         is_whole=splits is None,
         read=read,
@@ -113,8 +114,11 @@ def _reason(root: Path, of: Format) -> str:
     return f"{'it is' if root.is_file() else 'it has'} {of.signs}"
 
 
-def _sign(root: Path, of: Format) -> tuple[str, ...]:
-    return (str(root / of.signs),) if (root / of.signs).is_file() else ()
+def _sign(root: str, of: Format) -> tuple[str, ...]:
+    sign = Path(root, of.signs)
+    if is_remote(root):
+        return (f"{root.rstrip('/')}/{of.signs}",)
+    return (str(sign),) if sign.is_file() else ()
 
 
 def _split_line(found: Annotations) -> str:

@@ -36,6 +36,7 @@ from gtdnet.data.formats import hmdb51
 from gtdnet.data.formats import jester
 from gtdnet.data.formats import held_out
 from gtdnet.data.formats import packed
+from gtdnet.data.formats import several
 from gtdnet.data.formats.clip_list import MANIFEST_VERSION
 
 __all__ = [

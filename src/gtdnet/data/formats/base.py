@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gtdnet.data.labels import Label
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.errors import InputError, suggestion
 from gtdnet.files import dead_link
+from gtdnet.places import is_url, local, shown
 from gtdnet.text import in_nfc
 
 ALIASES = {  # of the splits, in names of files and folders; the first is the one to write
@@ -126,6 +129,19 @@ class Format(ABC):
         """Class names in index order, and the clips; InputError for what is absent or wrong."""
 
 
+class UrlFormat(Format):
+    """A format whose root may also be the URL of another place, then given as text."""
+
+    @abstractmethod
+    def recognises(self, root: Path | str) -> float: ...
+
+    @abstractmethod
+    def splits(self, root: Path | str) -> Iterable[str]: ...
+
+    @abstractmethod
+    def read(self, root: Path | str, split: str) -> tuple[Sequence[str], Rows]: ...
+
+
 class WritableFormat(Format):
     """A format in which `gtdnet synth` writes datasets, too."""
 
@@ -166,13 +182,13 @@ def formats_line() -> str:
 def detect_format(root: str | Path) -> str:
     """The one of `FORMATS` that ``root`` follows; InputError if none or several."""
     with _told(root):
-        return _format_of(Path(root)).name
+        return _opened(root).format.name
 
 
 def list_splits(root: str | Path, format: str | None = None) -> tuple[str, ...]:
     """The splits that have annotations, in the order of `SPLITS`."""
     with _told(root):
-        there = set(_format_of(Path(root), format).splits(Path(root)))
+        there = set(_opened(root, format).splits())
     return tuple(split for split in SPLITS if split in there)
 
 
@@ -195,8 +211,8 @@ def read_annotations(
             f"{', '.join(SPLITS)}."
         )
     with _told(root):
-        chosen = _format_of(Path(root), format)
-        listed_names, listed = chosen.read(Path(root), split)
+        chosen, _, read = _opened(root, format)
+        listed_names, listed = read(split)
         names = _distinct(listed_names, root)
         rows = _unique(listed, f"the {split} split of {root}")
     if len({type(record.label) for record, _ in rows if record.label is not None}) > 1:
@@ -233,10 +249,34 @@ def check_dataset_is_there(root: str | Path) -> None:
     """Raise InputError where there is nothing at its path."""
     if not str(root):
         raise InputError("no dataset given; say where the clips are with --data PATH")
+    if is_remote(root):
+        return  # whoever reads it asks
     if not Path(root).exists():
         if link := dead_link(root):
             raise InputError(f"The dataset {root} is not there: {link}; mend the link.")
         raise InputError(f"The dataset {root} does not exist; check the path.")
+
+
+class _Opened(NamedTuple):
+    """A dataset and its format: what gives the splits, and what reads one."""
+
+    format: Format
+    splits: Callable[[], Iterable[str]]
+    read: Callable[[str], tuple[Sequence[str], Rows]]
+
+
+def _opened(root: str | Path, name: str | None = None) -> _Opened:
+    """A dataset here or elsewhere, in the format that is asked for, or that is recognised."""
+    if is_remote(root):
+        url = str(root)
+        for format in _formats.values():
+            if isinstance(format, UrlFormat) and format.recognises(url):
+                return _Opened(format, partial(format.splits, url), partial(format.read, url))
+        raise InputError(f"No dataset is recognised in {shown(url)}; check the URL.")
+    path = local(str(root)) if is_url(str(root)) else Path(root)
+    assert path is not None
+    format = _format_of(path, name)
+    return _Opened(format, partial(format.splits, path), partial(format.read, path))
 
 
 def _format_of(root: Path, name: str | None = None) -> Format:

@@ -20,6 +20,7 @@ from gtdnet.data.formats.base import (
     register_format,
 )
 from gtdnet.data.labels import label_of_json
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
 
@@ -65,7 +66,7 @@ class ClipList(Format):
         for item in splits[split]:
             match item:
                 case {"id": str(id), "path": str(path), "label": label}:
-                    path = str(root.parent / path)
+                    path = path if is_remote(path) else str(root.parent / path)
                 case _:
                     raise damaged
             try:
@@ -103,6 +104,8 @@ def write_clip_list(
 
 
 def _relative(path: str, folder: Path) -> str:
+    if is_remote(path):
+        return path
     absolute = Path(path).absolute()
     for candidate in (absolute, absolute.resolve()):
         if candidate.is_relative_to(folder):

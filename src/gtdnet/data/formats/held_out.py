@@ -21,6 +21,7 @@ from gtdnet.data.formats.base import (
     read_annotations,
     register_format,
 )
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.errors import InputError
 from gtdnet.files import write_json
 from gtdnet.text import in_nfc
@@ -64,12 +65,15 @@ class HeldOut:
 
     def save(self, path: Path) -> None:
         """Write it; a dataset below the current folder is found from there when both move."""
-        data = Path(os.path.normpath(Path(self.data).absolute()))
-        if data.is_relative_to(Path.cwd()):
-            data = Path(os.path.relpath(data, path.absolute().parent))
+        data = self.data
+        if not is_remote(data):
+            there = Path(os.path.normpath(Path(data).absolute()))
+            if there.is_relative_to(Path.cwd()):
+                there = Path(os.path.relpath(there, path.absolute().parent))
+            data = there.as_posix()
         content = {
             _KEY: _VERSION,
-            "data": data.as_posix(),
+            "data": data,
             "format": self.format,
             "chosen": dict(self.chosen),
             "validation": self.validation,
@@ -87,7 +91,8 @@ class HeldOut:
                 "chosen": dict(chosen),
                 "validation": list(ids),
             } if all(isinstance(id, str) for id in ids):
-                data = os.path.normpath(path.parent / data)
+                if not is_remote(data):
+                    data = os.path.normpath(path.parent / data)
                 return cls(data, format, tuple(ids), chosen)
         raise InputError(f"{path} is not the split of a run; start a new run with --val.")
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from gtdnet.data.decode import NUMBERED_IMAGE, VIDEO_SUFFIXES
 from gtdnet.data.formats.base import ALIASES, SPLITS, NewClip, Row, VideoRecord
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.data.pack.shards import packed_clip
 from gtdnet.errors import InputError
 from gtdnet.files import walk, write_text
@@ -218,6 +219,8 @@ class Listings:
         self._names: dict[str, frozenset[str]] = {}
 
     def hold(self, path: str) -> bool:
+        if is_remote(path):
+            return True  # unless reading it says otherwise
         if ".zip" in path:
             try:
                 if packed_clip(Path(path)):

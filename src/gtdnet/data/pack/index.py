@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from gtdnet.data.labels import Label, label_of_json
+from gtdnet.data.pack.remote import INDEX, SUMS, check_sizes, remote_pack, sums_of
 from gtdnet.data.pack.shards import AGAIN, VERSION, read_shard
 from gtdnet.errors import InputError
 from gtdnet.files import sha256, write_text
 
-INDEX, SUMS = "pack.json", "SHA256SUMS"
 UNFINISHED = "pack-unfinished.json"  # instead of the index as long as packing goes on
 
 _SHARD = re.compile(r"clips-\d{5,}\.zip")
@@ -31,8 +31,13 @@ def shard_name(number: int) -> str:
     return f"clips-{number:05d}.zip"
 
 
-def is_packed(root: Path) -> bool:
-    """Whether the folder holds a packed dataset; InputError if packing it was interrupted."""
+def is_packed(root: Path | str) -> bool:
+    """Whether the folder, or URL, holds a packed dataset.
+
+    InputError if packing it was interrupted, or if it can't be fetched.
+    """
+    if isinstance(root, str):
+        return bool(remote_pack(root).shards)
     if (root / INDEX).is_file():
         return True
     if (root / UNFINISHED).is_file():
@@ -42,15 +47,16 @@ def is_packed(root: Path) -> bool:
     return False
 
 
-def read_index(root: Path) -> dict[str, Any]:
-    """What the index holds; every shard is there in its full length.
+def read_index(root: Path | str) -> dict[str, Any]:
+    """What the index of a packed dataset, a folder or URL, holds.
 
     Raises:
         InputError: it can't be read, is of another version, or a shard is missing or cut off.
     """
-    path = root / INDEX
+    path = f"{root}/{INDEX}" if isinstance(root, str) else root / INDEX
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        text = remote_pack(root).index if isinstance(root, str) else Path(path).read_bytes()
+        index = json.loads(text.decode())
         version = index["gtdnet_pack"]
         shards = [(s["name"], s["bytes"], s["first"]) for s in index["shards"]]
         names = index["class_names"]
@@ -59,12 +65,17 @@ def read_index(root: Path) -> dict[str, Any]:
         is_good = is_good and all(_SHARD.fullmatch(name) for name, _, _ in shards)
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}); {AGAIN}") from None
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _damaged(root) from None
     if version != VERSION:
         raise InputError(f"{path} is of version {version!r}, not {VERSION}; pack the dataset again")
     if not is_good:
         raise _damaged(root)
+    if isinstance(root, str):
+        check_sizes(remote_pack(root))
+        return index
     for name, size, first in shards:
         try:
             found = (root / name).stat().st_size
@@ -79,7 +90,7 @@ def read_index(root: Path) -> dict[str, Any]:
 
 
 def list_clips(
-    root: Path, index: dict[str, Any], split: str
+    root: Path | str, index: dict[str, Any], split: str
 ) -> tuple[list[str], list[tuple[str, str, Label, bool]]]:
     """Class names, and of each clip of a split: id, path, label, and whether it is there.
 
@@ -96,7 +107,11 @@ def list_clips(
             if not _SHARD.fullmatch(shard) or not parts or not {"", ".", ".."}.isdisjoint(parts):
                 raise _damaged(root)
             label = label_of_json(item["label"], len(names))
-            rows.append((item["id"], str(Path(root, shard, *parts)), label, True))
+            if isinstance(root, str):
+                path = "/".join((root.rstrip("/"), shard, *parts))
+            else:
+                path = str(Path(root, shard, *parts))
+            rows.append((item["id"], path, label, True))
         for item in index["splits"][split]["missing"]:
             label = label_of_json(item["label"], len(names))
             rows.append((item["id"], item["path"], label, False))
@@ -148,10 +163,9 @@ def read_sums(root: Path) -> dict[str, str]:
     """SHA-256 by name of file; empty if there are none."""
     try:
         # What is not UTF-8 is the sum of no file.
-        lines = (root / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+        return sums_of((root / SUMS).read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError:
         return {}
-    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def write_sums(root: Path, sums: dict[str, str]) -> None:
@@ -159,17 +173,18 @@ def write_sums(root: Path, sums: dict[str, str]) -> None:
     write_text(root / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
 
 
-def changed_files(root: Path) -> Iterator[str]:
+def changed_files(root: Path | str) -> Iterator[str]:
     """Of a packed dataset the files that are not as they were written, by SHA-256; slow if large.
 
-    Any other dataset has none.
+    Any other dataset has none. One elsewhere is not fetched for that: its index was compared when
+    it came, and each picture has a checksum of its own.
     """
-    if root.is_dir() and is_packed(root):
+    if isinstance(root, Path) and root.is_dir() and is_packed(root):
         sums = read_sums(root)
         for name in (INDEX, *(shard["name"] for shard in read_index(root)["shards"])):
             if sums.get(name) != sha256(root / name):
                 yield str(root / name)
 
 
-def _damaged(root: Path) -> InputError:
-    return InputError(f"the index {root / INDEX} is damaged; {AGAIN}")
+def _damaged(root: Path | str) -> InputError:
+    return InputError(f"the index {root}/{INDEX} is damaged; {AGAIN}")

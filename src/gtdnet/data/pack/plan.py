@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gtdnet.data.formats import SPLITS, Annotations, detect_format, list_splits, read_annotations
+from gtdnet.data.pack.remote import RemoteShard
 from gtdnet.data.pack.shards import VERSION, packed_clip
 from gtdnet.errors import InputError, check_at_least, check_between
 
@@ -68,25 +69,26 @@ def make_plan(options: PackOptions) -> Plan:
     check_between(1, 2000, shard_size=options.shard_size)
     check_at_least(1, workers=options.workers)
     root = Path(options.data)
-    splits = _read(options, root)
+    splits = _read(options)
     jobs = _jobs(splits, root, options)
     return Plan(splits, jobs, _arguments(options, splits, jobs))
 
 
-def _read(options: PackOptions, root: Path) -> dict[str, Annotations]:
+def _read(options: PackOptions) -> dict[str, Annotations]:
     """The annotations of each split, in the order of :data:`SPLITS`."""
-    format = options.format or detect_format(root)
+    data = options.data
+    format = options.format or detect_format(data)
     given = [word.strip() for word in options.splits.split(",")] if options.splits else None
-    splits = given or list_splits(root, format)
+    splits = given or list_splits(data, format)
     splits = sorted(splits, key=lambda split: SPLITS.index(split) if split in SPLITS else -1)
-    read = {split: read_annotations(root, split, format, allow_missing=True) for split in splits}
+    read = {split: read_annotations(data, split, format, allow_missing=True) for split in splits}
     if not any(found.records for found in read.values()):
-        raise InputError(f"{root} has no clips to pack; check that the clips lie there")
+        raise InputError(f"{data} has no clips to pack; check that the clips lie there")
     first = next(iter(read.values()))
     for split, found in read.items():
         if found.class_names != first.class_names:
             raise InputError(
-                f"the splits {first.split} and {split} of {root} have other classes; pack each "
+                f"the splits {first.split} and {split} of {data} have other classes; pack each "
                 f"for itself with --splits"
             )
     return read
@@ -108,9 +110,9 @@ def _jobs(splits: dict[str, Annotations], root: Path, options: PackOptions) -> l
 
 def _name(path: str, base: Path) -> str:
     """The path below the dataset, such that it can be unpacked anywhere and leads nowhere else."""
-    clip = Path(path)
-    if packed := packed_clip(clip):
+    if packed := packed_clip(path):
         return packed.name
+    clip = Path(path)
     inside = clip.relative_to(base) if clip.is_relative_to(base) else Path(clip.name)
     text = inside.as_posix().encode("utf-8", "replace").decode()
     parts = (re.sub(r'[\x00-\x1f\x7f\\:*?"<>|]', "_", part) for part in text.split("/"))
@@ -143,8 +145,10 @@ def _arguments(
 
 def _size(path: str) -> int | list[tuple[str, int]]:
     """Bytes of a file, of each picture in a folder, or of the shard in which a packed clip lies."""
-    packed = packed_clip(Path(path))
+    packed = packed_clip(path)
     clip = packed.shard if packed else Path(path)
+    if isinstance(clip, RemoteShard):
+        return clip.size
     try:
         if clip.is_dir():
             return sorted((entry.name, entry.stat().st_size) for entry in os.scandir(clip))

@@ -24,7 +24,16 @@ from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gtdnet.data.pack.remote import (
+    TAIL,
+    RangeFile,
+    RemoteShard,
+    is_remote,
+    remote_pack,
+    split_url,
+)
 from gtdnet.errors import DecodeError, InputError
+from gtdnet.places import shown
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -95,8 +104,8 @@ class ClipEntry:
 class PackedClip:
     """A clip in a shard. ``directory``: place and size of the shard's directory, bytes."""
 
-    path: Path
-    shard: Path
+    path: Path | str
+    shard: Path | RemoteShard
     name: str
     entry: ClipEntry
     directory: tuple[int, int]
@@ -112,23 +121,60 @@ class PackedClip:
         length = _RECORD.size + len(entry.picture(self.name, 0).encode())
         broken = sorted(entry.broken or ())
         start, size = self.directory
-        with self.shard.open("rb") as file:  # anew for each clip: no handle outlives a fork
+        with self._open() as file:  # anew for each clip: no handle outlives a fork
             self._check_number(file, length)
+            places = {}
+            for index in indices:
+                if entry.why_broken(index):
+                    break
+                places[index] = entry.start + length * (index - bisect.bisect(broken, index))
+            if isinstance(file, RangeFile):
+                self._fetch(file, length, places.values())
             for index in indices:
                 if reason := entry.why_broken(index):
                     raise DecodeError(self.path, reason)
                 name = entry.picture(self.name, index).encode()
-                place = entry.start + length * (index - bisect.bisect(broken, index))
                 try:
-                    if place + length > size:
+                    if places[index] + length > size:
                         raise _Damage("it is not in the directory")
-                    file.seek(start + place)
-                    yield index, _content(file, file.read(length), name)
+                    yield index, self._picture(file, start + places[index], length, name)
                 except (_Damage, OSError) as error:
                     what = f"frame {index} is damaged in {self.shard.name} ({error})"
                     raise DecodeError(self.path, f"{what}; {AGAIN}") from None
 
-    def _check_number(self, file: BinaryIO, length: int) -> None:
+    def _open(self) -> RangeFile | BinaryIO:
+        if isinstance(self.shard, RemoteShard):
+            return self.shard.open(f"{self.entry.start:x}", self.directory)
+        return self.shard.open("rb")
+
+    def _fetch(self, file: RangeFile, length: int, places: Iterable[int]) -> None:
+        """Fetch the pictures with these places in the directory; DecodeError if they can't be."""
+        start, size = self.directory
+        extents = []
+        try:
+            for place in places:
+                file.seek(start + place)
+                record = file.read(min(length, size - place))
+                if len(record) == length:
+                    _, _, _, stored, _, name, _, _, at = _RECORD.unpack_from(record)
+                    extents.append((at, min(at + _LOCAL.size + name + stored, start)))
+            file.expect(extent for extent in extents if extent[0] < extent[1])
+        except InputError as error:
+            raise DecodeError(self.path, str(error)) from error
+
+    def _picture(self, file: RangeFile | BinaryIO, place: int, length: int, name: bytes) -> bytes:
+        """The picture whose record is there; what came damaged is fetched once more."""
+        while True:
+            try:
+                file.seek(place)
+                return _content(file, file.read(length), name)
+            except _Damage:
+                if not isinstance(file, RangeFile) or not file.forget():
+                    raise
+            except InputError as error:
+                raise DecodeError(self.path, str(error)) from error
+
+    def _check_number(self, file: RangeFile | BinaryIO, length: int) -> None:
         """Raise `DecodeError` unless the shard holds as many pictures as the manifest says."""
         (start, size), own = self.directory, f"{self.name}/".encode()
         last = self.entry.start + length * (self.entry.stored - 1)
@@ -137,35 +183,54 @@ class PackedClip:
         records = b""
         if last + length <= size:
             file.seek(start + last)
-            records = file.read(min(2 * length, size - last))
+            try:
+                records = file.read(min(2 * length, size - last))
+            except InputError as error:
+                raise DecodeError(self.path, str(error)) from error
         of, behind = (records[i + _RECORD.size :].startswith(own) for i in (0, length))
         if not of or behind:
             what = f"has not the {self.entry.stored} pictures of it that it says"
             raise DecodeError(self.path, f"{self.shard.name} {what}; {AGAIN}")
 
 
-def packed_clip(path: Path) -> PackedClip | None:
-    """The clip that a path names, if the path leads into a shard; else None.
+def packed_clip(path: Path | str) -> PackedClip | None:
+    """The clip that a path or URL names, if it leads into a shard; else None.
 
     Raises:
-        DecodeError: there is no such shard or clip, or the shard is damaged.
+        DecodeError: there is no such shard or clip, or the shard is damaged or can't be fetched.
     """
-    for i, part in enumerate(path.parts[:-1], 1):
-        if part.endswith(".zip") and not (shard := Path(*path.parts[:i])).is_dir():
-            name = "/".join(path.parts[i:])
-            break
+    shard: Path | RemoteShard
+    if is_remote(path):
+        if (place := split_url(str(path))) is None:
+            return None
+        pack, file, name = place
+        try:
+            shards = remote_pack(pack).shards
+        except InputError as error:
+            raise DecodeError(shown(str(path)), str(error)) from error
+        if file not in shards:
+            raise DecodeError(path, f"{pack} has no shard {file}; check the URL")
+        shard = shards[file]
     else:
-        return None
+        path = Path(path)
+        for i, part in enumerate(path.parts[:-1], 1):
+            if part.endswith(".zip") and not (shard := Path(*path.parts[:i])).is_dir():
+                name = "/".join(path.parts[i:])
+                break
+        else:
+            return None
     try:
         clips, directory = _contents(shard)
     except _Damage as error:
         raise DecodeError(path, f"its shard {shard.name} {error}; {AGAIN}") from None
+    except InputError as error:
+        raise DecodeError(path, str(error)) from error
     if name not in clips:
         raise DecodeError(path, f"there is no such clip in {shard}; its {MANIFEST} lists them all")
     return PackedClip(path, shard, name, clips[name], directory)
 
 
-def read_shard(shard: Path) -> dict[str, ClipEntry]:
+def read_shard(shard: Path | RemoteShard) -> dict[str, ClipEntry]:
     """The clips of a shard by name, in order; InputError if it is not there, or damaged."""
     try:
         return _contents(shard)[0]
@@ -177,9 +242,14 @@ class _Damage(Exception):
     """A ZIP file is not as it was written."""
 
 
-def _contents(shard: Path) -> tuple[dict[str, ClipEntry], tuple[int, int]]:
-    """The clips by name; place and size of the directory in bytes. All that is wrong is _Damage."""
+def _contents(shard: Path | RemoteShard) -> tuple[dict[str, ClipEntry], tuple[int, int]]:
+    """The clips by name; place and size of the directory in bytes.
+
+    All that is wrong with the shard is _Damage; FetchError or InputError if it can't be fetched.
+    """
     try:
+        if isinstance(shard, RemoteShard):
+            return _read_shard(shard, shard.size, 0)
         status = shard.stat()
         return _read_shard(shard, status.st_size, status.st_mtime_ns)
     except OSError as error:
@@ -190,19 +260,35 @@ def _contents(shard: Path) -> tuple[dict[str, ClipEntry], tuple[int, int]]:
 
 # Size and time of change tell a shard that was replaced from the one that was read.
 @functools.lru_cache(maxsize=4096)
-def _read_shard(shard: Path, size: int, mtime: int) -> tuple[dict[str, ClipEntry], tuple[int, int]]:
+def _read_shard(
+    shard: Path | RemoteShard, size: int, mtime: int
+) -> tuple[dict[str, ClipEntry], tuple[int, int]]:
+    if isinstance(shard, RemoteShard):
+        with shard.open("manifest") as file:
+            file.expect([(max(0, size - TAIL), size)])
+            try:
+                return _read_contents(file, size)
+            except _Damage:
+                file.forget()
+                return _read_contents(file, size)
+    with shard.open("rb") as file:
+        return _read_contents(file, size)
+
+
+def _read_contents(
+    file: RangeFile | BinaryIO, size: int
+) -> tuple[dict[str, ClipEntry], tuple[int, int]]:
     name = MANIFEST.encode()
     length = _RECORD.size + len(name)
-    with shard.open("rb") as file:
-        file.seek(max(0, size - _END.size))
-        end = file.read(_END.size)
-        if len(end) < _END.size or end[:4] != b"PK\5\6":
-            raise _Damage("it is cut off, or no shard")
-        _, extent, start, comment = _END.unpack(end)
-        if comment or extent < length or start + extent > size:
-            raise _Damage("its directory is not as it was written")
-        file.seek(start + extent - length)
-        content = _content(file, file.read(length), name)
+    file.seek(max(0, size - _END.size))
+    end = file.read(_END.size)
+    if len(end) < _END.size or end[:4] != b"PK\5\6":
+        raise _Damage("it is cut off, or no shard")
+    _, extent, start, comment = _END.unpack(end)
+    if comment or extent < length or start + extent > size:
+        raise _Damage("its directory is not as it was written")
+    file.seek(start + extent - length)
+    content = _content(file, file.read(length), name)
     try:
         manifest = json.loads(content)
         if manifest["gtdnet_shard"] != VERSION:
@@ -232,7 +318,7 @@ def _entry(
     return ClipEntry(**values, broken=reasons or None, times=times)
 
 
-def _content(file: BinaryIO, record: bytes, name: bytes) -> bytes:
+def _content(file: RangeFile | BinaryIO, record: bytes, name: bytes) -> bytes:
     """The content of the member that a record of the directory describes, checked."""
     if len(record) < _RECORD.size:
         raise _Damage("the directory is cut off")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import tempfile
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from gtdnet.errors import InputError
@@ -22,6 +23,10 @@ PROTOCOLS = ("file", *OBJECT_STORES, "http", "https", "hdfs", "webhdfs", "hf")
 """A list, for fsspec also knows some that run programs or name files within others."""
 _TRIES = 4
 _FIRST_WAIT = 0.5  # seconds, each wait is twice as long as the one before
+_ABSENT = (404, 410)  # HTTP: not found, gone
+_REFUSED = (401, 403)  # HTTP: unauthorized, forbidden
+
+Result = TypeVar("Result")
 
 
 class FetchError(InputError):
@@ -66,15 +71,15 @@ def beside(base: str) -> Callable[[str], str]:
     return path
 
 
-def file_system(url: str) -> tuple[Any, str]:
-    """fsspec's file system of a URL, and the path in it.
+def file_system(url: str, *more: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the path in it; of `PROTOCOLS`, or of some more.
 
     Raises:
         InputError: a protocol that is not on our list, or whose package is not installed.
     """
     match = _URL.match(url)
     protocol = match[1].lower() if match else ""
-    if protocol not in PROTOCOLS or "::" in url:
+    if protocol not in (*PROTOCOLS, *more) or "::" in url:
         raise InputError(f"{shown(url)}: give a path, or a URL of {', '.join(PROTOCOLS)}")
     try:
         import fsspec.core
@@ -125,18 +130,73 @@ def fetched(path: str) -> Iterator[Path]:
         return
     system, name = file_system(path)
     suffix = PurePosixPath(urlsplit(path).path).suffix
-    with tempfile.TemporaryDirectory(prefix="gtdnet-bulk-") as folder:
+    with tempfile.TemporaryDirectory(prefix="gtdnet-") as folder:
         copy = Path(folder, f"clip{suffix}")
-        for attempt in range(_TRIES):
-            try:
-                system.get_file(name, str(copy))
-                break
-            except FileNotFoundError as error:
-                raise InputError("no such file") from error
-            except PermissionError as error:
-                raise InputError("may not be read") from error
-            except Exception as error:
-                if attempt == _TRIES - 1:
-                    raise FetchError(f"cannot be fetched ({type(error).__name__})") from error
-                time.sleep(_FIRST_WAIT * 2**attempt)
+        retried(lambda: system.get_file(name, str(copy)))
         yield copy
+
+
+def retried(fetch: Callable[[], Result]) -> Result:
+    """What it gives; after a failure that may pass it is asked again, some seconds long.
+
+    Raises:
+        FetchError: the place did not answer, however often it was asked.
+        InputError: what is asked for is not there, or may not be read.
+    """
+    for attempt in range(_TRIES):
+        try:
+            return fetch()
+        except InputError:
+            raise
+        except Exception as error:  # whatever a store's library raises
+            error = _told(error)
+            status = getattr(error, "status", 0)
+            if isinstance(error, FileNotFoundError) or status in _ABSENT:
+                raise InputError("no such file") from error
+            if isinstance(error, PermissionError) or status in _REFUSED:
+                raise InputError("may not be read") from error
+            if attempt == _TRIES - 1:
+                raise FetchError(f"cannot be fetched ({type(error).__name__})") from error
+            time.sleep(_FIRST_WAIT * 2**attempt)
+    raise AssertionError
+
+
+def _told(error: Exception) -> Exception:
+    """What happened: fsspec says of any failure to ask a web server for a size: no such file."""
+    cause = error.__cause__
+    is_web = isinstance(cause, Exception) and type(cause).__module__.startswith("aiohttp")
+    return cause if isinstance(error, FileNotFoundError) and is_web else error  # type: ignore[return-value]
+
+
+def read_file(url: str, *more: str) -> bytes:
+    """The content of a file elsewhere; raises as `retried` does."""
+    system, name = file_system(url, *more)
+    return retried(lambda: system.cat_file(name))
+
+
+def read_range(url: str, start: int, end: int, *more: str) -> bytes:
+    """The bytes from ``start`` to before ``end`` of a file elsewhere, in one request.
+
+    Raises:
+        FetchError, InputError: as `retried`, or the place gives no parts of files.
+    """
+    system, name = file_system(url, *more)
+    options = {}
+    if not system.async_impl and "cache_type" in inspect.signature(system._open).parameters:
+        options["cache_type"] = "none"  # it opens the file, and would read ahead
+
+    def read() -> bytes:
+        data = system.cat_file(name, start=start, end=end, **options)
+        if len(data) > end - start:
+            raise InputError("its server gives whole files only, no parts (HTTP range requests)")
+        if len(data) < end - start:
+            raise EOFError
+        return data
+
+    return retried(read)
+
+
+def size_of(url: str, *more: str) -> int | None:
+    """Bytes of a file elsewhere; None where the place does not say. Raises as `retried` does."""
+    system, name = file_system(url, *more)
+    return retried(lambda: system.info(name).get("size"))
