@@ -74,6 +74,8 @@ HEADERS = [
     ({"Origin": "http://evil.example"}, "wrong_origin"),
     ({"Origin": "null"}, "wrong_origin"),
     ({"Origin": "http://127.0.0.1:1"}, "wrong_origin"),  # another server of this machine
+    ({"Origin": "http://["}, "wrong_origin"),
+    ({"Origin": "http://[::g]"}, "wrong_origin"),
     ({"Host": "localhost:5", "Origin": "http://localhost:5"}, None),
 ]
 

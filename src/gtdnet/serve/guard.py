@@ -164,12 +164,19 @@ def host_of(host: str) -> str | None:
 
 def check_origin(origins: list[str], host: str) -> None:
     """Raise Refusal where a browser says that another site's page made this request."""
-    if origins and (len(origins) > 1 or urlsplit(origins[0]).netloc.casefold() != host.casefold()):
+    if origins and (len(origins) > 1 or _netloc(origins[0]).casefold() != host.casefold()):
         raise Refusal(
             403,
             "wrong_origin",
             f"Pages of {origins[0][:100]!r} may not use this server; open its own page.",
         )
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # brackets that hold no address
+        return ""
 
 
 def _given_token(headers: dict[str, list[str]]) -> bytes | None:
