@@ -1,0 +1,75 @@
+"""What a connection may cost: whoever stands still, or takes no answers, is let go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+FIRST_REQUEST = 15.0
+"""Seconds in which a whole request must have come, whatever of it trickles in."""
+UNTAKEN = 30.0
+"""Seconds that an answer may wait to be read."""
+_LOOK = 0.5  # seconds between two looks
+
+
+class _Patience:
+    """What both kinds of connections are watched by."""
+
+    transport: asyncio.Transport
+    _asked_since: float | None = None
+    _untaken_since: float | None = None
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a request is at hand; else it is the client's turn."""
+        raise NotImplementedError
+
+    def is_over(self, now: float) -> bool:
+        """Whether it has stood still for too long; called again and again."""
+        # Closing waits until all is read, so that is no end for who never reads.
+        self._untaken_since = _since(
+            self._untaken_since, self.transport.get_write_buffer_size() > 0, now
+        )
+        self._asked_since = _since(self._asked_since, not self.is_asking, now)
+        return _has_lasted(self._untaken_since, UNTAKEN, now) or _has_lasted(
+            self._asked_since, FIRST_REQUEST, now
+        )
+
+
+def _since(before: float | None, is_so: bool, now: float) -> float | None:
+    return None if not is_so else now if before is None else before
+
+
+def _has_lasted(since: float | None, seconds: float, now: float) -> bool:
+    return since is not None and now - since >= seconds
+
+
+class HttpConnection(_Patience, H11Protocol):
+    """uvicorn's, watched."""
+
+    @property
+    def is_asking(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+
+class CameraConnection(_Patience, WebSocketsSansIOProtocol):
+    """uvicorn's, watched; that pictures come is looked after where they are wanted."""
+
+    @property
+    def is_asking(self) -> bool:
+        return self.handshake_initiated
+
+
+async def oversee(connections: Collection[Any]) -> None:
+    """End those that are over, until cancelled."""
+    while True:
+        await asyncio.sleep(_LOOK)
+        now = time.monotonic()
+        for connection in list(connections):
+            if connection.is_over(now):
+                connection.transport.abort()
