@@ -256,3 +256,30 @@ def test_a_camera_that_does_not_read_is_let_go(
         with suppress(OSError):
             connection.sendall(PING * 40_000)
         assert idle(running), "it holds its place"
+
+
+def test_pongs_that_nobody_reads_take_no_memory(served: Any) -> None:
+    with deaf(served) as connection:
+        connection.sendall(PING * 100_000)  # 13 MB
+        time.sleep(0.5)
+        waiting = [one.transport.get_write_buffer_size() for one in served.server.connections]
+    assert max(waiting) < 1 << 20
+
+
+BAD = {
+    "a body": "Content-Length: 10\r\n",
+    "chunks": "Transfer-Encoding: chunked\r\n",
+    "many headers": "X: 1\r\n" * 200,
+    "a long header": f"X: {'1' * 9000}\r\n",
+}
+
+
+@pytest.mark.parametrize("more", BAD.values(), ids=BAD)
+def test_a_handshake_that_is_none_is_answered(served: Any, more: str) -> None:
+    with socket.create_connection(served.address, timeout=10) as connection:
+        connection.sendall(f"{HANDSHAKE}{more}\r\n".encode())
+        answer = b""
+        while data := connection.recv(1000):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"This is no handshake of a WebSocket." in answer

@@ -56,6 +56,14 @@ class HttpConnection(_Patience, H11Protocol):
     def is_asking(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        super().handle_websocket_upgrade(event)
+        # websockets reads the request once more. It waits for a body, and answers nothing where it
+        # finds too many headers, or too long ones.
+        taken: Any = self.transport.get_protocol()
+        if not taken.handshake_initiated:
+            self.send_400_response("This is no handshake of a WebSocket.")
+
 
 class CameraConnection(_Patience, WebSocketsSansIOProtocol):
     """uvicorn's, watched; that pictures come is looked after where they are wanted."""
@@ -63,6 +71,12 @@ class CameraConnection(_Patience, WebSocketsSansIOProtocol):
     @property
     def is_asking(self) -> bool:
         return self.handshake_initiated
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # no pong: those that nobody reads would fill the memory
 
 
 async def oversee(connections: Collection[Any]) -> None:

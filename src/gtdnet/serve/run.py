@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -162,6 +162,7 @@ class Server:
         if not _is_address(options.host):
             names.append(options.host)
         self.guard = Guard(app, names, token, self.service.metrics)
+        self.connections: Set[Any] = set()
         self._told: int | None = None
         self._tell: Callable[[int], object] = lambda number: None
 
@@ -201,6 +202,7 @@ class Server:
             ssl_keyfile=options.key,
         )
         server, told = _Uvicorn(config), asyncio.Event()
+        self.connections = server.server_state.connections
         logging.getLogger("uvicorn.error").addFilter(_is_news)
 
         def tell(number: int) -> None:
@@ -212,7 +214,7 @@ class Server:
         self._tell = partial(loop.call_soon_threadsafe, tell)
         with _signals(self._tell):
             serving = asyncio.ensure_future(server.serve([listening]))
-            overseeing = asyncio.ensure_future(oversee(server.server_state.connections))
+            overseeing = asyncio.ensure_future(oversee(self.connections))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.01)
             ready()
