@@ -115,6 +115,18 @@ def test_windows(serve: Any, model: Path, long: Path, monkeypatch: pytest.Monkey
     )
 
 
+def test_scores(served: Any, long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of a million takes memory, and the time of all others while it is written."""
+    monkeypatch.setattr("gtdnet.serve.answers.MOST_SCORES", 60)
+    assert served.put(long, window=1, topk=5).status_code == 200  # 12 windows
+    assert served.put(long, topk=1000).status_code == 200
+    sentence = served.refused(served.put(long, window=1, topk=1000), 422, "too_many_scores")
+    assert sentence == (
+        "The answer would have more than 60 scores; ask for fewer classes (topk), or a longer "
+        "stride."
+    )
+
+
 def test_memory(serve: Any, model: Path, write_video: Any, tmp_path: Path) -> None:
     """4K pictures of 25 MB do not fit into 64 MiB beside the decoder's own."""
     video = write_video(tmp_path / "large.mp4", 0.2, size=(4096, 2160))
