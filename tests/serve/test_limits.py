@@ -9,13 +9,16 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from gtdnet.serve import service
+from gtdnet.serve.connections import most_connections
 
 MEGABYTE = 10**6
 
@@ -261,6 +264,48 @@ def test_who_goes_is_not_worked_for(serve: Any, model: Path, short: Path) -> Non
             connection.close()
             _wait_for(lambda: running.server.service.at_hand == 0)
         assert running.put(short).status_code == 200
+
+
+def test_connections(
+    serve: Any, model: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that send nothing; and who is too many is told, if he can be."""
+    monkeypatch.setattr("gtdnet.serve.connections.CONNECTIONS", 16)
+    with serve(model) as running, ExitStack() as stack:
+
+        def more(number: int) -> list[socket.socket]:
+            return [
+                stack.enter_context(socket.create_connection(running.address, timeout=10))
+                for _ in range(number)
+            ]
+
+        idle = more(16)
+        response = running.put(short)
+        assert (response.headers["retry-after"], response.headers["connection"]) == ("5", "close")
+        sentence = running.refused(response, 503, "full")
+        assert sentence == (
+            "The server has as many connections as it takes; try again in 5 seconds."
+        )
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"ws://127.0.0.1:{running.address[1]}/v1/camera", proxy=None)
+        assert refused.value.response.status_code == 503
+        beyond = more(10)
+        for one in beyond[-4:]:
+            with suppress(ConnectionResetError):
+                assert one.recv(1) == b""
+        assert len(running.server.connections) <= 20
+        for one in (*idle, *beyond):
+            one.close()
+        _wait_for(lambda: running.put(short).status_code == 200)
+
+
+@pytest.mark.parametrize(("files", "most"), [(256, 128), (1024, 512), (10**6, 512), (-1, 512)])
+def test_connections_leave_room_for_files(
+    files: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (files, files))
+    assert most_connections() == most
 
 
 STANDING = {

@@ -1,20 +1,33 @@
-"""What a connection may cost: whoever stands still, or takes no answers, is let go."""
+"""What connections may cost: how many there are, and that who stands still is let go."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Collection
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+CONNECTIONS = 512
+"""At a time, at most; more are told 503, and beyond a quarter more they are closed."""
 FIRST_REQUEST = 15.0
 """Seconds in which a whole request must have come, whatever of it trickles in."""
 UNTAKEN = 30.0
 """Seconds that an answer may wait to be read."""
 _LOOK = 0.5  # seconds between two looks
+
+
+def most_connections() -> int:
+    """At a time: so many that half of the files that this process may open are left."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
+    return CONNECTIONS if files < 0 else max(16, min(CONNECTIONS, files // 2))
 
 
 class _Patience:
@@ -50,7 +63,14 @@ def _has_lasted(since: float | None, seconds: float, now: float) -> bool:
 
 
 class HttpConnection(_Patience, H11Protocol):
-    """uvicorn's, watched."""
+    """uvicorn's, watched. ``most``: connections at a time, of both kinds."""
+
+    most: ClassVar[int] = CONNECTIONS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.most + self.most // 4:
+            transport.abort()  # before files cannot be opened any more
 
     @property
     def is_asking(self) -> bool:

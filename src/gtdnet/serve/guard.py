@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gtdnet.serve.metrics import Metrics
-from gtdnet.serve.refusal import Refusal, ending
+from gtdnet.serve.refusal import Refusal, ending, full
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -52,10 +52,18 @@ class Guard:
         names: host names that are ours, but for localhost and addresses.
         token: that a request must bring, or None.
         metrics: gets every request.
+        is_full: whether there are too many connections.
     """
 
-    def __init__(self, app: App, names: Iterable[str], token: str | None, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(
+        self,
+        app: App,
+        names: Iterable[str],
+        token: str | None,
+        metrics: Metrics,
+        is_full: Callable[[], bool],
+    ) -> None:
+        self._app, self._metrics, self._is_full = app, metrics, is_full
         self._names = {"localhost", *(name.casefold() for name in names)}
         self._token = None if token is None else token.encode()
         self.is_ending = False
@@ -112,6 +120,8 @@ class Guard:
 
     def _check(self, scope: MutableMapping[str, Any], headers: dict[str, list[str]]) -> None:
         """Raise Refusal for a request that is not meant for us, or may not be made."""
+        if self._is_full():
+            raise full()
         hosts = headers.get("host", [])
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             given = hosts[0][:100] if hosts else ""

@@ -21,7 +21,7 @@ import uvicorn
 from gtdnet.errors import InputError, check_at_least, check_positive
 from gtdnet.serve.app import make_app
 from gtdnet.serve.camera import MAX_BYTES, Cameras
-from gtdnet.serve.connections import CameraConnection, HttpConnection, oversee
+from gtdnet.serve.connections import CameraConnection, HttpConnection, most_connections, oversee
 from gtdnet.serve.decoder import DecoderLimits
 from gtdnet.serve.guard import Guard
 from gtdnet.serve.models import Models, load_models
@@ -34,8 +34,6 @@ TOKEN = "GTDNET_TOKEN"
 """The environment variable with the token."""
 WINDOWS = 3000
 """Of a video, at most."""
-CONNECTIONS = 512
-"""At a time, at most; more are told 503."""
 _KEEP_ALIVE = 5  # seconds between two requests of a connection
 _LEAST_TOKEN = 16  # characters
 
@@ -161,8 +159,15 @@ class Server:
         names = [name.strip() for name in (options.names or "").split(",") if name.strip()]
         if not _is_address(options.host):
             names.append(options.host)
-        self.guard = Guard(app, names, token, self.service.metrics)
         self.connections: Set[Any] = set()
+        self._most = most_connections()
+        self.guard = Guard(
+            app,
+            names,
+            token,
+            self.service.metrics,
+            lambda: len(self.connections) > self._most,
+        )
         self._told: int | None = None
         self._tell: Callable[[int], object] = lambda number: None
 
@@ -186,7 +191,7 @@ class Server:
         options, loop = self._options, asyncio.get_running_loop()
         config = uvicorn.Config(
             self.guard,
-            http=HttpConnection,
+            http=type("Connection", (HttpConnection,), {"most": self._most}),
             ws=CameraConnection,
             ws_max_size=MAX_BYTES,
             loop="asyncio",
@@ -195,7 +200,7 @@ class Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
+            backlog=max(8, self._most // 8),  # so many are accepted at once
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=5,
             ssl_certfile=options.certificate,
