@@ -101,6 +101,16 @@ def test_nobody_is_there(listener: Listener) -> None:
     assert hook.error == "Connection refused"
 
 
+@pytest.mark.parametrize("rest", ["hook?token=se cret", "a b?token=secret", "x?token=secret\xe9"])
+def test_no_reason_shows_what_is_secret(rest: str) -> None:
+    """An address with a space or an umlaut, of which HTTP knows no such thing."""
+    hook = Webhook(f"http://user:pass@127.0.0.1:1/{rest}")
+    hook.send({})
+    hook.close()
+    assert hook.counts == {"sent": 0, "failed": 1, "dropped": 0}
+    assert hook.error == "it is no address; write spaces and other letters in it as %20"
+
+
 def test_a_slow_server_never_holds_up_the_watch(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
