@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from gtdnet.serve import service
-from gtdnet.serve.connections import most_connections
+from gtdnet.serve.connections import HttpConnection, most_connections
 
 MEGABYTE = 10**6
 
@@ -67,6 +67,22 @@ def test_without_a_length_bytes_are_counted(small: Any) -> None:
     parts = [chunk(MEGABYTE // 4)] * 40
     answer = raw(small, "PUT /v1/predict HTTP/1.1\nTransfer-Encoding: chunked", *parts)
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_little_is_read_before_it_is_anothers_turn(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In chunks of one byte 256 KiB took three seconds, in which nobody else was answered."""
+    reads: list[int] = []
+    take = HttpConnection.data_received
+
+    def note(self: HttpConnection, data: bytes) -> None:
+        reads.append(len(data))
+        take(self, data)
+
+    monkeypatch.setattr(HttpConnection, "data_received", note)
+    small.refused(small.put(b"\0" * MEGABYTE), 422, "undecodable")
+    assert sum(reads) > MEGABYTE and max(reads) <= 1 << 15
 
 
 def test_who_sends_on_gets_the_answer_too(small: Any) -> None:

@@ -21,6 +21,9 @@ FIRST_REQUEST = 15.0
 """Seconds in which a whole request must have come, whatever of it trickles in."""
 UNTAKEN = 30.0
 """Seconds that an answer may wait to be read."""
+READ = 1 << 15
+"""Bytes that are read of a connection before it is another's turn: in chunks of one byte each they
+take some tenths of a second to parse."""
 _LOOK = 0.5  # seconds between two looks
 
 
@@ -69,6 +72,7 @@ class HttpConnection(_Patience, H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.max_size = READ  # type: ignore[attr-defined]  # asyncio's, else 256 KiB
         if len(self.connections) > self.most + self.most // 4:
             transport.abort()  # before files cannot be opened any more
 
