@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -350,6 +353,27 @@ def test_a_connection_without_a_request_is_closed(
                 except TimeoutError:
                     connection.sendall(b"0")
     assert time.monotonic() - started < 4  # uvicorn's pause between two requests is 5 s
+
+
+def test_a_connection_without_a_handshake_of_tls_is_closed(
+    serve: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (openssl := shutil.which("openssl")):
+        pytest.skip("there is no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    asked = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost"
+    where = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([openssl, *asked.split(), *where], check=True, capture_output=True)
+    monkeypatch.setattr("gtdnet.serve.connections.FIRST_REQUEST", 0.3)
+    with (
+        serve(model, certificate=str(certificate), key=str(key)) as running,
+        socket.create_connection(running.address, timeout=10) as connection,
+    ):
+        started = time.monotonic()
+        assert connection.recv(1) == b""
+        assert time.monotonic() - started < 5
+        response = httpx.get(f"{running.url}/v2/health/ready", verify=False, trust_env=False)
+        assert response.status_code == 200
 
 
 def test_who_does_not_read_is_not_waited_for(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
