@@ -12,7 +12,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from gtdnet.errors import InputError
-from gtdnet.serve.guard import host_of, route_of
+from gtdnet.hosts import host_of
+from gtdnet.serve.guard import route_of
 from gtdnet.serve.options import ServeOptions
 from gtdnet.serve.run import check, is_loopback
 

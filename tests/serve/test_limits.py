@@ -285,9 +285,7 @@ def test_who_goes_is_not_worked_for(serve: Any, model: Path, short: Path) -> Non
         assert running.put(short).status_code == 200
 
 
-def test_connections(
-    serve: Any, model: Path, short: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connections(serve: Any, model: Path, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that send nothing; and who is too many is told, if he can be."""
     monkeypatch.setattr("gtdnet.serve.connections.CONNECTIONS", 16)
     with serve(model) as running, ExitStack() as stack:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-import ipaddress
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from gtdnet.hosts import is_meant
 from gtdnet.serve.metrics import Metrics
 from gtdnet.serve.refusal import Refusal, ending, full
 
@@ -64,7 +64,7 @@ class Guard:
         is_full: Callable[[], bool],
     ) -> None:
         self._app, self._metrics, self._is_full = app, metrics, is_full
-        self._names = {"localhost", *(name.casefold() for name in names)}
+        self._names = {name.casefold() for name in names}
         self._token = None if token is None else token.encode()
         self.is_ending = False
 
@@ -123,7 +123,7 @@ class Guard:
         if self._is_full():
             raise full()
         hosts = headers.get("host", [])
-        if len(hosts) != 1 or not self._is_ours(hosts[0]):
+        if len(hosts) != 1 or not is_meant(hosts[0], self._names):
             given = hosts[0][:100] if hosts else ""
             raise Refusal(
                 421,
@@ -144,32 +144,6 @@ class Guard:
                 )
         if self.is_ending and path not in ("/v2/health/live", "/v2/health/ready", "/metrics"):
             raise ending()
-
-    def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names us.
-
-        A page of a stranger can lead its own name here (DNS rebinding), but no address.
-        """
-        name = host_of(host)
-        if name is None:
-            return False
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return name in self._names
-        return True
-
-
-def host_of(host: str) -> str | None:
-    """The name or address in a Host header, without port and brackets; None if it is none."""
-    try:
-        parts = urlsplit(f"//{host}")
-        if parts.netloc != host or "@" in host or not parts.hostname:
-            return None
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts.hostname.casefold().rstrip(".")
 
 
 def check_origin(origins: list[str], host: str) -> None:
