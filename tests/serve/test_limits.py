@@ -362,14 +362,12 @@ def test_a_connection_without_a_handshake_of_tls_is_closed(
     asked = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost"
     where = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run([openssl, *asked.split(), *where], check=True, capture_output=True)
-    monkeypatch.setattr("gtdnet.serve.connections.FIRST_REQUEST", 0.3)
+    monkeypatch.setattr("gtdnet.serve.connections.FIRST_REQUEST", 2.0)
     with (
         serve(model, certificate=str(certificate), key=str(key)) as running,
         socket.create_connection(running.address, timeout=10) as connection,
     ):
-        started = time.monotonic()
-        assert connection.recv(1) == b""
-        assert time.monotonic() - started < 5
+        assert connection.recv(1) == b""  # asyncio's own patience is a minute
         response = httpx.get(f"{running.url}/v2/health/ready", verify=False, trust_env=False)
         assert response.status_code == 200
 
