@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 
 from gtdnet.errors import InputError, check_at_least, check_positive
+from gtdnet.serve import connections
 from gtdnet.serve.app import make_app
 from gtdnet.serve.camera import MAX_BYTES, Cameras
 from gtdnet.serve.connections import CameraConnection, HttpConnection, most_connections, oversee
@@ -217,6 +218,11 @@ class Server:
             told.set()
 
         self._tell = partial(loop.call_soon_threadsafe, tell)
+        if options.certificate:
+            # Until TLS is agreed on, uvicorn knows of no connection.
+            listen_on: Any = loop.create_server
+            patient = partial(listen_on, ssl_handshake_timeout=connections.FIRST_REQUEST)
+            loop.create_server = patient  # type: ignore[method-assign]
         with _signals(self._tell):
             serving = asyncio.ensure_future(server.serve([listening]))
             overseeing = asyncio.ensure_future(oversee(self.connections))
