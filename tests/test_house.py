@@ -20,7 +20,7 @@ ROOT = Path(gtdnet.__file__).parent
 # know each other.
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"text", "files", "workers", "moved", "pages", "lazy", "ranking"},
+    {"text", "files", "hosts", "workers", "moved", "pages", "lazy", "ranking"},
     {"device", "places", "threads", "processes"},
     {"measure", "nn"},
     {"data", "weights"},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -101,6 +103,16 @@ def test_nobody_is_there(listener: Listener) -> None:
     assert hook.error == "Connection refused"
 
 
+@pytest.mark.parametrize("rest", ["hook?token=se cret", "a b?token=secret", "x?token=secret\xe9"])
+def test_no_reason_shows_what_is_secret(rest: str) -> None:
+    """An address with a space or an umlaut, of which HTTP knows no such thing."""
+    hook = Webhook(f"http://user:pass@127.0.0.1:1/{rest}")
+    hook.send({})
+    hook.close()
+    assert hook.counts == {"sent": 0, "failed": 1, "dropped": 0}
+    assert hook.error == "it is no address; write spaces and other letters in it as %20"
+
+
 def test_a_slow_server_never_holds_up_the_watch(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,3 +146,23 @@ def test_metrics() -> None:
     assert 'gtdnet_watch_dropped_total{source="do\\"or"} 2.0' in text
     assert 'gtdnet_watch_decode_seconds{quantile="0.95",source="do\\"or"} 0.005' in text
     assert 'gtdnet_watch_inference_seconds{quantile="0.5"} 0.002' in text
+
+
+def test_metrics_are_for_this_machine(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """A page of a stranger that leads its name here reads nothing; who is silent is let go."""
+    pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
+    monkeypatch.setattr("gtdnet.live.metrics._SILENCE", 0.3)
+    close = serve_metrics(lambda: StatsReport(0.0, 1.0, Spread(None, None), []), 0)
+    for host, status in (("evil.example", 421), ("localhost:9100", 200), ("127.0.0.1", 200)):
+        asked = urllib.request.Request(f"http://127.0.0.1:{close.port}/", headers={"Host": host})
+        try:
+            with urllib.request.urlopen(asked) as answer:
+                assert (host, answer.status) == (host, status)
+        except urllib.error.HTTPError as error:
+            assert (host, error.code) == (host, status)
+            assert b"gtdnet" not in error.read()
+    with socket.create_connection(("127.0.0.1", close.port), timeout=5) as silent:
+        silent.sendall(b"GET")
+        assert silent.recv(1) == b""
+    close()
+    assert capfd.readouterr().err == ""

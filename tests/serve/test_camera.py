@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,66 @@ def test_a_jpeg_is_read_as_it_is() -> None:
     assert read_jpeg(jpeg(2, (20, 10))).shape == (10, 20, 3)
     with pytest.raises(DecodeError):
         read_jpeg(b"")
+
+
+# ------------------------------------------------------------------------- those that do not read
+
+
+HANDSHAKE = (
+    "GET /v1/camera HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+PING = bytes([0x89, 0x80 | 125, 0, 0, 0, 0]) + b"p" * 125
+
+
+@contextmanager
+def deaf(running: Any) -> Iterator[socket.socket]:
+    """A camera that reads nothing."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(running.address)
+        connection.sendall(f"{HANDSHAKE}\r\n".encode())
+        until = time.monotonic() + 10
+        while running.metric("gtdnet_cameras ") == 0:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        yield connection
+
+
+def test_a_camera_that_does_not_read_is_let_go(
+    serve: Any, causal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers wait to be read, and so does the one that says goodbye."""
+    monkeypatch.setattr("gtdnet.serve.connections.UNTAKEN", 0.5)
+    with serve(causal, camera_idle=0.5) as running, deaf(running) as connection:
+        with suppress(OSError):
+            connection.sendall(PING * 40_000)
+        assert idle(running), "it holds its place"
+
+
+def test_pongs_that_nobody_reads_take_no_memory(served: Any) -> None:
+    with deaf(served) as connection:
+        connection.sendall(PING * 100_000)  # 13 MB
+        time.sleep(0.5)
+        waiting = [one.transport.get_write_buffer_size() for one in served.server.connections]
+    assert max(waiting) < 1 << 20
+
+
+BAD = {
+    "a body": "Content-Length: 10\r\n",
+    "chunks": "Transfer-Encoding: chunked\r\n",
+    "many headers": "X: 1\r\n" * 200,
+    "a long header": f"X: {'1' * 9000}\r\n",
+}
+
+
+@pytest.mark.parametrize("more", BAD.values(), ids=BAD)
+def test_a_handshake_that_is_none_is_answered(served: Any, more: str) -> None:
+    with socket.create_connection(served.address, timeout=10) as connection:
+        connection.sendall(f"{HANDSHAKE}{more}\r\n".encode())
+        answer = b""
+        while data := connection.recv(1000):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"This is no handshake of a WebSocket." in answer

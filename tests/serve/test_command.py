@@ -71,7 +71,7 @@ def test_the_page_of_limits_is_true() -> None:
     """Every default in docs/serve.md is that of the option beside it, or of the constant."""
     from dataclasses import fields
 
-    from gtdnet.serve import camera, options, run, service
+    from gtdnet.serve import answers, camera, connections, options, run, service
 
     page = Path(__file__).parents[2] / "docs" / "serve.md"
     lines = page.read_text(encoding="utf-8").split("## Limits")[1].split("\n\n")[1].splitlines()[2:]
@@ -85,9 +85,10 @@ def test_the_page_of_limits_is_true() -> None:
     assert {row[0]: row[1] for row in rows if not row[2]} == {
         "windows of a video": f"{run.WINDOWS}",
         "silence within an upload": f"{service.SILENCE:g} s",
-        "connections": f"{run.CONNECTIONS}",
-        "a connection without a request": f"{run._FIRST_REQUEST:g} s",
-        "an answer that nobody reads": f"{run._UNTAKEN:g} s",
+        "scores of windows in an answer": f"{answers.MOST_SCORES}",
+        "connections": f"{connections.CONNECTIONS}",
+        "a connection without a request": f"{connections.FIRST_REQUEST:g} s",
+        "an answer that nobody reads": f"{connections.UNTAKEN:g} s",
         "a camera's picture": f"{camera.MAX_BYTES >> 20} MiB, 1920x1080",
     }
     assert camera.MAX_PIXELS == 1920 * 1080

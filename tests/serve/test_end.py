@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from gtdnet.serve.spool import PREFIX, Spool
 
@@ -121,3 +123,38 @@ def _wait_for(holds: Any, seconds: float = 10) -> None:
     while not holds():
         assert time.monotonic() < until, "it never came to hold"
         time.sleep(0.02)
+
+
+def test_what_others_put_in_its_place(tmp_path: Path) -> None:
+    """In a folder that all may write to: a pipe that nobody writes, a link, a file, a folder."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").touch()
+    os.mkfifo(tmp_path / f"{PREFIX}pipe")
+    (tmp_path / f"{PREFIX}link").symlink_to(elsewhere)
+    (tmp_path / f"{PREFIX}file").touch()
+    if os.geteuid() == 0:
+        (tmp_path / f"{PREFIX}other").mkdir()
+        os.chown(tmp_path / f"{PREFIX}other", 12345, 12345)
+    before = set(tmp_path.iterdir())
+    Spool(tmp_path).close()
+    assert set(tmp_path.iterdir()) == before and (elsewhere / "file").exists()
+
+
+def test_two_that_start_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One makes its folder, and before it has locked it the other removes it as left."""
+    made, others = tempfile.mkdtemp, []
+
+    def make(**options: Any) -> str:
+        folder = made(**options)
+        if not others:
+            others.append(None)
+            others.append(Spool(tmp_path))
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make)
+    spool = Spool(tmp_path)
+    assert spool.folder.is_dir() and others[1].folder.is_dir()
+    spool.close()
+    others[1].close()
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from gtdnet.errors import InputError
-from gtdnet.serve.guard import host_of, route_of
+from gtdnet.hosts import host_of
+from gtdnet.serve.guard import route_of
 from gtdnet.serve.options import ServeOptions
 from gtdnet.serve.run import check, is_loopback
 
@@ -74,6 +75,8 @@ HEADERS = [
     ({"Origin": "http://evil.example"}, "wrong_origin"),
     ({"Origin": "null"}, "wrong_origin"),
     ({"Origin": "http://127.0.0.1:1"}, "wrong_origin"),  # another server of this machine
+    ({"Origin": "http://["}, "wrong_origin"),
+    ({"Origin": "http://[::g]"}, "wrong_origin"),
     ({"Host": "localhost:5", "Origin": "http://localhost:5"}, None),
 ]
 

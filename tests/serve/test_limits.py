@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from gtdnet.serve import service
+from gtdnet.serve.connections import HttpConnection, most_connections
 
 MEGABYTE = 10**6
 
@@ -66,6 +72,22 @@ def test_without_a_length_bytes_are_counted(small: Any) -> None:
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+def test_little_is_read_before_it_is_anothers_turn(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In chunks of one byte 256 KiB took three seconds, in which nobody else was answered."""
+    reads: list[int] = []
+    take = HttpConnection.data_received
+
+    def note(self: HttpConnection, data: bytes) -> None:
+        reads.append(len(data))
+        take(self, data)
+
+    monkeypatch.setattr(HttpConnection, "data_received", note)
+    small.refused(small.put(b"\0" * MEGABYTE), 422, "undecodable")
+    assert sum(reads) > MEGABYTE and max(reads) <= 1 << 15
+
+
 def test_who_sends_on_gets_the_answer_too(small: Any) -> None:
     """httpx sends all before it reads."""
     response = small.put(b"\0" * 30 * MEGABYTE)
@@ -112,6 +134,18 @@ def test_windows(serve: Any, model: Path, long: Path, monkeypatch: pytest.Monkey
         sentence = running.refused(running.put(long, window=1), 422, "too_many_windows")
     assert sentence == (
         "The video was not read: it has 12 windows, and 10 are the limit; give a longer stride."
+    )
+
+
+def test_scores(served: Any, long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of a million takes memory, and the time of all others while it is written."""
+    monkeypatch.setattr("gtdnet.serve.answers.MOST_SCORES", 60)
+    assert served.put(long, window=1, topk=5).status_code == 200  # 12 windows
+    assert served.put(long, topk=1000).status_code == 200
+    sentence = served.refused(served.put(long, window=1, topk=1000), 422, "too_many_scores")
+    assert sentence == (
+        "The answer would have more than 60 scores; ask for fewer classes (topk), or a longer "
+        "stride."
     )
 
 
@@ -252,17 +286,95 @@ def test_who_goes_is_not_worked_for(serve: Any, model: Path, short: Path) -> Non
         assert running.put(short).status_code == 200
 
 
-def test_a_connection_without_a_request_is_closed(
-    served: Any, monkeypatch: pytest.MonkeyPatch
+def test_connections(serve: Any, model: Path, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that send nothing; and who is too many is told, if he can be."""
+    monkeypatch.setattr("gtdnet.serve.connections.CONNECTIONS", 16)
+    with serve(model) as running, ExitStack() as stack:
+
+        def more(number: int) -> list[socket.socket]:
+            return [
+                stack.enter_context(socket.create_connection(running.address, timeout=10))
+                for _ in range(number)
+            ]
+
+        idle = more(16)
+        response = running.put(short)
+        assert (response.headers["retry-after"], response.headers["connection"]) == ("5", "close")
+        sentence = running.refused(response, 503, "full")
+        assert sentence == (
+            "The server has as many connections as it takes; try again in 5 seconds."
+        )
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"ws://127.0.0.1:{running.address[1]}/v1/camera", proxy=None)
+        assert refused.value.response.status_code == 503
+        beyond = more(10)
+        for one in beyond[-4:]:
+            with suppress(ConnectionResetError):
+                assert one.recv(1) == b""
+        assert len(running.server.connections) <= 20
+        for one in (*idle, *beyond):
+            one.close()
+        _wait_for(lambda: running.put(short).status_code == 200)
+
+
+@pytest.mark.parametrize(("files", "most"), [(256, 128), (1024, 512), (10**6, 512), (-1, 512)])
+def test_connections_leave_room_for_files(
+    files: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gtdnet.serve.run._FIRST_REQUEST", 0.3)
-    with socket.create_connection(served.address, timeout=10) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0")
-        assert connection.recv(100) == b""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (files, files))
+    assert most_connections() == most
+
+
+STANDING = {
+    "half of the first request": b"GET / HTTP/1.1\r\nHost: 127.0",
+    "half of the second": b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /",
+    "a body that nobody wants": (
+        b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n0"
+    ),
+}
+
+
+@pytest.mark.parametrize("sent", STANDING.values(), ids=STANDING)
+def test_a_connection_without_a_request_is_closed(
+    served: Any, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """However it trickles: bytes are no request."""
+    monkeypatch.setattr("gtdnet.serve.connections.FIRST_REQUEST", 0.3)
+    with socket.create_connection(served.address, timeout=0.2) as connection:
+        connection.sendall(sent)
+        started = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() - started < 10:
+                try:
+                    if not connection.recv(1000):
+                        break
+                except TimeoutError:
+                    connection.sendall(b"0")
+    assert time.monotonic() - started < 4  # uvicorn's pause between two requests is 5 s
+
+
+def test_a_connection_without_a_handshake_of_tls_is_closed(
+    serve: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (openssl := shutil.which("openssl")):
+        pytest.skip("there is no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    asked = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost"
+    where = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([openssl, *asked.split(), *where], check=True, capture_output=True)
+    monkeypatch.setattr("gtdnet.serve.connections.FIRST_REQUEST", 2.0)
+    with (
+        serve(model, certificate=str(certificate), key=str(key)) as running,
+        socket.create_connection(running.address, timeout=10) as connection,
+    ):
+        assert connection.recv(1) == b""  # asyncio's own patience is a minute
+        response = httpx.get(f"{running.url}/v2/health/ready", verify=False, trust_env=False)
+        assert response.status_code == 200
 
 
 def test_who_does_not_read_is_not_waited_for(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gtdnet.serve.run._UNTAKEN", 0.3)
+    monkeypatch.setattr("gtdnet.serve.connections.UNTAKEN", 0.3)
     asked = 3000
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gtdnet.errors import InputError
+from gtdnet.hosts import is_meant
 from gtdnet.live.reports import StatsReport
 
 _COUNTERS = {
@@ -16,6 +17,7 @@ _COUNTERS = {
     "lost": "Times the source was lost.",
     "events": "Events that began.",
 }
+_SILENCE = 10.0  # seconds after which a connection without a request is closed
 _LATENCIES = {
     "decode": "Seconds to decode a frame.",
     "end_to_end": "Seconds from when a frame had come to when it was decided.",
@@ -79,9 +81,27 @@ def serve_metrics(stats: Callable[[], StatsReport], port: int) -> Metrics:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collector())  # type: ignore[arg-type]
     try:
-        return Metrics(*start_http_server(port, addr="127.0.0.1", registry=registry))
+        server, thread = start_http_server(port, addr="127.0.0.1", registry=registry)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"port {port} cannot be used for metrics ({reason}); choose another"
         ) from error
+    _guard(server)
+    return Metrics(server, thread)
+
+
+def _guard(server: Any) -> None:
+    """Answer those alone that mean this machine, and wait for nobody for ever."""
+    app = server.get_app()
+
+    def guarded(environ: dict[str, Any], start_response: Any) -> Any:
+        if is_meant(environ.get("HTTP_HOST", "")):
+            return app(environ, start_response)
+        start_response("421 Misdirected Request", [("Content-Type", "text/plain")])
+        return [b"This server has no such name; use its address.\n"]
+
+    server.set_app(guarded)
+    handler = server.RequestHandlerClass
+    server.RequestHandlerClass = type("Handler", (handler,), {"timeout": _SILENCE})
+    server.handle_error = lambda request, client: None  # else a traceback of who went or was silent

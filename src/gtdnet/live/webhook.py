@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import queue
 import threading
@@ -101,6 +102,10 @@ class Webhook:
                 self.error = f"it answers {error.code} {error.reason}"
                 if error.code < 500 and error.code not in (408, 429):
                     return False  # the same again would get the same
+            except (http.client.InvalidURL, UnicodeError):
+                # What they say shows the address with all that may be secret in it.
+                self.error = "it is no address; write spaces and other letters in it as %20"
+                return False
             except Exception as error:  # of sockets, TLS, HTTP; nothing of it may end the thread
                 reason = getattr(error, "reason", error)
                 self.error = str(getattr(reason, "strerror", None) or reason)

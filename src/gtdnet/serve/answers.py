@@ -18,6 +18,8 @@ from gtdnet.serve.models import Served
 from gtdnet.serve.refusal import Refusal
 
 _BATCH = 8  # views that go through the model at a time
+MOST_SCORES = 30_000
+"""Of windows, in an answer: 5 of each of the most windows, and room."""
 
 FORMS = ("json", "png", "timeline")
 
@@ -80,6 +82,8 @@ def answer(
                 spent.decoding = item.decoding
                 continue
             total += item.scores
+            if len(windows) * min(query.topk, len(total)) > MOST_SCORES:
+                raise _too_many_scores()
             best = best_of(item.scores, served.spec, max(query.topk, 6))
             windows.append(Window(item.clip.start or 0.0, item.clip.end or 0.0, tuple(best)))
             if surest is None or item.scores.max() > surest.scores.max():
@@ -114,6 +118,15 @@ def answer(
         "decoding": round(spent.decoding, 4), "inference": round(spent.inference, 4)
     }  # fmt: skip
     return result
+
+
+def _too_many_scores() -> Refusal:
+    return Refusal(
+        422,
+        "too_many_scores",
+        f"The answer would have more than {MOST_SCORES} scores; ask for fewer classes (topk), or "
+        f"a longer stride.",
+    )
 
 
 def _named(served: Served, mean: Tensor, windows: list[Window], query: Query) -> dict[str, Any]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-import ipaddress
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from gtdnet.hosts import is_meant
 from gtdnet.serve.metrics import Metrics
-from gtdnet.serve.refusal import Refusal, ending
+from gtdnet.serve.refusal import Refusal, ending, full
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -52,11 +52,19 @@ class Guard:
         names: host names that are ours, but for localhost and addresses.
         token: that a request must bring, or None.
         metrics: gets every request.
+        is_full: whether there are too many connections.
     """
 
-    def __init__(self, app: App, names: Iterable[str], token: str | None, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-        self._names = {"localhost", *(name.casefold() for name in names)}
+    def __init__(
+        self,
+        app: App,
+        names: Iterable[str],
+        token: str | None,
+        metrics: Metrics,
+        is_full: Callable[[], bool],
+    ) -> None:
+        self._app, self._metrics, self._is_full = app, metrics, is_full
+        self._names = {name.casefold() for name in names}
         self._token = None if token is None else token.encode()
         self.is_ending = False
 
@@ -112,8 +120,10 @@ class Guard:
 
     def _check(self, scope: MutableMapping[str, Any], headers: dict[str, list[str]]) -> None:
         """Raise Refusal for a request that is not meant for us, or may not be made."""
+        if self._is_full():
+            raise full()
         hosts = headers.get("host", [])
-        if len(hosts) != 1 or not self._is_ours(hosts[0]):
+        if len(hosts) != 1 or not is_meant(hosts[0], self._names):
             given = hosts[0][:100] if hosts else ""
             raise Refusal(
                 421,
@@ -135,41 +145,22 @@ class Guard:
         if self.is_ending and path not in ("/v2/health/live", "/v2/health/ready", "/metrics"):
             raise ending()
 
-    def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names us.
-
-        A page of a stranger can lead its own name here (DNS rebinding), but no address.
-        """
-        name = host_of(host)
-        if name is None:
-            return False
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return name in self._names
-        return True
-
-
-def host_of(host: str) -> str | None:
-    """The name or address in a Host header, without port and brackets; None if it is none."""
-    try:
-        parts = urlsplit(f"//{host}")
-        if parts.netloc != host or "@" in host or not parts.hostname:
-            return None
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts.hostname.casefold().rstrip(".")
-
 
 def check_origin(origins: list[str], host: str) -> None:
     """Raise Refusal where a browser says that another site's page made this request."""
-    if origins and (len(origins) > 1 or urlsplit(origins[0]).netloc.casefold() != host.casefold()):
+    if origins and (len(origins) > 1 or _netloc(origins[0]).casefold() != host.casefold()):
         raise Refusal(
             403,
             "wrong_origin",
             f"Pages of {origins[0][:100]!r} may not use this server; open its own page.",
         )
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # brackets that hold no address
+        return ""
 
 
 def _given_token(headers: dict[str, list[str]]) -> bytes | None:

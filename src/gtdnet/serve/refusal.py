@@ -30,6 +30,8 @@ class Refusal(Exception):
         found = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         if self.status == 401:
             found["WWW-Authenticate"] = "Bearer"
+        if self.code == "full":
+            found["Connection"] = "close"
         return found
 
 
@@ -69,6 +71,15 @@ def busy(seconds: int = 5) -> Refusal:
         503,
         "busy",
         f"The server has as many requests as it takes; try again in {seconds} seconds.",
+        seconds,
+    )
+
+
+def full(seconds: int = 5) -> Refusal:
+    return Refusal(
+        503,
+        "full",
+        f"The server has as many connections as it takes; try again in {seconds} seconds.",
         seconds,
     )
 

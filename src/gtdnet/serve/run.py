@@ -9,20 +9,20 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gtdnet.errors import InputError, check_at_least, check_positive
+from gtdnet.serve import connections
 from gtdnet.serve.app import make_app
 from gtdnet.serve.camera import MAX_BYTES, Cameras
+from gtdnet.serve.connections import CameraConnection, HttpConnection, most_connections, oversee
 from gtdnet.serve.decoder import DecoderLimits
 from gtdnet.serve.guard import Guard
 from gtdnet.serve.models import Models, load_models
@@ -35,10 +35,6 @@ TOKEN = "GTDNET_TOKEN"
 """The environment variable with the token."""
 WINDOWS = 3000
 """Of a video, at most."""
-CONNECTIONS = 512
-"""At a time, at most; more are told 503."""
-_FIRST_REQUEST = 15.0  # seconds that a connection may stand without one
-_UNTAKEN = 30.0  # seconds that an answer may wait to be read
 _KEEP_ALIVE = 5  # seconds between two requests of a connection
 _LEAST_TOKEN = 16  # characters
 
@@ -164,7 +160,15 @@ class Server:
         names = [name.strip() for name in (options.names or "").split(",") if name.strip()]
         if not _is_address(options.host):
             names.append(options.host)
-        self.guard = Guard(app, names, token, self.service.metrics)
+        self.connections: Set[Any] = set()
+        self._most = most_connections()
+        self.guard = Guard(
+            app,
+            names,
+            token,
+            self.service.metrics,
+            lambda: len(self.connections) > self._most,
+        )
         self._told: int | None = None
         self._tell: Callable[[int], object] = lambda number: None
 
@@ -188,8 +192,8 @@ class Server:
         options, loop = self._options, asyncio.get_running_loop()
         config = uvicorn.Config(
             self.guard,
-            http=_Protocol,
-            ws="websockets-sansio",
+            http=type("Connection", (HttpConnection,), {"most": self._most}),
+            ws=CameraConnection,
             ws_max_size=MAX_BYTES,
             loop="asyncio",
             lifespan="off",
@@ -197,13 +201,14 @@ class Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
+            backlog=max(8, self._most // 8),  # so many are accepted at once
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=5,
             ssl_certfile=options.certificate,
             ssl_keyfile=options.key,
         )
         server, told = _Uvicorn(config), asyncio.Event()
+        self.connections = server.server_state.connections
         logging.getLogger("uvicorn.error").addFilter(_is_news)
 
         def tell(number: int) -> None:
@@ -213,8 +218,14 @@ class Server:
             told.set()
 
         self._tell = partial(loop.call_soon_threadsafe, tell)
+        if options.certificate:
+            # Until TLS is agreed on, uvicorn knows of no connection.
+            listen_on: Any = loop.create_server
+            patient = partial(listen_on, ssl_handshake_timeout=connections.FIRST_REQUEST)
+            loop.create_server = patient  # type: ignore[method-assign]
         with _signals(self._tell):
             serving = asyncio.ensure_future(server.serve([listening]))
+            overseeing = asyncio.ensure_future(oversee(self.connections))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.01)
             ready()
@@ -231,6 +242,7 @@ class Server:
                 idle.cancel()
                 server.should_exit = True
             await serving
+            overseeing.cancel()
 
 
 def _is_address(host: str) -> bool:
@@ -270,36 +282,3 @@ class _Uvicorn(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Any:
         yield
-
-
-class _Protocol(H11Protocol):
-    """uvicorn's, which also ends connections on which no request comes, or no answer is taken."""
-
-    _untaken: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._waiting = self.loop.call_later(_FIRST_REQUEST, self._close_idle)
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._waiting.cancel()
-        super().handle_websocket_upgrade(event)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._untaken = self.loop.call_later(_UNTAKEN, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._untaken is not None:
-            self._untaken.cancel()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._waiting.cancel()
-        if self._untaken is not None:
-            self._untaken.cancel()
-        super().connection_lost(exc)
-
-    def _close_idle(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()

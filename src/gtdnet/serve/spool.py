@@ -29,8 +29,7 @@ class Spool:
     def __init__(self, parent: str | Path | None = None) -> None:
         parent = Path(parent or tempfile.gettempdir())
         _remove_left(parent)
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # private to this user
-        self._lock = _lock(self.folder)
+        self.folder, self._lock = _make(parent)
 
     @contextmanager
     def file(self) -> Iterator[tuple[IO[bytes], str]]:
@@ -49,12 +48,32 @@ class Spool:
             self._lock = None
 
 
+def _make(parent: Path) -> tuple[Path, int | None]:
+    """A folder that is private to this user, and our lock on it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        try:
+            handle = _lock(folder)
+        except (FileNotFoundError, BlockingIOError):
+            continue  # a server that starts now took it for left, for it was not locked yet
+        if folder.is_dir():
+            return folder, handle
+        if handle is not None:
+            os.close(handle)
+
+
 def _lock(folder: Path) -> int | None:
-    """A lock on a folder, which goes with this process; None where there are none."""
+    """A lock on a folder of ours, which goes with this process; None where there are none.
+
+    Raises:
+        OSError: it is locked, gone, of another user, or no folder.
+    """
     if fcntl is None:
         return None
-    handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
     try:
+        if os.fstat(handle).st_uid != os.geteuid():
+            raise PermissionError(f"{folder} is of another user")
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
@@ -63,11 +82,11 @@ def _lock(folder: Path) -> int | None:
 
 
 def _remove_left(parent: Path) -> None:
-    """Remove the folders of servers that were killed: nobody has their locks."""
+    """Remove the folders of servers of ours that were killed: nobody has their locks."""
     if fcntl is None:
         return
     for folder in parent.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # of another user, in use, just removed
+        with suppress(OSError):  # what cannot be locked stays
             handle = _lock(folder)
             shutil.rmtree(folder, ignore_errors=True)
             if handle is not None:
