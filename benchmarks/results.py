@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from scale_section import scale
 
 from gtdnet.files import write_text
 
@@ -462,6 +463,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "timm": ("Networks of timm", timm),
     "load": ("Under load", load),
     "bulk": ("Many clips at a time", bulk),
+    "scale": ("On paper: a billion clips", lambda results: scale(results, parts, table)),
 }
 
 

@@ -20,11 +20,12 @@ from gtdnet.bulk.shards import Answer, open_shards
 from gtdnet.data.dataset import Sample, collate
 from gtdnet.data.spec import ClipSpec
 from gtdnet.models import create_model, save_model
+from gtdnet.workers import start_worker
 
 
 def measure(videos: Sequence[Path], rounds: int) -> dict[str, Any]:
-    """Of the tiny model and clips of benchmarks/bulk.py, and of ResNet-50 on real videos if given."""
-    torch.set_num_threads(1)
+    """Of benchmarks/bulk.py's tiny model and clips, and of ResNet-50 on real videos if given."""
+    start_worker()  # as a process of gtdnet bulk
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -59,7 +60,7 @@ def parts(
         "rounds": rounds,
         "whole_cpu_ms": round(1000 * whole / len(rows), 3),
     }
-    for part in ("reading", "network", "writing"):
+    for part in ("reading", "network", "network_one_by_one", "writing"):
         shares = sorted(turn[part] / turn["whole"] for turn in turns)
         result[part] = {
             "share": round(statistics.median(shares), 4),
@@ -89,10 +90,9 @@ def _turn(scorer: Scorer, rows: Sequence[Row]) -> dict[str, float]:
 
     took["whole"] = seconds(whole)
     took["reading"] = seconds(lambda: views.extend(map(scorer._views, rows)))
-    batches = list(_batches(views, setup.batch_size))
-    took["network"] = seconds(
-        lambda: [scorer.recognizer.scores(batch, setup.batch_size) for batch in batches]
-    )
+    for name, size in (("network", setup.batch_size), ("network_one_by_one", 1)):
+        batches = list(_batches(views, size))
+        took[name] = seconds(lambda: [scorer.recognizer.scores(b, size) for b in batches])  # noqa: B023
     took["writing"] = seconds(write)
     return took
 

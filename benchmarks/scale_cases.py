@@ -6,9 +6,10 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gtdnet.models.complexity import complexity
 from scale_inputs import Measured
 from scale_simulation import Cluster, Kill, Outcome, Work, simulate
+
+from gtdnet.models.complexity import complexity
 
 TOLERANCE = 0.10
 """By which a simulated figure may differ from the one that was measured."""
@@ -90,6 +91,9 @@ def blocks(measured: Measured, parts: Mapping[str, Any]) -> Iterator[dict[str, A
             yield case(told, "%", share, 100 * read / (read + net))
 
 
+_DRIVERS = ("the command", "the node")  # with either, all of a single machine's processes end
+
+
 def kills(measured: Measured, slower: float = 1.0, seed: int = 0) -> list[dict[str, Any]]:
     """The kills of bulk.yaml, by benchmarks/bulk.py's protocol: what it found, what comes here.
 
@@ -99,7 +103,7 @@ def kills(measured: Measured, slower: float = 1.0, seed: int = 0) -> list[dict[s
     for runner, told in measured.files["bulk"]["kills"].items():
         number = sum(told["kills"].values())
         rng = random.Random(seed)
-        victims = ["driver" if v in ("the command", "the node") else "worker" for v in told["kills"]]
+        victims = ["driver" if name in _DRIVERS else "worker" for name in told["kills"]]
         waiting = [
             Kill(victims[i % len(victims)], rng.randint(1, 2), rng.uniform(0, 0.2))
             for i in range(number)
@@ -123,8 +127,10 @@ def kills(measured: Measured, slower: float = 1.0, seed: int = 0) -> list[dict[s
                 "runs_simulated": len(runs),
                 "clips_again_simulated": sum(run.lost for run in runs) * work.block_size,
                 "clips_again_at_most": work.block_size
-                * sum(2 if kill == "driver" else 1 for kill in
-                      (victims[i % len(victims)] for i in range(number))),
+                * sum(
+                    2 if kill == "driver" else 1
+                    for kill in (victims[i % len(victims)] for i in range(number))
+                ),
             }
         )
     return found

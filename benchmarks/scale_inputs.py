@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from gtdnet.errors import InputError
+from gtdnet.errors import InputError, check_at_least, check_between, check_positive
 from gtdnet.files import read_yaml
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -53,6 +53,23 @@ class Assumptions:
     slow_times: float = assumed(1.5, "times as long is what they take")
     mb_per_s: float = assumed(1000, "MB/s of a machine from the object store")
     latency_s: float = assumed(0.03, "s of waiting for a clip's first byte")
+
+    def check(self) -> None:
+        """Raise InputError for what makes no sense."""
+        check_at_least(
+            1,
+            machines=self.machines,
+            cores=self.cores,
+            clips=self.clips,
+            block_size=self.block_size,
+        )
+        check_positive(
+            mtbf_h=self.mtbf_h,
+            driver_mtbf_h=self.driver_mtbf_h,
+            mb_per_s=self.mb_per_s,
+            slow_times=self.slow_times,
+        )
+        check_between(0, 1, slow_share=self.slow_share)
 
     def told(self) -> list[dict[str, Any]]:
         values = asdict(self)
@@ -100,7 +117,9 @@ def read(folder: Path = RESULTS) -> Measured:
     try:
         return _measured(files)
     except (KeyError, TypeError, StopIteration) as error:
-        raise InputError(f"the files in {folder} lack {error}; write them by their commands") from error
+        raise InputError(
+            f"the files in {folder} lack {error}; write them by their commands"
+        ) from error
 
 
 def _measured(files: Mapping[str, Any]) -> Measured:

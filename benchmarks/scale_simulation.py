@@ -124,9 +124,7 @@ def clip_seconds(cluster: Cluster, work: Work, times: float = 1.0) -> float:
     return max(alone, cluster.workers * transfer, cluster.workers * cpu / cluster.cores)
 
 
-def simulate(
-    cluster: Cluster, work: Work, seed: int = 0, kills: Sequence[Kill] = ()
-) -> Outcome:
+def simulate(cluster: Cluster, work: Work, seed: int = 0, kills: Sequence[Kill] = ()) -> Outcome:
     """Answer all clips; the same arguments give the same outcome.
 
     Raises:
