@@ -134,7 +134,8 @@ def by_macs(measured: Measured) -> Iterator[dict[str, Any]]:
         **{name: m[8]["gmacs"] for name, m in measured.files["complexity"]["models"].items()},
         **{name: round(complexity(name).macs / 1e9, 2) for name in _DEPTHS},
     }
-    for name, gmacs in sorted(macs.items(), key=lambda row: row[1]):
+    untimed = {name: gmacs for name, gmacs in macs.items() if name not in measured.gmacs}
+    for name, gmacs in sorted(untimed.items(), key=lambda row: row[1]):
         row: dict[str, Any] = {"model": name, "gmacs": gmacs}
         for network in (EAGER, NETWORK):
             ms = measured.networks[network] * gmacs / measured.gmacs[timed]

@@ -33,6 +33,7 @@ def cases(measured: Measured, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
         *reading(measured),
         *processes(measured),
         timeline(measured),
+        *other_methods(measured),
         *blocks(measured, parts),
     ]
 
@@ -72,6 +73,20 @@ def timeline(measured: Measured) -> dict[str, Any]:
     seconds = found["parts"]["windows"]["now_cpu_seconds"] + windows * macs * ms_a_gmac / 1000
     told = found["parts"]["predict"]["now_cpu_seconds"]
     return case("gtdnet predict: reading, and the network by its MACs", "CPU s", told, seconds)
+
+
+def other_methods(measured: Measured) -> Iterator[dict[str, Any]]:
+    """What GTDNet's time says of other methods on the same ResNet, by their MACs."""
+    for other in ("tsm_resnet50", "tsn_resnet50"):
+        for engine in ("eager, fp32", "openvino, bf16"):
+            name, timed = f"{other}, {engine}", f"gtdnet_resnet50, {engine}"
+            if name in measured.networks:
+                ms = (
+                    measured.networks[timed]
+                    * measured.gmacs[other]
+                    / measured.gmacs["gtdnet_resnet50"]
+                )
+                yield case(f"{name}: by its MACs", "CPU ms", measured.networks[name], ms)
 
 
 def blocks(measured: Measured, parts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
