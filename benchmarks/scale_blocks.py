@@ -55,7 +55,7 @@ def parts(
     whole = statistics.median(turn["whole"] for turn in turns)
     result: dict[str, Any] = {
         "what": what,
-        "network": network,
+        "model": network,
         "clips": len(rows),
         "rounds": rounds,
         "whole_cpu_ms": round(1000 * whole / len(rows), 3),

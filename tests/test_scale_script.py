@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 import scale
 import yaml
 from scale_cases import case, cases, kills
-from scale_inputs import H264, PACKED, read
+from scale_inputs import H264, PACKED, Assumptions, read
 from scale_simulation import Cluster, Kill, Work, clip_seconds, simulate, thinned
 
 from gtdnet.errors import InputError
@@ -162,3 +162,19 @@ def test_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_values_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert scale.main(["--mtbf_h", "0"]) == 2
     assert capsys.readouterr().err == "benchmarks/scale.py: mtbf_h must be positive, got 0.0\n"
+
+
+def test_the_page_says_what_was_simulated() -> None:
+    root = Path(__file__).resolve().parents[1]
+    found = yaml.safe_load((root / "benchmarks/results/scale.yaml").read_text(encoding="utf-8"))
+    runs = {row["run"]: row for row in found["runs"]}
+    said = (root / "docs" / "scale.md").read_text(encoding="utf-8")
+    for label, name in (("**OpenVINO, bf16**", "as assumed"), ("PyTorch, fp32", "eager, fp32")):
+        row = runs[name]
+        hours, paid = (f"{row[key]:.3g}" for key in ("hours", "core_hours_a_million"))
+        assert f"| {label} | {hours} | {paid} |" in said
+    assert all(row["each_id_once"] for row in runs.values())
+    for row in found["cases"]:
+        assert f"| {row['case']} |" in said
+    assert said.count("**not reproduced**") == sum(not row["reproduced"] for row in found["cases"])
+    assert {row["name"] for row in found["assumed"]} == {f.name for f in fields(Assumptions)}
