@@ -54,6 +54,9 @@ def scale(results: Mapping[str, Any], parts: Callable[..., str], table: Callable
                 for c in results["cases"]
             ],
         ),
+        """What is of a block was measured by `--measure` and three videos (mmaction2's demo.mp4,
+        moviepy's chaplin.mp4, torchcodec's nasa_13013.mp4), as shares of its CPU time, by turns, on
+        a busy machine, before the processes of `gtdnet bulk` kept freed memory.""",
         """The kills of `benchmarks/bulk.py`, by its protocol. How many runs it takes to place them
         depends on how fast blocks followed each other on the clock, which was not recorded: so with
         the CPU time of a clip, and with a multiple. Clips again: of blocks that were begun again,
