@@ -24,7 +24,7 @@ from gtdnet.bulk.scorer import Scorer, Setup
 from gtdnet.bulk.shards import Answer, Counts
 from gtdnet.errors import InputError
 from gtdnet.text import counted, first_line
-from gtdnet.workers import signals_held
+from gtdnet.workers import keep_freed_memory, signals_held
 
 _TRIES_ALONE = 2
 """Of a clip, which an accident of another's making may have hit once."""
@@ -234,6 +234,7 @@ def _work(
 ) -> None:
     """What a process does: answer what it is sent, until there is nobody to send."""
     try:
+        keep_freed_memory()  # the command's own holds for what it forks; this is a new program
         os.chdir(folder)
         begin()
         scorer = Scorer(setup, number)
