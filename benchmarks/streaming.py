@@ -48,8 +48,14 @@ Case = tuple[str, str]
 def write(name: str, folder: Path, formats: str) -> Path:
     """The exported stream of a model with random weights."""
     torch.manual_seed(0)
-    options = {} if name.startswith("tsn") else {"causal": True}
-    model = create_model(name, CLASSES, 8, **options).eval()
+    options: dict[str, Any] = {} if name.startswith("tsn") else {"causal": True}
+    model = create_model(name, CLASSES, 8, **options)
+    for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.momentum = None  # the mean of all batches: else random features grow block by block
+    with torch.no_grad():
+        for _ in range(2):
+            model(torch.randn(2, 8, 3, 224, 224))
+    model.eval()
     names = tuple(f"class {number}" for number in range(CLASSES))
     spec = ClipSpec(class_names=names, **spec_values(name))
     path = save_model(folder / f"{name}.safetensors", model, spec)

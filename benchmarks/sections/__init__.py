@@ -35,7 +35,7 @@ SECTIONS = {
     "bulk": ("Many clips at a time", "bulk"),
     "many_processes": ("Several processes beside one", "many_processes"),
     "streaming": ("Speed: a frame of a stream", "streaming"),
-    "scale": ("A billion clips, on paper", "scale"),
+    "scale": ("On paper: a billion clips", "scale"),
     "long_stream": ("A long stream", "long_stream"),
 }
 # Of a file with any other name: the module for one that holds all of these; the last is for all.
