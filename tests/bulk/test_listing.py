@@ -144,4 +144,4 @@ def test_a_million_rows_are_planned_in_little_memory(tmp_path: Path, kind: str) 
     )
     rows, planned, growth = map(int, told.stdout.split())
     assert rows == planned == 1_000_000
-    assert growth < 50, "MiB; the rows are about 100 MiB as text, more as tuples"
+    assert growth < 30, "MiB; the rows are about 100 MiB as text, more as tuples"

@@ -23,6 +23,7 @@ from gtdnet.places import beside, file_system, local, open_binary, shown
 from gtdnet.text import first_line, first_of
 
 _ROWS_AT_ONCE = 4096
+_BUFFER = 1 << 16  # bytes of a Parquet column; else a whole row group's are read at once
 
 
 class Row(NamedTuple):
@@ -153,12 +154,12 @@ class ParquetListing(Listing):
 
         with open_binary(self.place) as binary:
             try:
-                file = ParquetFile(binary)
+                file = ParquetFile(binary, buffer_size=_BUFFER)
                 names = file.schema_arrow.names
                 path, id = _columns(self.place, names)
                 chosen = [names[i] for i in (path, id) if i is not None]
                 where, number = beside(self.place), 0
-                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=chosen):
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=chosen, use_threads=False):
                     columns = [batch.column(name).to_pylist() for name in chosen]
                     for cells in zip(*columns, strict=True):
                         number += 1
