@@ -1,5 +1,6 @@
 """What a frame of a stream costs: ``benchmarks/streaming.py``."""
 
+from gtdnet.measure.machine import describe_load
 from sections.markdown import Results, parts, table
 
 
@@ -13,13 +14,12 @@ def render(results: Results) -> str:
             f"{against['ratio']:.2f} [{against['low']:.2f}, {against['high']:.2f}]",
             row["cpu_ms_with_decoding"], row["frames_per_cpu_second"],
         ])  # fmt: skip
-    others = results["load"]["cores_used_by_others"]
+    load = describe_load(results["load"], results["machine"]["cores"])
     return parts(
         f"""Causal GTDNet frame by frame, exported as a stream, beside the 2D network alone on the
         same frames, by turns in one run; {results["threads"]} thread, 224x224 pixels, CPU
         milliseconds a frame and the ratio with its 95 % interval. Then from the file on: decoding
-        640x480 H.264, resizing, the network. Others kept {others} cores busy meanwhile, so the
-        times are longer than on a quiet machine; the ratios are of neighbouring turns.""",
+        640x480 H.264, resizing, the network. Meanwhile: {load}.""",
         table(
             ["model", "engine", "floor, ms", "GTDNet, ms", "ratio", "with decoding, ms",
              "frames a CPU second"],

@@ -72,6 +72,7 @@ def score_clips(
             crops=options.crops,
             batch_size=options.batch_size,
             num_workers=options.num_workers,
+            fps=options.fps,
             compute=recognizer.logits,
         ):
             failures += [(failure.path, failure.reason) for failure in batch.failures]

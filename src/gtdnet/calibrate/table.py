@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gtdnet.infer.render import percent
 from gtdnet.text import aligned, counted
 
 
@@ -58,7 +59,7 @@ def describe(result: Mapping[str, Any]) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+    return "-" if share is None else percent(share)
 
 
 def _threshold(value: float | None) -> str:

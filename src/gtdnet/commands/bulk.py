@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gtdnet.bulk.options import RUNNERS, BulkOptions
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
-from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.commands.parser import MODEL, Namespace, Parser, options
 from gtdnet.engines import engine_names
 from gtdnet.weights.hub import check_is_there
 
@@ -12,11 +12,7 @@ EXAMPLE = "gtdnet bulk runs/first clips.parquet --to answers"
 
 
 def fill(parser: Parser) -> None:
-    parser.add_argument(
-        "model",
-        help="run folder, model file (*.safetensors), exported one (*.onnx, *.xml) or its folder, "
-        "or hf://user/name",
-    )
+    parser.add_argument("model", help=MODEL)
     parser.add_argument(
         "listing",
         help="table of clips (*.parquet, *.csv, *.tsv: columns path, id), or a folder; local or a "

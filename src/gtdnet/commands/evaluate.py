@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
-from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.commands.parser import MODEL, Namespace, Parser, options
 from gtdnet.data.formats import FORMATS, check_dataset_is_there
 from gtdnet.engines import engine_names
 from gtdnet.evaluate.options import EvaluateOptions
@@ -16,11 +16,7 @@ SPREADS = True
 
 
 def fill(parser: Parser) -> None:
-    parser.add_argument(
-        "model",
-        help="run folder, model file (*.safetensors), exported one (*.onnx, *.xml) or its folder, "
-        "or hf://user/name",
-    )
+    parser.add_argument("model", help=MODEL)
     parser.add_class_arguments(EvaluateOptions, None, as_group=False, skip={"model"})
     parser.show_choices(format=FORMATS, engine=[*engine_names(), "auto"])
 

@@ -24,6 +24,13 @@ _KINDS = {
 _MOST_CHOICES = 48  # letters beside an option; of more its help tells
 
 
+MODEL = (
+    "run folder, model file (*.safetensors), exported one (*.onnx, *.xml) or its folder, or "
+    "hf://user/name"
+)
+"""Help of an argument that takes any model."""
+
+
 class Parser(ArgumentParser):
     """jsonargparse's parser, with any spelling of an option and complaints of one sentence.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gtdnet.commands import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, AsIs, Outcome, complain
-from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.commands.parser import MODEL, Namespace, Parser, options
 from gtdnet.engines import engine_names
 from gtdnet.files import check_place
 from gtdnet.infer.options import PredictOptions
@@ -20,11 +20,7 @@ COMPUTES = True
 
 
 def fill(parser: Parser) -> None:
-    parser.add_argument(
-        "model",
-        help="run folder, model file (*.safetensors), exported one (*.onnx, *.xml) or its folder, "
-        "or hf://user/name",
-    )
+    parser.add_argument("model", help=MODEL)
     parser.add_argument(
         "videos", nargs="+", help="video files, folders, folders of frames, or globs in quotes"
     )

@@ -16,7 +16,7 @@ from gtdnet.commands import (
     complain,
     write,
 )
-from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.commands.parser import MODEL, Namespace, Parser, options
 from gtdnet.files import check_place
 from gtdnet.live.options import WatchOptions
 from gtdnet.text import say
@@ -33,11 +33,7 @@ COMPUTES = True
 
 
 def fill(parser: Parser) -> None:
-    parser.add_argument(
-        "model",
-        help="run folder, model file (*.safetensors), exported one (*.onnx, *.xml) or its folder, "
-        "or hf://user/name",
-    )
+    parser.add_argument("model", help=MODEL)
     parser.add_argument(
         "sources",
         nargs="+",

@@ -13,6 +13,7 @@ from gtdnet.data.readers import check_size
 from gtdnet.errors import InputError, check_choice, check_positive
 from gtdnet.live.remote import CameraSource, UrlSource
 from gtdnet.live.sources import FileSource, RawSource, Source
+from gtdnet.places import shown
 from gtdnet.text import printable
 
 _NAMED = re.compile(r"([\w-]{1,24})=(.+)", re.DOTALL)
@@ -96,7 +97,7 @@ def shown_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        host, _ = parts.hostname, parts.port  # a port that is none raises
         if not host:
             raise ValueError("no host")
     except ValueError as error:
@@ -104,5 +105,4 @@ def shown_url(url: str) -> str:
             f"an address ({url.partition('://')[0]}://...) names no host; write it as in "
             f"rtsp://host:554/path, other characters in a password as %40"
         ) from error
-    host = f"[{host}]" if ":" in host else host
-    return printable(f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}")
+    return printable(shown(url))
