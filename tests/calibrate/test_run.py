@@ -22,7 +22,7 @@ from gtdnet.evaluate.results import read_results
 from gtdnet.evaluate.run import evaluate
 from gtdnet.infer import load
 from gtdnet.infer.live import open_live
-from gtdnet.models.model_file import load_model, save_calibrated
+from gtdnet.models.model_file import load_model, save_calibrated, save_model
 from gtdnet.weights.read import read_safetensors
 
 Asked = Callable[..., CalibrateOptions]
@@ -89,6 +89,19 @@ def test_answers_and_evaluations_are_of_its_temperature(
     scores = read_results(tmp_path / "eval")
     p = scores.scores[np.arange(30), scores.labels].astype(float)
     assert -np.log(p).mean() == pytest.approx(result["measured"]["nll"]["after"], abs=1e-4)
+
+
+def test_clips_without_times_are_sampled_at_the_rate_given(
+    asked: Asked, model: Path, tmp_path: Path
+) -> None:
+    """Folders of pictures have no frame rate of their own."""
+    file = load_model(model)
+    by_rate = tmp_path / "rate.safetensors"
+    save_model(by_rate, file.model, file.spec.with_options(sampling="rate", rate=4.0))
+    measured = calibrate(asked(model=str(by_rate), fps=8.0))["measured"]
+    assert (measured["clips"], measured["failed"]) == (30, 0)
+    with pytest.raises(InputError):  # without it none can be sampled
+        calibrate(asked(model=str(by_rate), output=str(tmp_path / "other.safetensors")))
 
 
 def test_exported_models_have_its_temperature_too(asked: Asked, tmp_path: Path) -> None:
