@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from gtdnet.data.transforms import resize_picture
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path
-from gtdnet.infer.draw import VideoWriter
-
-_STEP = 0.04  # seconds for which a clip's last frame is shown, where nothing else says
+from gtdnet.infer.draw import TimedWriter
 
 
 def check_class_names(names: Sequence[str]) -> list[str]:
@@ -63,11 +59,8 @@ class NewClip:
             raise InputError(f"{path} exists; choose another folder, or move it away")
         self.path = path
         self._stack = ExitStack()
-        self._writer = VideoWriter(self._stack.enter_context(atomic_path(path)))
-        self._held: tuple[NDArray[np.uint8], float] | None = None
+        self._writer = TimedWriter(self._stack.enter_context(atomic_path(path)), path)
         self._start: float | None = None
-        self._step = _STEP
-        self.frames = 0
         self._is_open = True
 
     def write(self, rgb: NDArray[np.uint8], time: float) -> None:
@@ -76,26 +69,20 @@ class NewClip:
         Raises:
             ValueError: it cannot be encoded, or the disk is full.
         """
-        if self._held is None or self._start is None:
+        if self._start is None:
             self._start = time
-        else:
-            before, start = self._held
-            if time <= start:
-                return
-            self._step = time - start
-            self._encode(before, start - self._start, time - self._start)
-            if rgb.shape != before.shape:
-                rgb = resize_picture(rgb, (before.shape[0], before.shape[1]))
-        self._held = (rgb, time)
+        self._writer.write(rgb, time - self._start)
 
     def keep(self) -> bool:
-        """Finish it; False: there was no frame, and so no clip."""
-        if self._held is None or self._start is None:
+        """Finish it; False: there was no frame, and so no clip.
+
+        Raises:
+            ValueError: it cannot be written to its end; nothing of it is left.
+        """
+        if self._start is None:
             self.drop()
             return False
         try:
-            rgb, start = self._held
-            self._encode(rgb, start - self._start, start - self._start + self._step)
             self._writer.close()
         except BaseException:
             self.drop()
@@ -109,18 +96,9 @@ class NewClip:
         if not self._is_open:
             return
         self._is_open = False
-        with suppress(av.error.FFmpegError, OSError):  # it goes anyway
+        with suppress(InputError, OSError):  # it goes anyway
             self._writer.close()
         self._stack.__exit__(_Dropped, _Dropped(), None)  # a file whose block failed is removed
         folder = self.path.parent
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-
-    def _encode(self, rgb: NDArray[np.uint8], start: float, end: float) -> None:
-        try:
-            self._writer.write(rgb, start, end)
-        except av.error.FFmpegError as error:
-            raise InputError(
-                f"{self.path}: the clip cannot be written ({error.strerror}); choose another place"
-            ) from error
-        self.frames += 1

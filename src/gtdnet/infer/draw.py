@@ -5,7 +5,8 @@ Rotation and the shape of pixels are applied; each frame is shown when it was in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from gtdnet.text import printable
 
 _TICKS = 90_000  # a second: exact for all common frame rates
 GREY = "#9aa3ad"  # of classes without a colour of their own
+_LAST = 0.04  # seconds for which a single frame is shown, where nothing else says
 _LEGIBLE = 240  # pixels of the shorter side; smaller pictures are drawn larger
 
 
@@ -115,6 +117,64 @@ class VideoWriter:
         if self.count:
             self._container.mux(self._stream.encode(None))
         self._container.close()
+
+
+class TimedWriter:
+    """Encodes frames as they come: each is written when the next says how long it was shown.
+
+    Pictures of another size than the first are scaled to it.
+
+    Args:
+        path: of the file, *.mp4.
+        called: what messages call it, where ``path`` is a temporary name.
+        in_pieces: as of :class:`VideoWriter`.
+    """
+
+    def __init__(self, path: Path, called: Path, in_pieces: bool = False) -> None:
+        self._writer, self._called = VideoWriter(path, in_pieces), called
+        self._held: tuple[NDArray[np.uint8], float] | None = None
+        self._step = _LAST
+
+    def write(self, rgb: NDArray[np.uint8], seconds: float) -> None:
+        """A frame, [H, W, 3], shown from ``seconds`` on; one that is no later is left out.
+
+        Raises:
+            ValueError: the file cannot be written.
+        """
+        if self._held is not None:
+            before, start = self._held
+            if seconds <= start:
+                return
+            self._step = seconds - start
+            with self._saying():
+                self._writer.write(before, start, seconds)
+            if rgb.shape != before.shape:
+                rgb = resize_picture(rgb, (before.shape[0], before.shape[1]))
+        self._held = (rgb, seconds)
+
+    def close(self) -> None:
+        """Write the last frame, as long as the one before, and finish the file.
+
+        Raises:
+            ValueError: it cannot be written to its end.
+        """
+        with self._saying():
+            try:
+                if self._held is not None:
+                    (rgb, start), self._held = self._held, None
+                    self._writer.write(rgb, start, start + self._step)
+            finally:
+                self._writer.close()
+
+    @contextmanager
+    def _saying(self) -> Iterator[None]:
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            raise InputError(
+                f"{self._called}: cannot be written ({error.strerror}); make room, or choose "
+                f"another place"
+            ) from error
 
 
 class _Labels:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import av.error
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,11 +14,9 @@ from gtdnet.data.transforms import resize_picture
 from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, check_place
 from gtdnet.infer.answers import ClassScore
-from gtdnet.infer.draw import Overlay, VideoWriter, legible
+from gtdnet.infer.draw import Overlay, TimedWriter, legible
 from gtdnet.infer.picture import COLOURS
 from gtdnet.infer.render import clock
-
-_LAST = 0.04  # seconds for which the last frame is shown, where nothing else says
 
 
 class Recorder:
@@ -89,7 +86,7 @@ class Recorder:
 
 
 class _Tape:
-    """The video of one source. A frame is written when the next says how long it was shown.
+    """The video of one source.
 
     The file is written in pieces under a temporary name. With the first piece it gets its final
     name too, and so it is there, and can be played, even after a kill or a power cut.
@@ -100,11 +97,9 @@ class _Tape:
         self._stack = ExitStack()
         self._temporary = self._stack.enter_context(atomic_path(path))
         self._is_there = False
-        self._writer = VideoWriter(self._temporary, in_pieces=True)
+        self._writer = TimedWriter(self._temporary, path, in_pieces=True)
         self._overlay = Overlay()
         self._shape: tuple[int, ...] | None = None
-        self._held: tuple[NDArray[np.uint8], float] | None = None
-        self._step = _LAST
 
     def write(
         self,
@@ -120,26 +115,7 @@ class _Tape:
             rgb = resize_picture(rgb, (self._shape[0], self._shape[1]))
         title = f"{clock(seconds)}  " + ", ".join(f"{name} for {t:.1f} s" for name, t in events)
         colours = [COLOURS[score.label % len(COLOURS)] for score in scores]
-        picture = self._overlay.on(rgb, scores, colours, title)
-        if self._held is not None:
-            before, start = self._held
-            self._step = seconds - start
-            self._encode(before, start, seconds)
-        self._held = (picture, seconds)
-
-    def close(self) -> None:
-        with self._stack:
-            try:
-                if self._held is not None:
-                    (rgb, start), self._held = self._held, None
-                    self._encode(rgb, start, start + self._step)
-            finally:
-                with _saying(self._path):
-                    self._writer.close()
-
-    def _encode(self, rgb: NDArray[np.uint8], start: float, end: float) -> None:
-        with _saying(self._path):
-            self._writer.write(rgb, start, end)
+        self._writer.write(self._overlay.on(rgb, scores, colours, title), seconds)
         if not self._is_there and _has_piece(self._temporary):
             self._is_there = True
             with suppress(OSError):  # no links on this file system: it comes at the end
@@ -147,15 +123,9 @@ class _Tape:
                 other.hardlink_to(self._temporary)
                 other.replace(self._path)
 
-
-@contextmanager
-def _saying(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except av.error.FFmpegError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); make room, or choose another place"
-        ) from error
+    def close(self) -> None:
+        with self._stack:
+            self._writer.close()
 
 
 def _has_piece(path: Path) -> bool:
