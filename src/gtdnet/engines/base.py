@@ -24,6 +24,7 @@ from gtdnet.errors import InputError
 if TYPE_CHECKING:
     from gtdnet.engines.steps import Steps
     from gtdnet.engines.stream import Step, StreamGraph
+    from gtdnet.models.classifier import VideoClassifier
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,13 @@ class Engine(ABC):
         Gives the ways in which they are run. None of them has been tried.
         """
         raise NotImplementedError
+
+    @classmethod
+    def stream_graph(cls, model: VideoClassifier, spec: ClipSpec) -> StreamGraph:
+        """A causal model's step as this kind runs it fastest."""
+        from gtdnet.engines.stream import StreamGraph
+
+        return StreamGraph(model, spec)
 
     @classmethod
     def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Step:

@@ -32,6 +32,7 @@ from gtdnet.engines.base import (
 )
 from gtdnet.engines.deploy import FromFrames, deployable
 from gtdnet.engines.forms import two_convs
+from gtdnet.engines.frame_form import one_frame
 from gtdnet.engines.graph import INPUT, OUTPUT, example_clips
 from gtdnet.engines.header import (
     ExportedFile,
@@ -45,6 +46,7 @@ from gtdnet.engines.steps import GraphSteps, Port, Steps
 from gtdnet.engines.stream import FRAMES, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.files import sha256
+from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -189,6 +191,10 @@ class OpenVinoEngine(Engine):
         exact = replace(choice, precision="fp32")  # finds what rounding would hide
         make = partial(cls, graph, exact, batched=True)
         return [Check(make, "fp32", ", in fp32,"), *checks]
+
+    @classmethod
+    def stream_graph(cls, model: VideoClassifier, spec: ClipSpec) -> StreamGraph:
+        return StreamGraph(model, spec, one_frame)
 
     @classmethod
     def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Steps:

@@ -75,7 +75,7 @@ class Port(NamedTuple):
 
 
 Run = Callable[[Mapping[str, NDArray[Any]]], Sequence[Any]]
-"""Inputs by name -> the outputs in their order."""
+"""Inputs by name -> the outputs in their order, arrays in memory that no later call uses."""
 
 
 class GraphSteps(Steps):
@@ -117,7 +117,7 @@ class GraphSteps(Steps):
             for name, tensor in zip(self._names, (frames, *state), strict=True)
         }
         try:
-            logits, *after = (torch.from_numpy(np.array(out)) for out in self._run(given))
+            logits, *after = (torch.from_numpy(out) for out in self._run(given))
         except Exception as error:  # of whichever runtime
             raise InputError(
                 f"{self._file.path}: it cannot be run ({first_line(error)})"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
-from gtdnet.engines.deploy import FromFrames, deployable
+from gtdnet.engines.deploy import Form, FromFrames, deployable
 from gtdnet.engines.graph import OUTPUT, TRACED
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.stream import FrameStep, State
@@ -31,13 +31,17 @@ class StreamGraph(nn.Module):
     (frames uint8 [S, 3, crop, crop], started, *remembered) -> (logits float32 [S, K], started,
     *remembered), any number of streams S; the state is :data:`gtdnet.models.stream.State`.
 
+    Args:
+        model, spec: of a model file.
+        form: of causal convolutions, that an engine runs faster one frame at a time.
+
     Raises:
         ValueError: a model that cannot be run frame by frame.
     """
 
-    def __init__(self, model: VideoClassifier, spec: ClipSpec) -> None:
+    def __init__(self, model: VideoClassifier, spec: ClipSpec, form: Form | None = None) -> None:
         super().__init__()
-        self.step = FrameStep(deployable(model), spec.crop_size)
+        self.step = FrameStep(deployable(model, form), spec.crop_size)
         self.normalised = FromFrames(nn.Identity(), spec)
         self.size = spec.crop_size
         self.inputs = (FRAMES, *self.step.names)

@@ -34,7 +34,7 @@ def write_stream(
         ExportFailed: logits that do not agree, or a file that does not run.
     """
     wanted = torch.cat([_wanted(model_file, streams) for streams in _batches(clips)])
-    graph = StreamGraph(model_file.model, model_file.spec).eval()
+    graph = ENGINES[engine].stream_graph(model_file.model, model_file.spec).eval()
     try:
         step = ENGINES[engine].save_stream(graph, path, header)
         found = torch.cat([_run(step, graph, streams) for streams in _batches(clips)])

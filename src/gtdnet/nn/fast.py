@@ -75,9 +75,12 @@ def fused_part(conv: nn.Conv2d, temporal: nn.Module) -> FusedPart | None:
     None where there is anything else, or where somebody looks on or changed something: hooks, a
     forward patched on an instance.
     """
-    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
-        return None
-    return _one_part(temporal, conv.in_channels)
+    return _one_part(temporal, conv.in_channels) if is_plain_conv(conv) else None
+
+
+def is_plain_conv(conv: nn.Conv2d) -> bool:
+    """Whether :func:`torch.nn.functional.conv2d` does what it does: zeros around, so many."""
+    return not isinstance(conv.padding, str) and conv.padding_mode == "zeros"
 
 
 def _one_part(temporal: nn.Module, channels: int) -> FusedPart | None:
@@ -87,7 +90,7 @@ def _one_part(temporal: nn.Module, channels: int) -> FusedPart | None:
         if said is None or (part := said(channels)) is None:
             return None
         parts.append(part)
-    if any(map(_is_watched, temporal.modules())):
+    if any(map(is_watched, temporal.modules())):
         return None
     if len(parts) == 2 and parts[0].gate is None and parts[1].fold == 0:
         shift, gate = parts
@@ -99,7 +102,8 @@ def _one_part(temporal: nn.Module, channels: int) -> FusedPart | None:
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def _is_watched(module: nn.Module) -> bool:
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody looks on or changed something: hooks, a forward patched on an instance."""
     own = module.__dict__
     return any(own[hooks] for hooks in _HOOKS) or "forward" in own or "gate" in own
 

@@ -50,14 +50,28 @@ class Past(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         if not self.frames:
             return clips
-        before = clips[:, :1].expand(-1, self.frames, *clips.shape[2:])
-        if self.kept is not None and self._started is not None:
-            started = self._started.reshape(-1, *(1,) * (clips.ndim - 1))
-            before = torch.where(started, self.kept, before)
-        seen = torch.cat([before, clips], dim=1)
+        seen = torch.cat([self._kept_or_first(clips), clips], dim=1)
         if self.in_stream:
             self.kept = seen[:, clips.shape[1] :]
         return seen
+
+    def before(self, clips: Tensor) -> Tensor:
+        """What was ``frames`` earlier than those given, in their places: [N, T, ...].
+
+        The first T frames of :meth:`forward`, which are taken without joining where T = ``frames``.
+        """
+        if not self.frames or clips.shape[1] != self.frames:
+            return self(clips)[:, : clips.shape[1]]
+        before = self._kept_or_first(clips)
+        if self.in_stream:
+            self.kept = clips.clone()  # not a view that keeps all channels in memory
+        return before
+
+    def _kept_or_first(self, clips: Tensor) -> Tensor:
+        first = clips[:, :1].expand(-1, self.frames, *clips.shape[2:])
+        if self.kept is None or self._started is None:
+            return first
+        return torch.where(self._started.reshape(-1, *(1,) * (clips.ndim - 1)), self.kept, first)
 
     def extra_repr(self) -> str:
         return f"frames={self.frames}"

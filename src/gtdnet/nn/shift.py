@@ -90,8 +90,8 @@ class TemporalShift(nn.Module):
         if not fold:
             return x
         moved, still = x.split([fold, x.shape[axis] - fold], dim=axis)
-        moved = self.past(moved.unflatten(0, (-1, self.num_segments)))  # [N, 1 + T, ...]
-        return torch.cat([moved[:, :-1].flatten(0, 1), still], dim=axis)
+        moved = self.past.before(moved.unflatten(0, (-1, self.num_segments)))  # [N, T, ...]
+        return torch.cat([moved.flatten(0, 1), still], dim=axis)
 
     def fused_part(self, channels: int) -> FusedPart | None:
         """What :mod:`gtdnet.nn.fast` needs to shift in one pass with what follows."""
