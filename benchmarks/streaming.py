@@ -95,7 +95,7 @@ def write_video(path: Path) -> Path:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """The result, JSON-ready."""
+    """The result, JSON-ready; saved after each backbone, so that ending it early loses nothing."""
     torch.set_num_threads(1)
     cpu, picture = torch.device("cpu"), torch.randint(0, 256, (1, 3, 224, 224)).byte()
     words = " ".join(["python benchmarks/streaming.py", *sys.argv[1:]]).split(" --output")[0]
@@ -131,8 +131,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                     "frames_per_cpu_second": times(rounds, both, 1)["clips_per_cpu_second"],
                     "rounds": len(rounds),
                 }
-        load = watch.to_dict()
-    return result | {"load": load, "threads": 1, "frames": rows}
+            result |= {"load": watch.to_dict(), "threads": 1, "frames": rows}
+            save(result, args.output)
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,7 +150,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"benchmarks/streaming.py: {error}", file=sys.stderr)
         return 2
-    save(result, args.output)
     for name, row in result["frames"].items():
         print(name, row)
     return 0
