@@ -39,13 +39,13 @@ def make_conv(
 ) -> TemporalConv2d:
     """A convolution in float64 behind a shift, a block, or both."""
 
+    causal = "causal" in kind
+
     def build(channels: int) -> nn.Module:
-        if kind == "shift":
-            return TemporalShift(t, fold_div=4)
-        gtd = GlobalTemporalDifference(channels, t)
-        if kind == "gtd":
-            return nn.Sequential(gtd)
-        return nn.Sequential(OrderedDict(shift=TemporalShift(t, fold_div=4), gtd=gtd))
+        shift = TemporalShift(t, fold_div=4, causal=causal)
+        gtd = GlobalTemporalDifference(channels, t, causal=causal)
+        parts = {name: part for name, part in (("shift", shift), ("gtd", gtd)) if name in kind}
+        return shift if "gtd" not in kind else nn.Sequential(OrderedDict(parts))
 
     torch.manual_seed(0)
     network = nn.Sequential(Block(channels, kernel, stride, bias)).double()
@@ -59,6 +59,7 @@ def frames(n: int, t: int, format: str = "contiguous", channels: int = 16) -> Te
 
 
 KINDS = ["shift", "gtd", "shift and gtd"]
+KINDS += [f"causal {kind}" for kind in KINDS]
 CONVS = [(1, 1, False), (1, 1, True), (3, 1, False), (3, 2, True), (1, 2, False)]
 
 
@@ -99,6 +100,25 @@ def test_backward_is_the_plain_form(
 
     for fast, plain in zip(gradients(True), gradients(False), strict=True):
         torch.testing.assert_close(fast, plain)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_backward_of_single_frames(kind: str) -> None:
+    conv = make_conv(kind, 1)
+    x = frames(3, 1).requires_grad_()
+    fast = torch.autograd.grad(conv(x).square().sum(), x)
+    with fast_path(False):
+        plain = torch.autograd.grad(conv(x).square().sum(), x)
+    torch.testing.assert_close(fast, plain)
+
+
+def test_a_stream_gets_the_plain_form() -> None:
+    """What it remembers is no part of the fast one."""
+    conv = make_conv("causal shift and gtd", 1)
+    x = frames(2, 1)
+    assert fast_forward(conv, conv.temporal, x) is not None
+    conv.temporal.get_submodule("gtd.past").recall()  # type: ignore[operator]
+    assert fast_forward(conv, conv.temporal, x) is None
 
 
 def test_frozen_inputs_and_weights() -> None:

@@ -20,7 +20,7 @@ from gtdnet.nn.fast import FusedPart, fused_part
 def one_pass(conv: TemporalConv2d) -> nn.Module:
     """For torch.compile, which writes the shifted and enhanced features in one loop."""
     part = fused_part(conv, conv.temporal)
-    return conv if part is None else _OnePass(conv, part)
+    return conv if part is None or part.causal else _OnePass(conv, part)
 
 
 def two_convs(conv: TemporalConv2d) -> nn.Module:
@@ -29,7 +29,7 @@ def two_convs(conv: TemporalConv2d) -> nn.Module:
     They and those that move have a convolution each; the sum is part of the second one.
     """
     part = fused_part(conv, conv.temporal)
-    if part is None or conv.groups != 1:
+    if part is None or part.causal or conv.groups != 1:
         return conv
     return _TwoConvs(conv, part)
 
@@ -45,7 +45,7 @@ class _Form(nn.Module):
 
     def __init__(self, conv: TemporalConv2d, part: FusedPart) -> None:
         super().__init__()
-        self.num_segments, self.fold, self.gate = part
+        self.num_segments, self.fold, self.gate = part.num_segments, part.fold, part.gate
         self.stride, self.padding = conv.stride, conv.padding
         self.dilation, self.groups = conv.dilation, conv.groups
         self.bias = conv.bias

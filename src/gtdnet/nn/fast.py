@@ -62,11 +62,19 @@ class FusedPart(NamedTuple):
         gate: a module whose ``gate_of_pooled`` makes s_t, [N*T, C], of the pooled vectors u_t,
             [N*T, C], with parameters of its own alone; all channels are then multiplied by 1 + s_t.
             None: they are not.
+        causal: the first ``fold`` channels come from t-1 instead, and all others stay; the first
+            frame has its own.
     """
 
     num_segments: int
     fold: int = 0
     gate: nn.Module | None = None
+    causal: bool = False
+
+    @property
+    def shift(self) -> tuple[int, int, bool]:
+        """(num_segments, fold, causal)."""
+        return self.num_segments, self.fold, self.causal
 
 
 def fused_part(conv: nn.Conv2d, temporal: nn.Module) -> FusedPart | None:
@@ -95,7 +103,7 @@ def _one_part(temporal: nn.Module, channels: int) -> FusedPart | None:
     if len(parts) == 2 and parts[0].gate is None and parts[1].fold == 0:
         shift, gate = parts
         is_same = shift.num_segments == gate.num_segments
-        return gate._replace(fold=shift.fold) if is_same else None
+        return shift._replace(gate=gate.gate) if is_same else None
     return parts[0] if len(parts) == 1 else None
 
 
@@ -135,8 +143,8 @@ def fast_features(temporal: nn.Module, x: Tensor, channels_last: bool = False) -
     gain = None
     if part.gate is not None:
         u = pooled(x, True) if channels_last else _pooled(x)
-        gain = _gain(part, shift_scaled(u, None, part.num_segments, part.fold), x)
-    moved = shift_scaled(maps, gain, part.num_segments, part.fold)
+        gain = _gain(part, shift_scaled(u, None, *part.shift), x)
+    moved = shift_scaled(maps, gain, *part.shift)
     return moved.movedim(1, -1) if channels_last else moved
 
 
@@ -156,7 +164,7 @@ def fast_forward(conv: nn.Conv2d, temporal: nn.Module, x: Tensor) -> Tensor | No
     with torch.autocast(x.device.type, enabled=False):
         if not torch.is_grad_enabled():
             gain = None if part.gate is None else _gain(part, _shifted_pool(x, part), x)
-            return conv._conv_forward(shift_scaled(x, gain, *part[:2]), weight, bias)
+            return conv._conv_forward(shift_scaled(x, gain, *part.shift), weight, bias)
         learned = () if part.gate is None else tuple(part.gate.parameters())
         y: Any = _Fused.apply(x, weight, conv, part, *learned)
         return y if bias is None else y + bias[:, None, None]
@@ -169,20 +177,23 @@ def _gain(part: FusedPart, u: Tensor, x: Tensor) -> Tensor:
 
 def _shifted_pool(x: Tensor, part: FusedPart) -> Tensor:
     """GAP(shift(x)): [N*T, C, H, W] -> [N*T, C]."""
-    return shift_scaled(_pooled(x), None, part.num_segments, part.fold)
+    return shift_scaled(_pooled(x), None, *part.shift)
 
 
 # ------------------------------------------------------------------------------------- one pass
 
 
-def shift_scaled(x: Tensor, gain: Tensor | None, num_segments: int, fold: int) -> Tensor:
+def shift_scaled(
+    x: Tensor, gain: Tensor | None, num_segments: int, fold: int, causal: bool = False
+) -> Tensor:
     """gain * shift(x) in one pass, into a new tensor: [N*T, C, ...] -> [N*T, C, ...].
 
     Args:
-        x: the first ``fold`` channels of frame t come from t+1, the next ``fold`` from t-1.
+        x: the first ``fold`` channels of frame t come from t+1, the next ``fold`` from t-1; of a
+            ``causal`` shift the first ``fold`` come from t-1, those of the first frame stay.
         gain: [N*T, C], or None for 1.
     """
-    return _one_pass(x, gain, None, num_segments, fold, back=False)
+    return _one_pass(x, gain, None, FusedPart(num_segments, fold, causal=causal), back=False)
 
 
 def _unshift_scaled(
@@ -193,43 +204,57 @@ def _unshift_scaled(
     Args:
         plus: [N*T, C], added everywhere in the same pass; only together with ``gain``.
     """
-    return _one_pass(y, gain, plus, part.num_segments, part.fold, back=True)
+    return _one_pass(y, gain, plus, part, back=True)
 
 
 def _one_pass(
-    x: Tensor, gain: Tensor | None, plus: Tensor | None, num_segments: int, fold: int, back: bool
+    x: Tensor, gain: Tensor | None, plus: Tensor | None, part: FusedPart, back: bool
 ) -> Tensor:
     """gain * shift(x), or ``back``: the inverse shift of gain * x, where it ends plus ``plus``."""
+    fold = part.fold
     if not fold:
         if gain is None:
             return x
         by = _over(gain, x)
         return x * by if plus is None else torch.addcmul(_over(plus, x), x, by)
     out = torch.empty_like(x)
-    source, target = (m.unflatten(0, (-1, num_segments)) for m in (x, out))
+    source, target = (m.unflatten(0, (-1, part.num_segments)) for m in (x, out))
     gains, sums = (
-        None if m is None else _over(m, x).unflatten(0, (-1, num_segments)) for m in (gain, plus)
+        None if m is None else _over(m, x).unflatten(0, (-1, part.num_segments))
+        for m in (gain, plus)
     )
-    ahead, behind, still = slice(fold), slice(fold, 2 * fold), slice(2 * fold, None)
-    all_but_first, all_but_last, every = slice(1, None), slice(None, -1), slice(None)
-    if back:  # what came from the next frame goes there again
-        ahead, behind = behind, ahead
-    for channels, to, come_from in (
-        (ahead, all_but_last, all_but_first),
-        (behind, all_but_first, all_but_last),
-        (still, every, every),
-    ):
-        part, place = source[:, come_from, channels], target[:, to, channels]
+
+    def write(channels: slice, to: slice, come_from: slice) -> None:
+        values, place = source[:, come_from, channels], target[:, to, channels]
         if gains is None:
-            place.copy_(part)
-            continue
+            place.copy_(values)
+            return
         by = gains[:, come_from if back else to, channels]
         if sums is None:
-            torch.mul(part, by, out=place)
+            torch.mul(values, by, out=place)
         else:
-            torch.addcmul(sums[:, to, channels], part, by, out=place)
-    for frame, channels in ((-1, ahead), (0, behind)):  # nothing comes from beyond the clip
-        target[:, frame, channels] = 0 if sums is None else sums[:, frame, channels]
+            torch.addcmul(sums[:, to, channels], values, by, out=place)
+
+    moving = [(slice(fold), not part.causal)]  # channels, whether from the next frame
+    if not part.causal:
+        moving.append((slice(fold, 2 * fold), False))
+    first, all_but_first, all_but_last, every = slice(1), slice(1, None), slice(-1), slice(None)
+    for channels, from_next in moving:
+        if from_next != back:  # what came from the frame before goes there again
+            write(channels, all_but_last, all_but_first)
+            end = -1
+        else:
+            write(channels, all_but_first, all_but_last)
+            end = 0
+        if part.causal and not back:
+            write(channels, first, first)
+            continue
+        # Nothing comes from beyond the clip.
+        target[:, end, channels] = 0 if sums is None else sums[:, end, channels]
+        if part.causal:
+            own = source[:, 0, channels]
+            target[:, 0, channels] += own if gains is None else own * gains[:, 0, channels]
+    write(slice(len(moving) * fold, None), every, every)
     return out
 
 
@@ -259,7 +284,7 @@ class _Fused(torch.autograd.Function):
                 gain = ctx.gate.gain.detach()
         ctx.save_for_backward(x, weight, u, gain)
         ctx.conv, ctx.part, ctx.learned = conv, part, learned
-        moved = shift_scaled(x, gain, part.num_segments, part.fold)
+        moved = shift_scaled(x, gain, *part.shift)
         return conv._conv_forward(moved, weight, None)
 
     @staticmethod
@@ -274,7 +299,7 @@ class _Fused(torch.autograd.Function):
         if gate is None and gain is not None:
             gate = _Gate(part, x, u, learned)
         needs_gain = gate is not None and gate.gain.requires_grad
-        moved = shift_scaled(x, gain, part.num_segments, part.fold)
+        moved = shift_scaled(x, gain, *part.shift)
 
         def convolution(wants_input: bool, wants_weight: bool) -> Any:
             wanted = [wants_input, wants_weight, False]

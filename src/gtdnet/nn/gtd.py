@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from gtdnet.errors import InputError, check_at_least, check_choice
 from gtdnet.nn.fast import FusedPart
 from gtdnet.nn.frames import check_folded, check_num_segments, over, pooled, reduced_channels
-from gtdnet.nn.memory import Past, check_causal
+from gtdnet.nn.memory import Past, check_causal, pasts
 from gtdnet.nn.time import resize_time_layers
 
 # --------------------------------------------------------------------------- global aggregation
@@ -335,6 +335,7 @@ class GlobalTemporalDifference(nn.Module):
     def fused_part(self, channels: int) -> FusedPart | None:
         """What :mod:`gtdnet.nn.fast` needs to compute the block in one pass with what follows."""
         is_plain = type(self) is GlobalTemporalDifference and self.cells == 1
+        is_plain = is_plain and not any(past.in_stream for _, past in pasts(self))
         return FusedPart(self.num_segments, gate=self) if is_plain else None
 
     def extra_repr(self) -> str:

@@ -95,8 +95,9 @@ class TemporalShift(nn.Module):
 
     def fused_part(self, channels: int) -> FusedPart | None:
         """What :mod:`gtdnet.nn.fast` needs to shift in one pass with what follows."""
-        is_plain = type(self) is TemporalShift and not self.causal
-        return FusedPart(self.num_segments, channels // self.fold_div) if is_plain else None
+        if type(self) is not TemporalShift or (self.causal and self.past.in_stream):
+            return None
+        return FusedPart(self.num_segments, channels // self.fold_div, causal=self.causal)
 
     def extra_repr(self) -> str:
         causal = ", causal=True" if self.causal else ""
