@@ -28,6 +28,7 @@ from gtdnet.data.spec import ClipSpec
 from gtdnet.engines.header import make_header
 from gtdnet.errors import InputError
 from gtdnet.export import ExportOptions, export
+from gtdnet.export.agreement import Reference
 from gtdnet.export.clips import built_in_clips
 from gtdnet.export.stream import write_stream
 from gtdnet.infer.draw import VideoWriter
@@ -78,7 +79,7 @@ def write_int8(name: str, folder: Path) -> None:
     path.parent.mkdir()
     header = make_header(model_file, "int8", {}, stream=True)
     clips = built_in_clips(model_file.spec)[:6]
-    write_stream("openvino", path, model_file, clips[:4], header, clips[4:])
+    write_stream("openvino", path, Reference.of(model_file, clips[:4]), header, clips[4:])
 
 
 def stepping(stream: StreamingRecognizer, picture: torch.Tensor) -> Callable[[], object]:

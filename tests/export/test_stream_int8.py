@@ -20,6 +20,7 @@ from gtdnet.engines.header import make_header
 from gtdnet.engines.stream import Shown, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.export import ExportFailed, ExportOptions, agreement, export
+from gtdnet.export.agreement import Reference
 from gtdnet.export.stream import write_stream
 from gtdnet.models import VideoClassifier, load_model, save_model
 
@@ -96,7 +97,7 @@ def test_it_must_agree_in_int8_as_well(
     clips, path = example_clips(SPEC, 4), tmp_path / "stream.xml"
     message = r"the exported stream.xml is not the model: .* int8 allows 1e-09; nothing was written"
     with pytest.raises(ExportFailed, match=message):
-        write_stream("openvino", path, model_file, clips, header, clips[:1])
+        write_stream("openvino", path, Reference.of(model_file, clips), header, clips[:1])
 
 
 def test_states_are_those_of_the_stream(model_path: Path) -> None:

@@ -149,7 +149,7 @@ def _write_stream(
     precision: Precision = "fp32" if calibration is None else "int8"
     files = [folder / f"stream{suffix}" for suffix in kind.suffixes]
     header = make_header(model_file, precision, _provenance(model_file, kind.packages), stream=True)
-    found = write_stream(name, files[0], model_file, reference.clips, header, calibration)
+    found = write_stream(name, files[0], reference, header, calibration)
     return _row(name, files, found, precision)
 
 

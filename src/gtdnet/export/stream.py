@@ -13,7 +13,7 @@ from torch import Tensor
 from gtdnet.data.transforms import normalise
 from gtdnet.engines import ENGINES, Choice, Engine, ExportedFile, Source, choose_for, open_steps
 from gtdnet.engines.stream import Shown, Step, StreamGraph
-from gtdnet.export.agreement import BATCHES, Agreement, ExportFailed, compare
+from gtdnet.export.agreement import BATCHES, Agreement, ExportFailed, Reference, compare
 from gtdnet.infer.recognizer import Recognizer
 from gtdnet.models.model_file import ModelFile
 from gtdnet.models.stream import State, restarted
@@ -24,14 +24,13 @@ from gtdnet.text import first_line
 def write_stream(
     engine: str,
     path: Path,
-    model_file: ModelFile,
-    clips: Tensor,
+    reference: Reference,
     header: str,
     calibration: Tensor | None = None,
 ) -> Agreement:
     """Write a causal model's step, and run it on clips as it is run on streams.
 
-    Each clip, uint8 [M, T, 3, crop, crop], is shown twice, in batches of :data:`BATCHES` streams in
+    Each clip of the reference, uint8 [M, T, 3, crop, crop], is shown twice, in batches of :data:`BATCHES` streams in
     turn, of which the first starts again between the two; each frame's logits must be those of the
     model on the clip, or on the clip twice, as a whole. With clips for the ranges of values,
     ``calibration``, also uint8 [M, T, 3, crop, crop], it is in int8, and agrees in fp32 before.
@@ -40,6 +39,7 @@ def write_stream(
         ValueError: a model that cannot be run frame by frame.
         ExportFailed: logits that do not agree, or a file that does not run.
     """
+    model_file, clips = reference.model_file, reference.clips
     wanted = torch.cat([_wanted(model_file, streams) for streams in _batches(clips)])
     graph = StreamGraph(model_file.model, model_file.spec).eval()
 
@@ -54,7 +54,9 @@ def write_stream(
             ) from error
         agreement = compare(wanted, found)
         if reason := agreement.disagrees(precision):
-            raise ExportFailed(f"{what} is not the model: {reason}; nothing was written")
+            raise ExportFailed(
+                f"{what} is not the model: {reason}{reference.sensitivity()}; nothing was written"
+            )
         return agreement
 
     if calibration is None:
