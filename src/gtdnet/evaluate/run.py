@@ -275,8 +275,9 @@ def evaluate_orders(
     Gives one evaluation of the same clips for each of ``orders``. The model is moved to the device
     and set to eval mode. Batches that ``partial`` holds are not computed again; those that are done
     are saved to it every minute and when the evaluation is stopped. ``quiet`` draws no progress
-    bar. A ``recognizer`` answers in place of the one that the file is opened by. In a ``group`` each process scores every so many-th batch, and the first one has them all;
-    the others give {}. The others are as in :class:`EvaluateOptions`.
+    bar. A ``recognizer`` answers in place of the one that the file is opened by. In a ``group``
+    each process scores every so many-th batch, and the first one has them all; the others give {}.
+    The others are as in :class:`EvaluateOptions`.
 
     Raises:
         ValueError: an argument out of range, classes that do not match, or no clip that can be

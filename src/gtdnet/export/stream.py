@@ -30,10 +30,11 @@ def write_stream(
 ) -> Agreement:
     """Write a causal model's step, and run it on clips as it is run on streams.
 
-    Each clip of the reference, uint8 [M, T, 3, crop, crop], is shown twice, in batches of :data:`BATCHES` streams in
-    turn, of which the first starts again between the two; each frame's logits must be those of the
-    model on the clip, or on the clip twice, as a whole. With clips for the ranges of values,
-    ``calibration``, also uint8 [M, T, 3, crop, crop], it is in int8, and agrees in fp32 before.
+    Each clip of the reference, uint8 [M, T, 3, crop, crop], is shown twice, in batches of
+    :data:`BATCHES` streams in turn, of which the first starts again between the two; each frame's
+    logits must be those of the model on the clip, or on the clip twice, as a whole. With clips for
+    the ranges of values, ``calibration``, also uint8 [M, T, 3, crop, crop], it is in int8, and
+    agrees in fp32 before.
 
     Raises:
         ValueError: a model that cannot be run frame by frame.
