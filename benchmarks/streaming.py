@@ -25,21 +25,30 @@ import torch
 from gtdnet.bench.result import envelope, save
 from gtdnet.data.decode import ClipReader
 from gtdnet.data.spec import ClipSpec
+from gtdnet.engines.header import make_header
 from gtdnet.errors import InputError
 from gtdnet.export import ExportOptions, export
+from gtdnet.export.agreement import Reference
+from gtdnet.export.clips import built_in_clips
+from gtdnet.export.stream import write_stream
 from gtdnet.infer.draw import VideoWriter
 from gtdnet.infer.streaming import StreamingRecognizer
 from gtdnet.measure.machine import LoadWatch
 from gtdnet.measure.timing import compared, interleave, times, turns_of
 from gtdnet.models.build import create_model, spec_values
-from gtdnet.models.model_file import save_model
+from gtdnet.models.model_file import load_model, save_model
 from gtdnet.text import say
 
 BACKBONES = ("resnet18", "resnet50", "efficientnet_lite0")
-ENGINES = ("onnx fp32", "openvino fp32", "openvino bf16")
+ENGINES = ("onnx fp32", "openvino fp32", "openvino bf16", "openvino int8")
 CLASSES = 21
 _WAVES = ((1, 2, 9), (2, 1, 7), (1, 1, 5))
-_FILES = {"onnx": "stream.onnx", "openvino": "stream.xml"}
+_FILES = {
+    "onnx fp32": "stream.onnx",
+    "openvino fp32": "stream.xml",
+    "openvino bf16": "stream.xml",
+    "openvino int8": "int8/stream.xml",
+}
 
 Case = tuple[str, str]
 """Model, and engine with precision."""
@@ -61,6 +70,16 @@ def write(name: str, folder: Path, formats: str) -> Path:
     path = save_model(folder / f"{name}.safetensors", model, spec)
     export(ExportOptions(str(path), str(folder / name), formats=formats, stream=True))
     return folder / name
+
+
+def write_int8(name: str, folder: Path) -> None:
+    """The same in int8, the ranges of values from a few built-in clips, in a folder of its own."""
+    model_file = load_model(str(folder / f"{name}.safetensors"))
+    path = folder / name / "int8" / "stream.xml"
+    path.parent.mkdir()
+    header = make_header(model_file, "int8", {}, stream=True)
+    clips = built_in_clips(model_file.spec)[:6]
+    write_stream("openvino", path, Reference.of(model_file, clips[:4]), header, clips[4:])
 
 
 def stepping(stream: StreamingRecognizer, picture: torch.Tensor) -> Callable[[], object]:
@@ -111,8 +130,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             models = [f"{method}_{backbone}" for method in ("gtdnet", "tsn")]
             for name in models:
                 written = write(name, Path(folder), formats)
+                if "openvino int8" in args.engines:
+                    write_int8(name, Path(folder))
                 for engine in args.engines:
-                    file = written / _FILES[engine.split()[0]]
+                    file = written / _FILES[engine]
                     stream = StreamingRecognizer(file, device="cpu", precision=engine.split()[1])
                     turns[name, engine] = turns_of(stepping(stream, picture), cpu, 1)
                     if name == models[0]:

@@ -18,7 +18,8 @@ from gtdnet.engines import ENGINES, build_engine, example_clips
 from gtdnet.engines.stream import Step, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.export import ExportFailed, ExportOptions, export
-from gtdnet.models import VideoClassifier, save_model
+from gtdnet.export.agreement import Reference
+from gtdnet.models import ModelFile, VideoClassifier, create_model, save_model
 from gtdnet.models.stream import State
 
 if not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime", "openvino"))):
@@ -105,8 +106,25 @@ def test_what_cannot_be(tiny_model: TinyModel, model_path: Path, tmp_path: Path)
     path = save_model(tmp_path / "model.safetensors", ahead, SPEC)
     with pytest.raises(InputError, match="cannot be run frame by frame, for its frames see later"):
         export(ExportOptions(str(path), str(tmp_path / "out"), stream=True))
-    with pytest.raises(InputError, match="--stream writes fp32 alone; leave out --precision bf16"):
+    with pytest.raises(
+        InputError, match="--stream writes fp32 or int8; leave out --precision bf16"
+    ):
         options = ExportOptions(str(model_path), str(tmp_path / "out"), stream=True)
         options.precision = "bf16"
         export(options)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_untrained_network_is_called_one(tiny_model: TinyModel) -> None:
+    """Rounding alone moves its logits by more than is allowed; the remark says why."""
+    torch.manual_seed(0)
+    untrained = create_model("gtdnet_resnet50", 5, 4, width=0.25, causal=True).eval()
+    remark = Reference.of(ModelFile(untrained, SPEC), example_clips(SPEC, 4)).sensitivity()
+    assert "sensitive to rounding, for its batch norms hold the mean 0" in remark
+    assert "it has never been trained; export it when it is" in remark
+    trained = ModelFile(tiny_model("gtdnet_resnet18", stages=[5], causal=True), SPEC)
+    assert Reference.of(trained, example_clips(SPEC, 4)).sensitivity() == ""
+    for norm in (m for m in untrained.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.running_mean.add_(0.01)  # type: ignore[union-attr]
+    remark = Reference.of(ModelFile(untrained, SPEC), example_clips(SPEC, 4)).sensitivity()
+    assert "sensitive to rounding, as one that has not been trained can be" in remark

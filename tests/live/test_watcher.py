@@ -246,6 +246,12 @@ class Rtsp:
         self._started.set()
         self._loop.run_forever()
 
+    def freeze(self) -> threading.Event:
+        """Stop all that it does until the event is set; connections stay open and are taken."""
+        resumed = threading.Event()
+        self._loop.call_soon_threadsafe(resumed.wait, 20)
+        return resumed
+
     def kill(self) -> None:
         """End it with all its connections."""
 
@@ -292,6 +298,51 @@ def test_rtsp_killed_and_back(colour_model: Path, paint: Paint, tmp_path: Path) 
     reports += watcher.close()
     assert "size" in states(reports[again:])
     assert [name for name, *_ in events(reports[again:])] == ["green"]
+    assert "secret" not in said(reports)
+
+
+def test_rtsp_frozen_and_resumed(colour_model: Path, paint: Paint, tmp_path: Path) -> None:
+    """A server that stays open and is silent: the watchdog ends the wait, not the system's."""
+    pytest.importorskip("aio_rtsp_toolkit", reason="aio-rtsp-toolkit is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    paint(tmp_path / "a.mp4", [("-", 0.5), ("red", 8.0)])
+    server = Rtsp(tmp_path, port)
+    url = f"door=rtsp://me:secret@127.0.0.1:{port}/a.mp4"
+    watcher = StreamWatcher(colour_model, [url], "cpu", patience=QUICK)
+    reports: list[Report] = []
+
+    def until(message: str) -> None:
+        end = time.monotonic() + 10
+        while message not in said(reports) and time.monotonic() < end:
+            watcher.step()
+            reports.extend(watcher.news())
+        assert message in said(reports)
+
+    def began() -> list[EventReport]:
+        found = (r for r in reports if isinstance(r, EventReport))
+        return [r for r in found if r.event.kind == "begin"]
+
+    def until_red(number: int) -> None:
+        end = time.monotonic() + 10
+        while len(began()) < number and time.monotonic() < end:
+            watcher.step()
+            reports.extend(watcher.news())
+        assert [r.event.name for r in began()] == ["red"] * number
+
+    until_red(1)
+    frozen, resume = time.monotonic(), server.freeze()
+    until("it broke off (nothing came for 0.6 s)")
+    assert 0.5 < time.monotonic() - frozen < 3
+    assert events(reports) and "lost" in states(reports)  # what was going on is ended
+    # A new connection is taken, and then nothing is said.
+    until("it cannot be opened (nothing came for 0.6 s)")
+    resume.set()
+    until_red(2)
+    server.kill()
+    reports += watcher.close()
+    assert watcher.failed == []
     assert "secret" not in said(reports)
 
 

@@ -23,7 +23,7 @@ from gtdnet.errors import InputError
 
 if TYPE_CHECKING:
     from gtdnet.engines.steps import Steps
-    from gtdnet.engines.stream import Step, StreamGraph
+    from gtdnet.engines.stream import Shown, Step, StreamGraph
     from gtdnet.models.classifier import VideoClassifier
 
 
@@ -162,10 +162,13 @@ class Engine(ABC):
         return StreamGraph(model, spec)
 
     @classmethod
-    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Step:
-        """Write a causal model's step as ``path``, and its other files, in fp32.
+    def save_stream(
+        cls, graph: StreamGraph, path: Path, header: str = "", shown: Shown | None = None
+    ) -> Step:
+        """Write a causal model's step as ``path``, and its other files.
 
-        Gives what runs them. Inputs and outputs have the graph's names.
+        In fp32; in int8, of an engine that saves that, if there are inputs to take the ranges of
+        all values from. Gives what runs them. Inputs and outputs have the graph's names.
         """
         raise NotImplementedError
 

@@ -28,7 +28,7 @@ from gtdnet.engines.header import (
 )
 from gtdnet.engines.profile import Node
 from gtdnet.engines.steps import GraphSteps, Port, Steps
-from gtdnet.engines.stream import StreamGraph
+from gtdnet.engines.stream import Shown, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.models.model_file import METADATA_KEY
 from gtdnet.text import first_line, only_errors
@@ -174,7 +174,9 @@ class OnnxEngine(Engine):
         return [Check(lambda: cls.open(cls.read(path), choice), precision)]
 
     @classmethod
-    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Steps:
+    def save_stream(
+        cls, graph: StreamGraph, path: Path, header: str = "", shown: Shown | None = None
+    ) -> Steps:
         path.write_bytes(_of_program(graph.program(), graph.inputs, graph.outputs, header))
         return cls.open_stream(cls.read(path), Choice(cls.name, torch.device("cpu"), "fp32"))
 

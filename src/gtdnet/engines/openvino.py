@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import cache, partial
@@ -43,7 +43,7 @@ from gtdnet.engines.header import (
 )
 from gtdnet.engines.profile import Node
 from gtdnet.engines.steps import GraphSteps, Port, Steps
-from gtdnet.engines.stream import FRAMES, StreamGraph
+from gtdnet.engines.stream import FRAMES, Shown, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.files import sha256
 from gtdnet.models.classifier import VideoClassifier
@@ -79,6 +79,11 @@ def quantise(graph: ov.Model, clips: Tensor) -> ov.Model:
     From the clips, uint8 [M, T*f, 3, H, W], the ranges of all values are taken. InputError if
     packages of the extra "export" are missing.
     """
+    return _quantised(graph, [clip[None].numpy() for clip in clips], len(clips))
+
+
+def _quantised(graph: ov.Model, shown: Iterable[Any], number: int) -> ov.Model:
+    """The same of any inputs, as the runtime takes them."""
     check_installed("nncf")
     with _no_telemetry(), redirect_stdout(sys.stderr):  # stdout is for results
         import nncf
@@ -86,8 +91,8 @@ def quantise(graph: ov.Model, clips: Tensor) -> ov.Model:
         nncf.set_log_level(logging.WARNING)
         return nncf.quantize(
             graph,
-            nncf.Dataset([clip[None].numpy() for clip in clips]),
-            subset_size=len(clips),
+            nncf.Dataset(shown),
+            subset_size=number,
             ignored_scope=nncf.IgnoredScope(types=_NOT_INT8, validate=False),
         )
 
@@ -120,12 +125,8 @@ class OpenVinoEngine(Engine):
         self._batched = batched
         if not batched:
             graph.reshape([1, *_shape(graph.input(0))[1:]])
-        is_int8 = choice.precision == "int8"
-        inner = resolve_precision("auto", self.device) if is_int8 else choice.precision
-        compiled = _compile(graph, replace(choice, precision=inner))
-        if not is_int8:  # a processor without bf16 computes in fp32
-            used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-            self.precision = _OURS.get(used, choice.precision)
+        compiled = _compile(graph, choice)
+        self.precision = _used(compiled, choice)
         self._file: ExportedFile | None = None
         self._request, self._lock = compiled.create_infer_request(), Lock()
         self._counters = _Counters() if choice.profiled else None
@@ -197,7 +198,9 @@ class OpenVinoEngine(Engine):
         return StreamGraph(model, spec, one_frame)
 
     @classmethod
-    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Steps:
+    def save_stream(
+        cls, graph: StreamGraph, path: Path, header: str = "", shown: Shown | None = None
+    ) -> Steps:
         ov, inputs = _openvino(), graph.example()
         with torch.no_grad(), warnings.catch_warnings(), _no_telemetry():
             warnings.simplefilter("ignore")
@@ -211,8 +214,11 @@ class OpenVinoEngine(Engine):
         for port, name in zip(model.outputs, graph.outputs, strict=True):
             port.set_names({name})
         model.reshape(shapes)
+        if shown is not None:
+            model = _quantised(model, shown, len(shown))
         _save(model, path, header)
-        return cls.open_stream(cls.read(path), Choice(cls.name, torch.device("cpu"), "fp32"))
+        precision: Precision = "fp32" if shown is None else "int8"
+        return cls.open_stream(cls.read(path), Choice(cls.name, torch.device("cpu"), precision))
 
     @classmethod
     def read_header(cls, path: Path) -> str | None:
@@ -255,7 +261,7 @@ class OpenVinoEngine(Engine):
             return compiled[is_one]
 
         try:
-            used = of(streams == 1).get_property("INFERENCE_PRECISION_HINT").get_type_name()
+            precision = _used(of(streams == 1), choice)
         except RuntimeError as error:
             raise InputError(
                 f"{file.path}: OpenVINO cannot run it ({_last_line(error)})"
@@ -265,7 +271,6 @@ class OpenVinoEngine(Engine):
             found = of(len(given[FRAMES]) == 1)(dict(given))
             return [found[i] for i in range(len(outputs))]
 
-        precision = _OURS.get(used, choice.precision)
         return GraphSteps(file, choice.device, precision, inputs, outputs, run)
 
     @classmethod
@@ -355,12 +360,24 @@ def _info(graph: ov.Model, key: str) -> str | None:
         return None
 
 
+def _used(compiled: Any, choice: Choice) -> Precision:
+    """What it computes in: a processor without bf16 takes fp32."""
+    if choice.precision == "int8":
+        return "int8"
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return _OURS.get(used, choice.precision)
+
+
 def _compile(graph: ov.Model, choice: Choice) -> Any:
+    """A graph with int8 in it computes the rest in bf16 where the processor has that."""
+    inner = choice.precision
+    if inner == "int8":
+        inner = resolve_precision("auto", choice.device)
     return openvino_core().compile_model(
         graph,
         "CPU",
         {
-            "INFERENCE_PRECISION_HINT": _TYPES[choice.precision],
+            "INFERENCE_PRECISION_HINT": _TYPES[inner],
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": choice.threads or torch.get_num_threads(),
             # Two processes with a thread each would both be pinned to the first core.

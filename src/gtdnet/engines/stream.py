@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
@@ -23,6 +24,36 @@ FRAMES, NEXT = "frames", "next."
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 """frames uint8 [S, 3, crop, crop], state -> logits [S, K], the next state."""
+
+
+class Shown:
+    """Inputs of a graph as streams of clips give them: every second frame, with its state.
+
+    They are computed as they are asked for: the states of many clips are more than memory holds.
+
+    Args:
+        graph: whose own states they are, in fp32.
+        clips: uint8 [M, T, 3, crop, crop].
+    """
+
+    def __init__(self, graph: StreamGraph, clips: Tensor) -> None:
+        self._graph, self._clips = graph, clips
+        self._first = (clips.shape[1] - 1) % 2  # so that the last one is among them
+
+    def __len__(self) -> int:
+        return len(self._clips) * len(range(self._first, self._clips.shape[1], 2))
+
+    def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
+        for clip in self._clips:
+            state: State = self._graph.step.start()
+            for number, frame in enumerate(clip):
+                given = (frame[None].contiguous(), *state)
+                if number % 2 == self._first:
+                    pairs = zip(self._graph.inputs, given, strict=True)
+                    yield {name: tensor.numpy() for name, tensor in pairs}
+                with torch.no_grad():
+                    _, *state_after = self._graph(*given)
+                state = tuple(state_after)
 
 
 class StreamGraph(nn.Module):

@@ -15,7 +15,7 @@ from gtdnet.device import DTYPES, Precision, autocast
 from gtdnet.engines.base import Check, Choice, Engine, Source, register_engine
 from gtdnet.engines.deploy import FromFrames, deployable
 from gtdnet.engines.graph import to_program
-from gtdnet.engines.stream import Step, StreamGraph
+from gtdnet.engines.stream import Shown, Step, StreamGraph
 from gtdnet.errors import InputError
 from gtdnet.models.classifier import VideoClassifier
 from gtdnet.models.model_file import METADATA_KEY
@@ -76,7 +76,9 @@ class TorchEngine(Engine):
         return [Check(lambda: _read(path), precision)]
 
     @classmethod
-    def save_stream(cls, graph: StreamGraph, path: Path, header: str = "") -> Step:
+    def save_stream(
+        cls, graph: StreamGraph, path: Path, header: str = "", shown: Shown | None = None
+    ) -> Step:
         _save(graph.program(), path, header)
         program = _read(path)
 

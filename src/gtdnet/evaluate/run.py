@@ -268,14 +268,16 @@ def evaluate_orders(
     partial: PartialScores | None = None,
     quiet: bool = False,
     group: Group = ALONE,
+    recognizer: Recognizer | None = None,
 ) -> dict[str, Evaluation]:
     """Score every clip of a split with its frames in several orders, decoding it once.
 
     Gives one evaluation of the same clips for each of ``orders``. The model is moved to the device
     and set to eval mode. Batches that ``partial`` holds are not computed again; those that are done
     are saved to it every minute and when the evaluation is stopped. ``quiet`` draws no progress
-    bar. In a ``group`` each process scores every so many-th batch, and the first one has them all;
-    the others give {}. The others are as in :class:`EvaluateOptions`.
+    bar. A ``recognizer`` answers in place of the one that the file is opened by. In a ``group``
+    each process scores every so many-th batch, and the first one has them all; the others give {}.
+    The others are as in :class:`EvaluateOptions`.
 
     Raises:
         ValueError: an argument out of range, classes that do not match, or no clip that can be
@@ -286,7 +288,9 @@ def evaluate_orders(
     spec, records = model_file.spec, annotations.records
     check_kind(spec, annotations)
     label_map = match_classes(spec.class_names, annotations.class_names)
-    recognizer = Recognizer(model_file, device, engine=engine, precision=precision, average=average)
+    recognizer = recognizer or Recognizer(
+        model_file, device, engine=engine, precision=precision, average=average
+    )
     scored = partial or PartialScores()
     first_batch = group.share(scored.num_batches)
     if scored.num_batches:

@@ -10,7 +10,7 @@ from itertools import cycle
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gtdnet.data.transforms import normalise
 from gtdnet.engines import Check, build_engine
@@ -110,12 +110,12 @@ class Reference:
         agreement = compare(self.logits, logits)
         if reason := agreement.disagrees(check.precision):
             raise ExportFailed(
-                f"{what} is not the model: {reason}{self._sensitivity()}; nothing was written"
+                f"{what} is not the model: {reason}{self.sensitivity()}; nothing was written"
             )
         return agreement
 
-    def _sensitivity(self) -> str:
-        """A remark where rounding alone changes the model's logits by much."""
+    def sensitivity(self) -> str:
+        """A remark, with what to do, where rounding alone changes the model's logits by much."""
         network = copy.deepcopy(self.model_file.model).double()
 
         def exact(clips: Tensor) -> Tensor:
@@ -124,10 +124,24 @@ class Reference:
         own = compare(in_batches(exact, self.clips), self.logits).relative("fp32")
         if own < TOLERANCES["fp32"] / 10:
             return ""
+        why = "as one that has not been trained can be"
+        if _is_untouched(network):
+            why = (
+                "for its batch norms hold the mean 0 and the variance 1 that they start with, so "
+                "it has never been trained; export it when it is"
+            )
         return (
             f" (PyTorch's own are off by {own:.2g} from those in double precision: this model is "
-            f"that sensitive to rounding, as one that has not been trained can be)"
+            f"that sensitive to rounding, {why})"
         )
+
+
+def _is_untouched(network: nn.Module) -> bool:
+    """Whether it has batch norms, and none has seen a batch, or weights from elsewhere."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    means = [norm.running_mean for norm in norms if norm.running_mean is not None]
+    scales = [norm.running_var for norm in norms if norm.running_var is not None]
+    return bool(means) and not any(map(torch.any, means)) and all((v == 1).all() for v in scales)
 
 
 def compare(reference: Tensor, logits: Tensor) -> Agreement:

@@ -84,8 +84,11 @@ def check_options(options: ExportOptions) -> "Precision":
             "--precision int8 needs --data, a dataset to take the ranges of values from and to "
             "measure the accuracy on"
         )
-    if options.stream and precision != "fp32":
-        raise InputError(f"--stream writes fp32 alone; leave out --precision {precision}")
+    if options.stream and precision not in ("fp32", "int8"):
+        raise InputError(
+            f"--stream writes fp32 or int8; leave out --precision {precision} (OpenVINO computes a "
+            f"stream of fp32 in bf16 where that is asked for)"
+        )
     if options.data and precision != "int8":
         raise InputError(
             f"--data is for --precision int8; leave it out for {precision}, or give clips "

@@ -20,6 +20,7 @@ from gtdnet.evaluate.statistics import paired_difference_interval
 from gtdnet.export.agreement import ExportFailed
 from gtdnet.export.clips import balanced
 from gtdnet.export.options import ExportOptions
+from gtdnet.export.stream import streamed
 from gtdnet.measure.machine import describe_machine
 from gtdnet.measure.provenance import command, versions
 from gtdnet.models.model_file import ModelFile
@@ -97,10 +98,14 @@ def measure_loss(
     annotations: Annotations,
     num_workers: int | None = None,
 ) -> dict[str, Any]:
-    """Top-1 on a split before and after, by ``gtdnet evaluate``'s own code; JSON-ready."""
+    """Top-1 on a split before and after, by ``gtdnet evaluate``'s own code; JSON-ready.
+
+    The step of a stream is shown the clips frame by frame.
+    """
+    recognizer = streamed(quantised, model_file) if quantised.stream else None
     before, after = (
-        evaluate_model(file, annotations, device="cpu", num_workers=num_workers)
-        for file in (model_file, quantised)
+        evaluate_model(file, annotations, device="cpu", num_workers=num_workers, recognizer=by)
+        for file, by in ((model_file, None), (quantised, recognizer))
     )
     return compare_top1(before, after)
 

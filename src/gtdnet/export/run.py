@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 from gtdnet import moved
 from gtdnet.device import Precision
@@ -70,7 +71,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
     say_threads()
     with atomic_folder(options.output) as folder:
         if options.stream:
-            rows = [_write_stream(name, folder, reference) for name in formats]
+            rows = [_write_stream(name, folder, reference, calibration) for name in formats]
         else:
             rows = [_write(name, folder, source, reference, precision) for name in formats]
         if dataset:
@@ -139,14 +140,17 @@ def _write(
     return _row(name, files, worst, precision)
 
 
-def _write_stream(name: str, folder: Path, reference: Reference) -> dict[str, Any]:
-    """Write the step of one format and check it; JSON-ready."""
+def _write_stream(
+    name: str, folder: Path, reference: Reference, calibration: Tensor | None
+) -> dict[str, Any]:
+    """Write the step of one format and check it; JSON-ready. Calibration clips make it int8."""
     say(f"exporting the step of a stream to {name}")
     kind, model_file = ENGINES[name], reference.model_file
+    precision: Precision = "fp32" if calibration is None else "int8"
     files = [folder / f"stream{suffix}" for suffix in kind.suffixes]
-    header = make_header(model_file, "fp32", _provenance(model_file, kind.packages), stream=True)
-    found = write_stream(name, files[0], model_file, reference.clips, header)
-    return _row(name, files, found, "fp32")
+    header = make_header(model_file, precision, _provenance(model_file, kind.packages), stream=True)
+    found = write_stream(name, files[0], reference, header, calibration)
+    return _row(name, files, found, precision)
 
 
 def _row(

@@ -61,12 +61,14 @@ class RemoteSource(Source):
         return True
 
     def shots(self, stop: threading.Event, patience: Patience) -> Iterator[Shot | None]:
-        silence = patience.silence
+        silence, began = patience.silence, time.monotonic()
         try:
             container = self.connect(silence)
         except av.error.FFmpegError as error:
-            reason = f"it cannot be opened ({_why(error, silence)})"
-            raise DecodeError(self.name, reason) from None
+            # RTSP calls an answer that our timeout has cut off invalid data.
+            is_silent = time.monotonic() - began >= silence
+            why = f"nothing came for {silence:g} s" if is_silent else _why(error, silence)
+            raise DecodeError(self.name, f"it cannot be opened ({why})") from None
         with container:
             stream = _video(container, self.name)
             # A jump that is waited for would be taken for silence.
