@@ -178,7 +178,7 @@ def _setup(options: BulkOptions, shards: Shards) -> tuple[Setup, dict[str, Any]]
     threshold = options.threshold
     if threshold is None:
         threshold = THRESHOLD if spec.multi_label else 0.0
-    same = ("clips", "crops", "average", "num_segments", "batch_size")
+    same = ("clips", "crops", "average", "num_segments", "batch_size", "max_mib")
     setup = Setup(
         model=str(file.path),
         shards=shards,
