@@ -22,7 +22,9 @@ from gtdnet.data.formats import (
 from gtdnet.data.formats.held_out import HeldOut
 from gtdnet.data.holdout import hold_out
 from gtdnet.data.loader import ClipLoader
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.errors import InputError
+from gtdnet.processes import current
 from gtdnet.train.config import TrainConfig
 
 
@@ -143,6 +145,7 @@ class ClipLoaders(pl.LightningDataModule):
 
     def train_dataloader(self) -> ClipLoader:
         labels = [label for record in self.train.records for label in record.classes]
+        paths = (record.path for record in self.train.records)
         batches = EpochBatches(
             len(self.train),
             self.batch_size,
@@ -150,6 +153,8 @@ class ClipLoaders(pl.LightningDataModule):
             rank=self._rank,
             world_size=self._world_size,
             weights=balanced_weights(labels) if self.balanced else None,
+            # Where clips are fetched, a machine's cache then holds its part of them.
+            nodes=current().place.nodes if any(map(is_remote, paths)) else 1,
         )
         batches.start_at(*self.start)
         return _ResumableLoader(self.train, batch_sampler=batches, **self._options)
