@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gtdnet.errors import check_at_least, check_choice, check_positive
-
-RUNNERS = ("auto", "processes", "ray")
+from gtdnet.spread.each import RUNNERS
 
 
 @dataclass
