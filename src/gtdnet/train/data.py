@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ class ClipLoaders(pl.LightningDataModule):
     """Loaders of training clips in their random order and of validation clips, each once.
 
     The training clips' seed decides their order as well. ``batch_size`` is that of one process;
-    ``balanced`` draws every class equally often.
+    ``balanced`` draws every class equally often. ``even`` gives every process as many validation
+    batches, the last of which may have no clips.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class ClipLoaders(pl.LightningDataModule):
         batch_size: int,
         num_workers: int,
         balanced: bool = False,
+        even: bool = False,
     ) -> None:
         super().__init__()
         self.train = train
@@ -141,6 +144,7 @@ class ClipLoaders(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.balanced = balanced
+        self.even = even
         self.start: tuple[int, int] = (0, 0)  # (epoch, batch): resumes in the middle of an epoch
 
     def train_dataloader(self) -> ClipLoader:
@@ -163,6 +167,11 @@ class ClipLoaders(pl.LightningDataModule):
         if self.validation is None:
             return []
         mine = range(self._rank, len(self.validation), self._world_size)
+        if self.even:
+            size = self.batch_size
+            rounds = math.ceil(len(self.validation) / (self._world_size * size))
+            batches = [list(mine[n * size : (n + 1) * size]) for n in range(rounds)]
+            return ClipLoader(self.validation, batch_sampler=batches, **self._options)
         if not mine:  # fewer clips than processes: a batch of none, for Lightning wants one of each
             return ClipLoader(self.validation, batch_sampler=[[]], **self._options)
         return ClipLoader(
