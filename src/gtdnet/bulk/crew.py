@@ -67,7 +67,8 @@ class BlockCrew:
             if alone is not None:
                 yield from self._alone(block, alone, told)
             elif told.why is None:
-                yield Done(block.number, *told.result, self._deaths.pop(block.number))
+                counts, reasons = told.result
+                yield Done(block.number, counts, reasons, self._deaths.pop(block.number))
             else:
                 self._apart[block.number] = {}
                 each = [Job(block, place) for place in range(len(block.rows))]

@@ -78,7 +78,8 @@ class TrainingModule(pl.LightningModule):
 
     def configure_model(self) -> None:
         if self.is_sharded:
-            shard(self.model, self.device_mesh["data_parallel"])
+            mesh: Any = self.device_mesh
+            shard(self.model, mesh["data_parallel"])
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
