@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -101,6 +101,46 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "easy"
     write_dataset(root, format="folder", edition="easy", train=13, validation=5, size=36, workers=1)
     return root
+
+
+@pytest.fixture(scope="session")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose modules all processes can import that are started from now on."""
+    folder = tmp_path_factory.mktemp("plugins")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        patch.syspath_prepend(str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def actors() -> Callable[[], list[int]]:
+    """Tells which processes are actors of ours, in the Ray cluster that this one has started."""
+    return _actors
+
+
+def _actors() -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"ray::MapWorker(MapBatches(_Actor))" in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return [process for process in found if os.getpid() in _above(process)]
+
+
+def _above(process: int) -> list[int]:
+    """The parents of a process, up to the first."""
+    above = []
+    while process > 1:
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text()
+        except OSError:
+            break
+        process = int(stat.rpartition(")")[2].split()[1])
+        above.append(process)
+    return above
 
 
 COLOURS = ("red", "green", "blue")

@@ -21,7 +21,7 @@ ROOT = Path(gtdnet.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors"},
     {"text", "files", "hosts", "workers", "moved", "pages", "lazy", "ranking"},
-    {"device", "places", "threads", "processes"},
+    {"device", "places", "threads", "processes", "spread"},
     {"measure", "nn"},
     {"data", "weights"},
     {"models"},

@@ -77,8 +77,7 @@ def file_system(url: str, *more: str) -> tuple[Any, str]:
     Raises:
         InputError: a protocol that is not on our list, or whose package is not installed.
     """
-    match = _URL.match(url)
-    protocol = match[1].lower() if match else ""
+    protocol = _protocol(url)
     if protocol not in (*PROTOCOLS, *more) or "::" in url:
         raise InputError(f"{shown(url)}: give a path, or a URL of {', '.join(PROTOCOLS)}")
     try:
@@ -117,22 +116,43 @@ def open_binary(path: str) -> IO[bytes]:
         raise InputError(f"{shown(path)}: cannot be read ({reason})") from error
 
 
+def _protocol(url: str) -> str:
+    match = _URL.match(url)
+    return match[1].lower() if match else ""
+
+
 @contextmanager
-def fetched(path: str) -> Iterator[Path]:
+def fetched(path: str, most: int) -> Iterator[Path]:
     """The path of a clip on this machine: of one elsewhere a copy, which goes again.
+
+    Of one that is larger than ``most`` MiB nothing is read if its place tells, else no more than
+    that.
 
     Raises:
         FetchError: its place did not answer, nor some seconds later.
-        InputError: it is not there, or may not be read.
+        InputError: it is not there, may not be read, or is too large.
     """
     if here := local(path):
         yield here
         return
     system, name = file_system(path)
+    from fsspec.callbacks import Callback
+
+    def check(size: int | None, seen: int = 0, **_: object) -> None:
+        if max(size or 0, seen) > most * 2**20:
+            raise InputError(f"is larger than {most} MiB, the most that --max-mib lets be fetched")
+
+    def fetch(copy: Path) -> None:
+        # A web server says with the file how long it is; others are asked, for not all do.
+        if _protocol(path) not in ("http", "https"):
+            check(system.info(name).get("size"))
+        system.get_file(name, str(copy), callback=Callback(hooks={"check": check}))
+        check(copy.stat().st_size)
+
     suffix = PurePosixPath(urlsplit(path).path).suffix
     with tempfile.TemporaryDirectory(prefix="gtdnet-") as folder:
         copy = Path(folder, f"clip{suffix}")
-        retried(lambda: system.get_file(name, str(copy)))
+        retried(lambda: fetch(copy))
         yield copy
 
 

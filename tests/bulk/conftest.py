@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +67,6 @@ def undisturbed(model_path: Path, clips: Path, tmp_path_factory: pytest.TempPath
         )
     )
     return out
-
-
-@pytest.fixture(scope="session")
-def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder whose modules all processes can import that are started from now on."""
-    folder = tmp_path_factory.mktemp("plugins")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-        patch.syspath_prepend(str(folder))
-        yield folder
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ Run = Callable[..., Summary]
 @pytest.fixture(scope="module", autouse=True)
 def cluster(plugins: Path) -> object:
     """One for all tests of this file, for each takes seconds to start."""
-    from gtdnet.bulk.on_ray import _ENVIRONMENT  # importable without Ray
+    from gtdnet.spread.on_ray import _ENVIRONMENT  # importable without Ray
 
     os.environ.update(_ENVIRONMENT)
     RAY.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
@@ -48,7 +48,9 @@ def test_the_files_are_those_of_processes(run: Run, clips: Path, tmp_path: Path)
     assert contents(tmp_path / "out") == contents(tmp_path / "processes")
 
 
-def test_an_actor_that_is_killed_costs_nothing(run: Run, clips: Path, tmp_path: Path) -> None:
+def test_an_actor_that_is_killed_costs_nothing(
+    run: Run, clips: Path, tmp_path: Path, actors: Callable[[], list[int]]
+) -> None:
     run(clips, to=str(tmp_path / "undisturbed"), block_size=2)
     killed = []
 
@@ -104,28 +106,3 @@ def test_no_cluster_at_an_address(clips: Path, model_path: Path, tmp_path: Path)
     assert told.returncode == 2, told.stderr
     assert "no Ray cluster answers at 127.0.0.1:9" in told.stderr.splitlines()[-1]
     assert not (tmp_path / "out" / "part-00000000.parquet").exists()
-
-
-def actors() -> list[int]:
-    """Processes that are actors of ours, in the cluster that this process has started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"ray::MapWorker(MapBatches(_Actor))" in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return [process for process in found if os.getpid() in _above(process)]
-
-
-def _above(process: int) -> list[int]:
-    """The parents of a process, up to the first."""
-    above = []
-    while process > 1:
-        try:
-            stat = Path(f"/proc/{process}/stat").read_text()
-        except OSError:
-            break
-        process = int(stat.rpartition(")")[2].split()[1])
-        above.append(process)
-    return above

@@ -17,6 +17,9 @@ from gtdnet.errors import InputError
 from gtdnet.infer.answers import ClassScore
 from gtdnet.places import FetchError, beside, fetched, is_url, shown
 
+MIB = 2**20
+TOO_LARGE = r"is larger than 1 MiB, the most that --max-mib lets be fetched"
+
 
 @pytest.mark.parametrize(
     ("path", "url", "expected"),
@@ -66,17 +69,66 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 def test_a_clip_from_elsewhere_is_a_copy_that_goes_again(server: str, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"a clip")
-    with fetched(f"{server}/clip.mp4?key=1") as path:
+    with fetched(f"{server}/clip.mp4?key=1", 1) as path:
         assert (path.suffix, path.read_bytes()) == (".mp4", b"a clip")
     assert not path.exists() and not path.parent.exists()
-    with pytest.raises(InputError, match="no such file"), fetched(f"{server}/none.mp4"):
+    with pytest.raises(InputError, match="no such file"), fetched(f"{server}/none.mp4", 1):
         pass
 
 
 def test_a_place_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
     monkeypatch.setattr(places, "_FIRST_WAIT", 0.001)
-    with pytest.raises(FetchError, match="cannot be fetched"), fetched("http://127.0.0.1:9/a.mp4"):
+    url = "http://127.0.0.1:9/a.mp4"
+    with pytest.raises(FetchError, match="cannot be fetched"), fetched(url, 1):
+        pass
+
+
+class _Endless(_Quiet):
+    """Gives 256 MiB of any file, and says so where the query is ?told; counts what it has sent."""
+
+    sent = 0
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        if self.path.endswith("?told"):
+            self.send_header("Content-Length", str(256 * MIB))
+        self.end_headers()
+        try:
+            for _ in range(256):
+                _Endless.sent += self.wfile.write(bytes(MIB))
+        except OSError:  # nobody listens any more
+            pass
+
+
+@pytest.mark.parametrize("query", ["?told", ""])
+def test_no_more_of_a_clip_is_read_than_is_allowed(query: str) -> None:
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    _Endless.sent = 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a.mp4{query}"
+        with pytest.raises(InputError, match=TOO_LARGE), fetched(url, 1):
+            pass
+        server.shutdown()
+    assert _Endless.sent < 64 * MIB  # what the sockets hold
+
+
+@pytest.mark.parametrize("protocol", ["memory", "local"])
+def test_a_store_is_asked_how_large_a_clip_is(
+    protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr(places, "PROTOCOLS", (protocol,))
+    folder = f"{protocol}://{tmp_path}"
+    for name, size in (("fits", MIB), ("large", MIB + 1)):
+        with fsspec.open(f"{folder}/{name}.mp4", "wb") as file:
+            file.write(bytes(size))
+    with fetched(f"{folder}/fits.mp4", 1) as path:
+        assert path.stat().st_size == MIB
+    system = type(fsspec.filesystem(protocol))
+    monkeypatch.setattr(system, "get_file", lambda *_, **__: pytest.fail("it was fetched"))
+    with pytest.raises(InputError, match=TOO_LARGE), fetched(f"{folder}/large.mp4", 1):
         pass
 
 

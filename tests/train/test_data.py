@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ from gtdnet.data.dataset import Augmentation, EvalClips, TrainClips
 from gtdnet.data.formats import Annotations, VideoRecord
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
+from gtdnet.processes import Group
+from gtdnet.processes.place import Place
 from gtdnet.train.data import ClipLoaders, class_weights, read_splits
 
 SPEC = ClipSpec(("a", "b"), num_segments=2, short_side=4, crop_size=4)
@@ -52,6 +55,26 @@ def test_two_processes_share_the_clips() -> None:
     seen = [key for half in halves for batch in half for key in batch]
     assert len(set(seen)) == 8
     assert {epoch for epoch, _ in seen} == {0}
+
+
+@pytest.mark.parametrize("where", ["s3://clips/packed/clips-00000.zip", "packed/clips-00000.zip"])
+def test_two_machines_share_a_step_by_what_they_have_kept(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of clips elsewhere each reads by preference the same in every epoch."""
+    halves: list[list[list[tuple[int, int]]]] = []
+    for rank in (0, 1):
+        group = Group(Place(rank=rank, size=2))  # a process on each machine
+        monkeypatch.setattr("gtdnet.processes.group._current", [group])
+        made = loaders(rank, 2)
+        made.train.records = [replace(r, path=f"{where}/{r.id}") for r in made.train.records]
+        halves.append([batch for made.start in ((0, 0), (1, 0)) for batch in batches(made)])
+    alone = loaders(0, 1)
+    alone.batch_size = 4
+    steps = [a + b for a, b in zip(*halves, strict=True)]
+    wanted = [batch for alone.start in ((0, 0), (1, 0)) for batch in batches(alone)]
+    assert [sorted(step) for step in steps] == [sorted(batch) for batch in wanted]
+    assert (steps == wanted) == (not where.startswith("s3:"))
 
 
 def test_more_processes_than_validation_clips() -> None:

@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 
 from gtdnet.errors import InputError
+from gtdnet.models import load_model
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.run import TrainResult, resume, train
@@ -108,6 +109,35 @@ def test_one_process_that_is_stopped_goes_on_as_two_of_torchrun(
     assert losses(tmp_path / "run") == pytest.approx(losses(whole.folder), abs=1e-5)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "model.safetensors"}
+
+
+def test_two_processes_that_hold_a_half_each_go_on_as_one(tiny: Make, tmp_path: Path) -> None:
+    """FSDP: losses, what a checkpoint holds, and the model file are those of one process."""
+    options = {
+        **OPTIONS,
+        "model": "tsm_vit_small14",
+        "crop_size": 28,
+        "optimizer": "adamw",
+        "clip_gradient": 0.5,
+    }
+    alone = train(tiny(tmp_path / "alone", **options), console=quiet())
+    (tmp_path / "stopping.py").write_text(STOP)
+    options |= {"batch_size": 2, "devices": 2, "strategy": "fsdp"}
+    tiny(tmp_path, **options).save(tmp_path / "config.yaml")
+    words = ["train", "--import", "stopping", "--config", str(tmp_path / "config.yaml")]
+    stopped = run(*GTDNET, *words, paths=(tmp_path,))
+    assert stopped.returncode == 143, stopped.stderr
+    done = run(*GTDNET, "train", "--resume", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in stopped.stderr + done.stderr
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone.folder), abs=1e-5)
+    mine, its = (
+        load_model(folder / "model.safetensors").model.state_dict()
+        for folder in (tmp_path / "run", alone.folder)
+    )
+    torch.testing.assert_close(mine, its, rtol=0, atol=1e-4)
+    with pytest.raises(InputError, match=r"--strategy fsdp takes several processes"):
+        resume(tmp_path / "run", devices=1)
 
 
 def test_processes_that_cannot_share_a_step_are_refused(whole: TrainResult, tmp_path: Path) -> None:

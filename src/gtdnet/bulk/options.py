@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gtdnet.errors import check_at_least, check_choice, check_positive
-
-RUNNERS = ("auto", "processes", "ray")
+from gtdnet.spread.each import RUNNERS
 
 
 @dataclass
@@ -43,6 +42,8 @@ class BulkOptions:
             one.
         timeout: seconds that a clip, and the batch that it completes, may take before their process
             is taken for hung and killed.
+        max_mib: MiB that are fetched of a clip elsewhere (a URL), at most; one that is larger has
+            no answer.
         device: auto, cpu, cuda or mps.
         engine: what computes: torch, openvino, onnx, ...; default: torch, of an exported model
             its own.
@@ -68,6 +69,7 @@ class BulkOptions:
     ray_address: str | None = None
     attempts: int = 3
     timeout: float = 600.0
+    max_mib: int = 1024
     device: str = "auto"
     engine: str | None = None
     precision: str | None = None
@@ -84,6 +86,7 @@ class BulkOptions:
             topk=self.topk,
             block_size=self.block_size,
             attempts=self.attempts,
+            max_mib=self.max_mib,
             num_workers=self.num_workers,
         )
         check_threshold(self.threshold)

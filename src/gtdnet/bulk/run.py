@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -24,6 +23,7 @@ from gtdnet.files import sha256
 from gtdnet.infer.answers import THRESHOLD
 from gtdnet.models.model_file import ModelFile
 from gtdnet.places import shown
+from gtdnet.spread.each import Spread
 from gtdnet.text import counted, progress_bar, say
 
 _FORMAT = 1
@@ -147,16 +147,11 @@ def bulk(options: BulkOptions) -> Summary:
 
 def _runner(options: BulkOptions) -> tuple[str, Runner]:
     """What spreads the blocks, by name."""
-    name = options.runner
-    if name == "auto":
-        name = "ray" if options.ray_address or os.environ.get("RAY_ADDRESS") else "processes"
+    name = Spread(options.runner, options.ray_address).chosen()
     if name == "ray":
-        from gtdnet.bulk.on_ray import check_ray, on_ray
+        from gtdnet.bulk.on_ray import on_ray
 
-        check_ray()
         return name, on_ray
-    if options.ray_address:
-        raise InputError("--ray-address is for --runner ray; leave one of them out")
     from gtdnet.bulk.processes import on_processes
 
     return name, on_processes
@@ -178,7 +173,7 @@ def _setup(options: BulkOptions, shards: Shards) -> tuple[Setup, dict[str, Any]]
     threshold = options.threshold
     if threshold is None:
         threshold = THRESHOLD if spec.multi_label else 0.0
-    same = ("clips", "crops", "average", "num_segments", "batch_size")
+    same = ("clips", "crops", "average", "num_segments", "batch_size", "max_mib")
     setup = Setup(
         model=str(file.path),
         shards=shards,

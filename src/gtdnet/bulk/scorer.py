@@ -43,6 +43,7 @@ class Setup:
     average: str
     num_segments: int | None
     batch_size: int
+    max_mib: int
     device: str
     engine: str | None
     precision: str | None
@@ -110,7 +111,7 @@ class Scorer:
         return found
 
     def _views(self, row: Row) -> torch.Tensor:
-        with fetched(row.path) as path:
+        with fetched(row.path, self.setup.max_mib) as path:
             try:
                 return read_views(path, self.recognizer.spec, self.setup.clips, self.setup.crops)
             except DecodeError as error:  # of a folder of pictures it names the one that is broken

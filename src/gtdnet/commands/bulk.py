@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gtdnet.bulk.options import RUNNERS, BulkOptions
+from gtdnet.bulk.options import BulkOptions
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import MODEL, Namespace, Parser, options
 from gtdnet.engines import engine_names
+from gtdnet.spread.each import RUNNERS
 from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet bulk runs/first clips.parquet --to answers"

@@ -10,6 +10,7 @@ from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome, write
 from gtdnet.commands.parser import Namespace, Parser
 from gtdnet.data.check import (
     check_dataset,
+    fatal_report,
     format_clips,
     format_report,
     format_understanding,
@@ -21,8 +22,9 @@ from gtdnet.data.formats.lookup import is_picture, is_video
 from gtdnet.errors import InputError
 from gtdnet.files import check_place
 from gtdnet.infer.find import find_videos
+from gtdnet.spread.each import RUNNERS, Spread, map_spread
 from gtdnet.text import progress_counter
-from gtdnet.workers import map_in_processes, num_cores
+from gtdnet.workers import num_cores
 
 EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json, or gtdnet check a.mp4 b.mov"
 _LISTS = (".csv", ".tsv", ".txt", ".json")  # a file that is a dataset
@@ -39,7 +41,11 @@ class CheckOptions:
         format: how it is laid out; default: recognised.
         split: splits to read, as train,validation; default: all there are.
         num_segments: clips with fewer frames count as short.
-        num_workers: decoding processes; default: one per core.
+        num_workers: decoding processes, or actors of Ray; default: one per core.
+        runner: what spreads the clips: processes of this machine, or a Ray cluster. auto: ray where
+            --ray-address or RAY_ADDRESS names a cluster, else processes.
+        ray_address: of the cluster, auto for the one of this machine; default: RAY_ADDRESS, else
+            one is started here for this run.
         manifest: write the clips that decode to this new .json file, to train on with --data.
         sheet: write a contact sheet to this new .png file: a row a class, frames of a few clips;
             of more than 40 classes also NAME-2.png, ...
@@ -50,6 +56,8 @@ class CheckOptions:
     split: str | None = None
     num_segments: int = 8
     num_workers: int | None = None
+    runner: str = "auto"
+    ray_address: str | None = None
     manifest: str | None = None
     sheet: str | None = None
 
@@ -62,12 +70,14 @@ def fill(parser: Parser) -> None:
         "globs in quotes, or several of them",
     )
     parser.add_class_arguments(CheckOptions, None, as_group=False, skip={"data"})
-    parser.show_choices(format=FORMATS)
+    parser.show_choices(format=FORMATS, runner=RUNNERS)
 
 
 def run(args: Namespace) -> Outcome:
+    spread = Spread(args.runner, args.ray_address, args.num_workers)
+    spread.chosen()
     if len(args.data) > 1 or _is_clip(args.data[0]):
-        return _check_clips(args)
+        return _check_clips(args, spread)
     (args.data,) = args.data
     splits = args.split.split(",") if args.split else None
     understood = understand(args.data, args.format, splits)
@@ -88,6 +98,7 @@ def run(args: Namespace) -> Outcome:
             manifest=Path(args.manifest) if args.manifest else None,
             progress=progress,
             understood=understood,
+            spread=spread,
         )
     result, text = report.to_dict(), format_report(report, understanding=False)
     if sheet:
@@ -111,7 +122,7 @@ def _is_clip(word: str) -> bool:
     return is_video(word) or (path.is_file() and path.suffix.lower() not in _LISTS)
 
 
-def _check_clips(args: Namespace) -> Outcome:
+def _check_clips(args: Namespace, spread: Spread) -> Outcome:
     for name in ("format", "split", "manifest", "sheet"):
         if getattr(args, name) is not None:
             raise InputError(f"--{name} is of a dataset, not of single clips; leave it out")
@@ -124,7 +135,7 @@ def _check_clips(args: Namespace) -> Outcome:
     look = partial(look_at, num_segments=args.num_segments)
     with (
         progress_counter("decoding clips") as progress,
-        closing(map_in_processes(look, paths, workers)) as looked,
+        closing(map_spread(look, paths, workers, spread, fatal_report)) as looked,
     ):
         found = {}
         for report in looked:

@@ -5,6 +5,7 @@ from gtdnet.commands.parser import Namespace, Parser, options
 from gtdnet.data.formats import FORMATS
 from gtdnet.data.pack.write import PackOptions, pack, summary
 from gtdnet.files import check_place
+from gtdnet.spread.each import RUNNERS
 from gtdnet.text import progress_counter
 
 EXAMPLE = "gtdnet pack data/mine data/mine-packed"
@@ -25,9 +26,9 @@ def fill(parser: Parser) -> None:
         "--num_workers",
         type=int | None,
         default=None,
-        help="encoding processes; default: one per core",
+        help="encoding processes, or actors of Ray; default: one per core",
     )
-    parser.show_choices(format=FORMATS)
+    parser.show_choices(format=FORMATS, runner=RUNNERS)
 
 
 def run(args: Namespace) -> Outcome:

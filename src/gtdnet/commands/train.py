@@ -20,6 +20,7 @@ from gtdnet.train.config import (
     INITS,
     OPTIMIZERS,
     SCHEDULES,
+    STRATEGIES,
     TrainConfig,
     check_is_run,
     find_recipe,
@@ -59,6 +60,7 @@ def fill(parser: Parser) -> None:
         freeze=FREEZES,
         optimizer=OPTIMIZERS,
         schedule=SCHEDULES,
+        strategy=STRATEGIES,
         device=("auto", "cpu", "cuda", "cuda:1", "mps"),
         precision=("auto", "fp32", "bf16", "fp16"),
     )

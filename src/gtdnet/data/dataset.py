@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from gtdnet.data.dealing import dealt, homes
 from gtdnet.data.decode import Clip, read_frames
 from gtdnet.data.formats import VideoRecord
 from gtdnet.data.sampling import eval_indices, train_indices
@@ -260,7 +261,9 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
     Every global batch of batch_size * world_size samples is cut into one slice per process; the
     last, incomplete one is dropped (unless there is no other). ``set_epoch`` chooses the epoch;
-    ``start_at`` makes one epoch begin at a later batch, to resume in its middle.
+    ``start_at`` makes one epoch begin at a later batch, to resume in its middle. With several
+    ``nodes``, machines with as many processes each, the slices are cut such that each reads by
+    preference the same samples in every epoch (:mod:`gtdnet.data.dealing`).
     """
 
     def __init__(
@@ -272,6 +275,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         rank: int = 0,
         world_size: int = 1,
         weights: NDArray[np.float64] | None = None,
+        nodes: int = 1,
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -279,6 +283,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.rank = rank
         self.world_size = world_size
         self.weights = weights
+        self.nodes = nodes
         self.epoch = 0
         self._start = (0, 0)
 
@@ -302,7 +307,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = epoch_order(self.num_samples, self.seed, self.epoch, self.weights)
         first = self._start[1] if self._start[0] == self.epoch else 0
+        at_home = homes(self.num_samples, self.nodes, self.seed) if self.nodes > 1 else None
+        clips, begin = self.batch_size * self.world_size, self.rank * self.batch_size
         for step in range(first, len(self)):
-            begin = (step * self.world_size + self.rank) * self.batch_size
-            keys = order[begin : begin + self.batch_size]
+            batch = order[step * clips : (step + 1) * clips]
+            if at_home is not None and len(batch) == clips:
+                batch = dealt(batch, at_home, self.nodes)
+            keys = batch[begin : begin + self.batch_size]
             yield [(self.epoch, int(index)) for index in keys]

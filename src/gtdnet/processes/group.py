@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -298,7 +299,8 @@ def member(
         with only_first_speaks(group.is_first):
             yield group
     except BaseException as error:
-        end = group.end_of(error)
+        with _sigterm_ignored(for_good=seconds_to_end is not None):
+            end = group.end_of(error)
         if seconds_to_end:
             end_within(seconds_to_end)
         if end is error:
@@ -317,6 +319,22 @@ def _find_store(place: Place, wait: datetime.timedelta) -> Any:
     return dist.TCPStore(
         place.address, place.port, place.size, place.rank == 0, timeout=wait, wait_for_workers=False
     )
+
+
+@contextmanager
+def _sigterm_ignored(for_good: bool) -> Iterator[None]:
+    """Who is lost takes seconds to find out, and torchrun sends SIGTERM at once: it would be said
+    that this process was terminated, and by nobody why."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except ValueError:  # not in the main thread: the caller handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        if not for_good:
+            signal.signal(signal.SIGTERM, before)
 
 
 def end_within(seconds: float) -> None:

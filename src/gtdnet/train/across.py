@@ -1,7 +1,7 @@
 """What several processes compute together as one with all their clips would.
 
-Each has its own part of a batch. Gradients are averaged by DistributedDataParallel; here are the
-two layers that look at more than a clip at a time, or draw for it.
+Each has its own part of a batch. Gradients are averaged by DistributedDataParallel, or by FSDP
+(:mod:`.sharded`); here are the two layers that look at more than a clip at a time, or draw for it.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ SCHEDULES = ("cosine", "step", "onecycle", "constant")
 OPTIMIZERS = ("sgd", "adamw")
 INITS = ("auto", "default", "identity")
 FREEZES = ("none", "norms", "backbone")
+STRATEGIES = ("ddp", "fsdp")
 
 
 @dataclass
@@ -207,6 +208,8 @@ class MachineOptions:
             torchrun or srun: as many as those started.
         num_nodes: machines; each is given the same command, best by torchrun or srun.
         timeout: minutes that processes wait for one of them before the run ends and says so.
+        strategy: what processes share: ddp, gradients alone; fsdp, also weights and the optimizer's
+            state, of which each then holds its part.
         sync_batchnorm: let batch norms see the clips of all processes; else each sees its own.
         precision: auto (bf16 where the processor has it), fp32, bf16 or fp16.
         channels_last: memory layout that most processors prefer.
@@ -219,6 +222,7 @@ class MachineOptions:
     devices: int = 1
     num_nodes: int = 1
     timeout: float = 5.0
+    strategy: str = "ddp"
     sync_batchnorm: bool = False
     precision: str = "auto"
     channels_last: bool = True
@@ -242,7 +246,13 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # by annotation: check
     "list[int]": (lambda v: isinstance(v, list) and all(map(_is_int, v)), "whole numbers"),
     "dict[str, Any]": (lambda v: isinstance(v, dict), "a mapping of names to values"),
 }
-_CHOICES = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "init": INITS, "freeze": FREEZES}
+_CHOICES = {
+    "schedule": SCHEDULES,
+    "optimizer": OPTIMIZERS,
+    "init": INITS,
+    "freeze": FREEZES,
+    "strategy": STRATEGIES,
+}
 _LIMITS: dict[str, Callable[..., None]] = {  # by options
     "batch_size epochs accumulate devices num_nodes validate_every": partial(check_at_least, 1),
     "lr_batch momentum weight_decay classifier_lr bias_lr temporal_lr warmup_epochs clip_gradient "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from gtdnet.data.formats import (
 from gtdnet.data.formats.held_out import HeldOut
 from gtdnet.data.holdout import hold_out
 from gtdnet.data.loader import ClipLoader
+from gtdnet.data.pack.remote import is_remote
 from gtdnet.errors import InputError
+from gtdnet.processes import current
 from gtdnet.train.config import TrainConfig
 
 
@@ -121,7 +124,8 @@ class ClipLoaders(pl.LightningDataModule):
     """Loaders of training clips in their random order and of validation clips, each once.
 
     The training clips' seed decides their order as well. ``batch_size`` is that of one process;
-    ``balanced`` draws every class equally often.
+    ``balanced`` draws every class equally often. ``even`` gives every process as many validation
+    batches, the last of which may have no clips.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class ClipLoaders(pl.LightningDataModule):
         batch_size: int,
         num_workers: int,
         balanced: bool = False,
+        even: bool = False,
     ) -> None:
         super().__init__()
         self.train = train
@@ -139,10 +144,12 @@ class ClipLoaders(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.balanced = balanced
+        self.even = even
         self.start: tuple[int, int] = (0, 0)  # (epoch, batch): resumes in the middle of an epoch
 
     def train_dataloader(self) -> ClipLoader:
         labels = [label for record in self.train.records for label in record.classes]
+        paths = (record.path for record in self.train.records)
         batches = EpochBatches(
             len(self.train),
             self.batch_size,
@@ -150,6 +157,8 @@ class ClipLoaders(pl.LightningDataModule):
             rank=self._rank,
             world_size=self._world_size,
             weights=balanced_weights(labels) if self.balanced else None,
+            # Where clips are fetched, a machine's cache then holds its part of them.
+            nodes=current().place.nodes if any(map(is_remote, paths)) else 1,
         )
         batches.start_at(*self.start)
         return _ResumableLoader(self.train, batch_sampler=batches, **self._options)
@@ -158,6 +167,11 @@ class ClipLoaders(pl.LightningDataModule):
         if self.validation is None:
             return []
         mine = range(self._rank, len(self.validation), self._world_size)
+        if self.even:
+            size = self.batch_size
+            rounds = math.ceil(len(self.validation) / (self._world_size * size))
+            batches = [list(mine[n * size : (n + 1) * size]) for n in range(rounds)]
+            return ClipLoader(self.validation, batch_sampler=batches, **self._options)
         if not mine:  # fewer clips than processes: a batch of none, for Lightning wants one of each
             return ClipLoader(self.validation, batch_sampler=[[]], **self._options)
         return ClipLoader(

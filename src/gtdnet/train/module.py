@@ -19,6 +19,7 @@ from gtdnet.models.classifier import VideoClassifier
 from gtdnet.train.config import OptimOptions
 from gtdnet.train.objective import Scores, objective_of
 from gtdnet.train.optim import build_optimizer, lr_factor
+from gtdnet.train.sharded import shard
 
 
 class TrainingModule(pl.LightningModule):
@@ -36,7 +37,8 @@ class TrainingModule(pl.LightningModule):
         failures: training clips that could not be decoded, by index.
         val_failures: the same of the latest validation; both of all processes once an epoch or
             a save is done.
-        norms_wait: whether batch norms of other processes wait for this one's clips.
+        norms_wait: whether layers of other processes wait for this one's clips.
+        is_sharded: whether each process is to hold a part of the network.
         objective: what is learned: one class a clip, or any number.
         epoch_metrics: what the epoch measured: train_loss, train_top1, val_loss, val_top1, ...
         validated: of the latest validation, until its epoch is saved: numbers of the clips,
@@ -65,6 +67,7 @@ class TrainingModule(pl.LightningModule):
         self.seed = seed
         self.clips = clips
         self.norms_wait = False
+        self.is_sharded = False
         self.failures: dict[int, Failure] = {}
         self.val_failures: dict[int, Failure] = {}
         self.epoch_metrics: dict[str, float] = {}
@@ -72,6 +75,11 @@ class TrainingModule(pl.LightningModule):
         self._train_sums = torch.zeros(3, dtype=torch.float64)  # of loss, of hits, of clips
         # Weights follow from the data, so they are not part of the checkpoint.
         self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def configure_model(self) -> None:
+        if self.is_sharded:
+            mesh: Any = self.device_mesh
+            shard(self.model, mesh["data_parallel"])
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -210,6 +218,8 @@ class TrainingModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.val_failures.update({failure.index: failure for failure in batch.failures})
         if not len(batch.labels):
+            if self.is_sharded:  # others wait for this one's weights
+                self.model(self._no_clips())
             return
         logits = self.model(normalise(batch.views[:, 0], self.spec)).float()
         self._validation.add(logits, batch.labels, batch.indices)

@@ -145,7 +145,7 @@ def _beside_layers(backbone: nn.Module) -> Iterator[nn.Parameter]:
     for name, module in backbone.named_modules():
         if not (is_temporal(name) or isinstance(module, (_ConvNd, nn.Linear))):
             for key, parameter in module.named_parameters(recurse=False):
-                if "bias" not in key and parameter.squeeze().ndim <= 1:
+                if "bias" not in key and sum(n > 1 for n in parameter.shape) <= 1:
                     yield parameter
 
 

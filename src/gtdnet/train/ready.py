@@ -25,6 +25,7 @@ from gtdnet.train.data import ClipLoaders, class_weights, digest, remarks, split
 from gtdnet.train.loggers import check_loggers
 from gtdnet.train.module import TrainingModule
 from gtdnet.train.optim import freeze, scaled_lr, set_norm_momentum
+from gtdnet.train.sharded import check_sharded
 from gtdnet.train.trainer import resolve
 from gtdnet.workers import default_workers
 
@@ -84,6 +85,8 @@ def make_ready(config: TrainConfig, resumed: Path | None, console: Console) -> R
     else:
         model, spec = _rebuild_model(config, spec, checkpoint, annotations)
         _check_clips(checkpoint, clips_digest, annotations, validation)
+    if config.strategy == "fsdp":
+        check_sharded(config, model, precision)
     if config.channels_last:
         to_channels_last(model)
     if config.compile:
@@ -103,6 +106,7 @@ def make_ready(config: TrainConfig, resumed: Path | None, console: Console) -> R
         batch_size=config.batch_size,
         num_workers=default_workers(device, config.devices) if workers is None else workers,
         balanced=config.balanced,
+        even=config.strategy == "fsdp",
     )
     if checkpoint is not None:
         loaders.start = checkpoint.position

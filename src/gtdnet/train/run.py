@@ -217,11 +217,15 @@ def _train(ready: Ready, folder: Path | None, console: Console, group: Group) ->
         if config.sync_batchnorm:
             module.model = synchronise_norms(module.model, ready.device)
             module.norms_wait = True
+        if config.strategy == "fsdp":
+            module.is_sharded = module.norms_wait = True
     try:
         with only_errors(*_LIGHTNING_LOGGERS), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning.*")
             # With channels_last, of 1x1 convolutions, whose strides mean nothing.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket")
+            # Of changes in place, which residual branches here do not get.
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
             loggers = make_loggers(config.logger, folder)
             trainer = make_trainer(config, ready.device, ready.precision, callbacks, loggers, group)
             path = folder / "last.ckpt" if ready.checkpoint else None

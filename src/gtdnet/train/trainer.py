@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from gtdnet.device import check_devices, resolve_device, resolve_precision
 from gtdnet.processes import Group
@@ -41,7 +42,7 @@ def make_trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index] if device.index is not None else config.devices,
         num_nodes=config.num_nodes,
-        strategy="ddp" if several else "auto",
+        strategy=_strategy(config, group),
         precision=_LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]
         max_epochs=config.epochs,
         gradient_clip_val=config.clip_gradient or None,
@@ -57,6 +58,17 @@ def make_trainer(
         log_every_n_steps=10,
         benchmark=device.type == "cuda",
         plugins=[PlainFiles(), *([_Started(group.place)] if several else [])],
+    )
+
+
+def _strategy(config: TrainConfig, group: Group) -> Any:
+    if group.size == 1:
+        return "auto"
+    if config.strategy == "ddp":
+        return "ddp"
+    # FSDP2, which runs on CPUs too. Checkpoints hold the whole, as those of one process.
+    return ModelParallelStrategy(
+        data_parallel_size=group.size, tensor_parallel_size=1, save_distributed_checkpoint=False
     )
 
 

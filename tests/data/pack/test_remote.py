@@ -94,8 +94,8 @@ def test_the_same_from_a_store_in_memory(stored: Path) -> None:
 
 
 def test_the_same_from_s3(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("s3fs", reason="fsspec reads s3 with s3fs")
-    server = pytest.importorskip("moto.server", reason="moto stands for S3: moto[server]")
+    pytest.importorskip("s3fs", reason="s3fs is not installed: tests/with_s3.sh")
+    server = pytest.importorskip("moto.server", reason="moto stands for S3: tests/with_s3.sh")
     boto3 = pytest.importorskip("boto3")
     running = server.ThreadedMotoServer("127.0.0.1", 0)
     running.start()

@@ -7,7 +7,7 @@ The good clips can be written as a manifest, which `read_annotations` reads as a
 from gtdnet.data.check.clips import ClipFacts, inspect_clip
 from gtdnet.data.check.report import SEVERITIES, CheckReport, SplitStatistics, format_report
 from gtdnet.data.check.run import check_dataset
-from gtdnet.data.check.single import ClipReport, format_clips, look_at
+from gtdnet.data.check.single import ClipReport, fatal_report, format_clips, look_at
 from gtdnet.data.check.understanding import Understanding, format_understanding, understand
 from gtdnet.data.findings import Finding
 
@@ -20,6 +20,7 @@ __all__ = [
     "SplitStatistics",
     "Understanding",
     "check_dataset",
+    "fatal_report",
     "format_clips",
     "format_report",
     "format_understanding",

@@ -67,6 +67,11 @@ def inspect_clip(path: str) -> ClipFacts:
     return replace(facts, digest=digest.hexdigest(), gaps=gaps)
 
 
+def fatal(path: str, why: str) -> ClipFacts:
+    """What is known of a clip whose process died each time."""
+    return ClipFacts(path, error=f"its process died each time that it was decoded ({why})")
+
+
 def _gaps(path: str) -> int:
     """Steps of two or more of a frame's time, in a clip where nearly all steps are alike."""
     times = frame_times(path)

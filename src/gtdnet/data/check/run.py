@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
-from gtdnet.data.check.clips import ClipFacts, inspect_clip
+from gtdnet.data.check.clips import ClipFacts, fatal, inspect_clip
 from gtdnet.data.check.findings import broken, classes, contents, shapes
 from gtdnet.data.check.layout import layout
 from gtdnet.data.check.report import SEVERITIES, CheckReport, statistics_of
@@ -20,8 +20,9 @@ from gtdnet.data.formats.several import packs_of
 from gtdnet.data.pack.index import changed_files
 from gtdnet.errors import InputError
 from gtdnet.files import NotWritten
+from gtdnet.spread.each import Spread, map_spread
 from gtdnet.text import first_line
-from gtdnet.workers import map_in_processes, num_cores
+from gtdnet.workers import num_cores
 
 _PER_PROCESS = 32  # clips that take about as long as starting a process does
 
@@ -36,10 +37,12 @@ def check_dataset(
     progress: Callable[[int, int], None] | None = None,
     manifest: Path | None = None,
     understood: Understanding | None = None,
+    spread: Spread | None = None,
 ) -> CheckReport:
     """Decode every clip of the given splits (default: all there are) and report.
 
-    ``workers`` processes decode (default: one per core; 0: none but this one). ``progress`` is
+    ``workers`` processes decode (default: one per core; 0: none but this one), or what ``spread``
+    says; a clip that kills three of them is broken. ``progress`` is
     called with (clips done, clips in all). ``manifest`` is written with the clips that decode; if
     that fails, the report says why. ``understood`` is what `understand` said of the same root,
     format and splits, where it has been asked already. Raises InputError if no split can be read at
@@ -54,7 +57,8 @@ def check_dataset(
     if workers is None:
         workers = min(num_cores(), len(paths) // _PER_PROCESS)
     facts: dict[str, ClipFacts] = {}
-    with closing(map_in_processes(inspect_clip, paths, workers)) as inspected:
+    inspecting = map_spread(inspect_clip, paths, workers, spread or Spread(), fatal)
+    with closing(inspecting) as inspected:
         for fact in inspected:
             facts[fact.path] = fact
             if progress:

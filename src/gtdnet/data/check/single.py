@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gtdnet.data.check.clips import ClipFacts, inspect_clip
+from gtdnet.data.check.clips import ClipFacts, fatal, inspect_clip
 from gtdnet.data.check.findings import is_odd_size
 from gtdnet.data.decode import VideoInfo, frame_times, probe
 from gtdnet.errors import DecodeError
@@ -78,6 +78,11 @@ def look_at(path: str, num_segments: int = 8) -> ClipReport:
         seconds=info.duration if times is None else float(times[-1]),
         remarks=tuple(_remarks(facts, info, times, num_segments)),
     )
+
+
+def fatal_report(path: str, why: str) -> ClipReport:
+    """What is known of a clip whose process died each time."""
+    return ClipReport(path, error=fatal(path, why).error)
 
 
 def format_clips(reports: Sequence[ClipReport]) -> str:

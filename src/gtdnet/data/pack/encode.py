@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,6 +67,21 @@ def encode(task: tuple[Job, Path]) -> NewClip:
         times=times,
     )
     return NewClip(job.name, entry, part, tuple(sizes))
+
+
+def encode_apart(task: tuple[Job, Path]) -> NewClip:
+    """The same, its part in a file of a new name: on several machines one that was given up for
+    lost may still write while another does it again."""
+    job, part = task
+    return encode((job, part.with_name(f"{part.name}-{secrets.token_hex(8)}")))
+
+
+def fatal(task: tuple[Job, Path], why: str) -> NewClip:
+    """What is packed of a clip whose process died each time: that it is broken."""
+    job, part = task
+    part.write_bytes(b"")
+    reason = f"its process died each time that it was decoded ({why})"
+    return NewClip(job.name, ClipEntry(start=0, frames=0, end=0, reason=reason), part, ())
 
 
 def _uneven(times: np.ndarray | None, fps: float | None) -> list[float] | None:

@@ -30,7 +30,11 @@ class PackOptions:
         short_side: pixels to which the shorter side is reduced; smaller clips stay as they are.
         quality: of the JPEG pictures, 1 to 100.
         shard_size: megabytes at which a shard is closed, at most 2000.
-        workers: processes; default: one per core.
+        workers: processes, or actors of Ray; default: one per core.
+        runner: what spreads the clips: processes of this machine, or a Ray cluster. auto: ray where
+            --ray-address or RAY_ADDRESS names a cluster, else processes.
+        ray_address: of the cluster, auto for the one of this machine; default: RAY_ADDRESS, else
+            one is started here for this run.
     """
 
     data: str
@@ -41,6 +45,8 @@ class PackOptions:
     quality: int = 90
     shard_size: int = 1000
     workers: int | None = None
+    runner: str = "auto"
+    ray_address: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from gtdnet.data.pack.encode import encode
+from gtdnet.data.pack.encode import encode, encode_apart, fatal
 from gtdnet.data.pack.index import (
     INDEX,
     SUMS,
@@ -36,8 +36,9 @@ from gtdnet.data.pack.plan import Job, PackOptions, Plan, make_plan
 from gtdnet.data.pack.shards import MAX_BYTES, VERSION, NewClip, read_shard, write_shard
 from gtdnet.errors import InputError
 from gtdnet.files import sha256, write_text
+from gtdnet.spread.each import Spread, map_spread
 from gtdnet.text import counted, say
-from gtdnet.workers import map_in_processes, num_cores
+from gtdnet.workers import num_cores
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ def pack(
             else or that another run is writing to, or no clip that can be decoded.
     """
     began = time.perf_counter()
+    Spread(options.runner, options.ray_address).chosen()
     plan = make_plan(options)
     root, output = Path(options.data), Path(options.output)
     if root.is_dir() and output.resolve().is_relative_to(root.resolve()):
@@ -199,6 +201,20 @@ def _lock(file: IO[bytes]) -> bool:
     return os.fstat(file.fileno()).st_nlink > 0  # else its holder has removed it and is ending
 
 
+@dataclass(frozen=True)
+class _Tasks(Sequence[tuple[Job, Path]]):
+    """A job, and the file for its pictures; of very many only one is in memory."""
+
+    jobs: Sequence[Job]
+    parts: Path
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, number: int) -> tuple[Job, Path]:  # type: ignore[override]
+        return self.jobs[number], self.parts / str(number)
+
+
 def _write_shards(
     output: Path,
     parts: Path,
@@ -225,9 +241,11 @@ def _write_shards(
             done += 1
             progress(done, len(jobs))
 
-    tasks = ((job, parts / str(i)) for i, job in enumerate(rest))
+    tasks = _Tasks(rest, parts)
+    spread = Spread(options.runner, options.ray_address, options.workers)
+    function = encode_apart if spread.is_ray else encode
     try:
-        with closing(map_in_processes(encode, tasks, workers)) as encoded:
+        with closing(map_spread(function, tasks, workers, spread, fatal)) as encoded:
             numbered = in_shards(encoded, NewClip.num_bytes, limit, number)
             for number, clips in itertools.groupby(numbered, key=itemgetter(0)):
                 name = shard_name(number)

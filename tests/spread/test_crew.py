@@ -12,7 +12,7 @@ import pytest
 PROGRAM = """
 import multiprocessing, resource
 import numpy as np
-from gtdnet.bulk.crew import _work
+from gtdnet.spread.crew import _work
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
