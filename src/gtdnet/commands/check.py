@@ -24,7 +24,7 @@ from gtdnet.infer.find import find_videos
 from gtdnet.text import progress_counter
 from gtdnet.workers import map_in_processes, num_cores
 
-EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json, or gtdnet check a.mp4 b.mov"
+EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json"
 _LISTS = (".csv", ".tsv", ".txt", ".json")  # a file that is a dataset
 OLD_NAMES = {"--splits": "--split", "--workers": "--num_workers"}
 

@@ -59,8 +59,6 @@ def fill(parser: Parser) -> None:
         freeze=FREEZES,
         optimizer=OPTIMIZERS,
         schedule=SCHEDULES,
-        device=("auto", "cpu", "cuda", "cuda:1", "mps"),
-        precision=("auto", "fp32", "bf16", "fp16"),
     )
     parser.add_argument(
         "--print_config",
