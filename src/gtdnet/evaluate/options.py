@@ -24,7 +24,8 @@ class EvaluateOptions:
         average: over the crops and clips; logits: as the test scripts of TSM and
             its descendants do.
         threshold: probability from which on a clip is given a class, for the F1 of multi-label
-            models; default: 0.5. Nothing is tuned on the clips that are measured.
+            models; default: for each class what the model was calibrated with, else 0.5. Nothing is
+            tuned on the clips that are measured.
         num_segments: frames per clip; default: as in training.
         short_side: the shorter side in pixels before the crops; default: as in the model file.
         crop_size: side in pixels of the square the model sees; default: as in the model file.

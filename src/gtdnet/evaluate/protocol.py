@@ -170,6 +170,8 @@ def accuracies_line(result: Mapping[str, Any]) -> str:
             is_sure = is_sure or bool(bounds)
     if not known:
         return "the clips have no labels: scores alone were written"
-    at = f" at threshold {result['threshold']:g}" if "threshold" in result else ""
+    each = result.get("threshold")
+    at = f" at threshold {each:g}" if isinstance(each, float) else ""
+    at = " at the thresholds that the model was calibrated with" if isinstance(each, list) else at
     how = "[95 % confidence]" if is_sure else "too few clips for confidence intervals"
     return f"{', '.join(known)}{at}; {how}"
