@@ -50,6 +50,7 @@ def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
     overview = capsys.readouterr().out
     for name, title in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(title)}$", overview, re.MULTILINE)
+    assert max(map(len, overview.splitlines())) <= 80
     assert main([]) == 2
     assert capsys.readouterr().out == overview
 
@@ -69,12 +70,11 @@ def on_terminal(*words: str) -> tuple[int, list[str]]:
     return process.returncode, said.decode().splitlines()
 
 
-@pytest.mark.parametrize("words", ["--help", "check FOLDER"])
-def test_no_word_is_broken_on_a_terminal(words: str, tmp_path: Path) -> None:
+def test_no_word_is_broken_on_a_terminal(tmp_path: Path) -> None:
     for name in ("jump", "run"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (32, 32)).save(tmp_path / name / f"{name}.gif")
-    command = words.replace("FOLDER", str(tmp_path)).split()
+    command = ["check", str(tmp_path)]
     piped = subprocess.run(
         [sys.executable, "-m", "gtdnet", *command], capture_output=True, text=True
     )

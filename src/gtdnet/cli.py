@@ -31,33 +31,30 @@ if TYPE_CHECKING:
 
 # What each does, in one line. "bench data" is gtdnet.commands.bench_data.
 COMMANDS = {
-    "demo": "make clips, check, train, evaluate and predict: the whole road in minutes",
+    "demo": "make clips, check, train, evaluate and predict: minutes in all",
     "models": "list the models, their sizes, options and costs",
-    "synth": "write the built-in dataset: clips that need time to be understood",
+    "synth": "write the built-in dataset: clips that only time tells apart",
     "collect": "cut labelled clips by keyboard from a camera or a video",
-    "check": "decode every clip of a dataset and say what is wrong and how to mend it",
-    "pack": "store a dataset so that 8 frames of a clip cost the decoding of 8, for fast training",
+    "check": "say what a dataset holds, what is wrong and how to mend it",
+    "pack": "store a dataset for fast training: 8 frames cost 8 decodings",
     "train": "train a model on a dataset",
-    "ablate": "train variants of a model with several seeds each on equal terms, and compare them",
-    "evaluate": "measure a model on a split, with any number of views, on every clip",
-    "ensemble": "average the probabilities of several evaluations of the same clips",
-    "calibrate": "learn on held-out clips when a model's answers can be trusted, and what is "
-    "nothing",
+    "ablate": "train variants of a model with several seeds and compare them",
+    "evaluate": "measure a model on every clip of a split, with any views",
+    "ensemble": "average the probabilities of several evaluations",
+    "calibrate": "learn when answers can be trusted, and what is nothing",
     "predict": "name the action in video files",
-    "watch": "say what happens in cameras, streams and files, while it happens",
-    "bulk": "name the action in any number of videos, on many processes or Ray; resumable",
-    "report": "one HTML page about a run, or several compared: curves, accuracies, confusions, "
-    "clips",
-    "show": "draw how a model sees a clip: differences, scores and activation maps",
-    "serve": "a page to try models on, and an interface for programs, on one port",
-    "convert": "make an official checkpoint of TSM, TDN, TEA, mmaction2, ... a model file",
+    "watch": "say what happens in cameras, streams and files, as it happens",
+    "bulk": "name the action in any number of videos; resumable, Ray too",
+    "report": "write one HTML page about a run, or several compared",
+    "show": "draw how a model sees a clip: differences, scores, activations",
+    "serve": "offer a page to try models on, and an interface for programs",
+    "convert": "make an official checkpoint (TSM, mmaction2, ...) a model file",
     "push": "publish a model file with a model card on the Hugging Face hub",
-    "export": "write a model as ONNX, OpenVINO and torch.export, checked against it; int8 too",
-    "bench": "time models by engine and precision beside the plain 2D network: latency, memory, "
-    "ratios",
-    "bench data": "time the reading of clips, stage by stage; several datasets side by side",
-    "bench train": "time training steps in several settings beside the plain 2D network",
-    "completion": "print a script that lets your shell complete commands, options and values",
+    "export": "write a model as ONNX, OpenVINO and torch.export, checked",
+    "bench": "time models beside the plain 2D network, by engine and precision",
+    "bench data": "time the reading of clips, stage by stage",
+    "bench train": "time training steps in several settings",
+    "completion": "print a script that lets your shell complete commands",
 }
 _MODULES: dict[str, str] = {}  # of commands that are not in gtdnet.commands
 
@@ -189,6 +186,6 @@ Video action recognition with the Global Temporal Difference Network.
 
 {titles}
 
-Every command: --json prints one JSON object on stdout; --debug shows where an error arose;
---import MODULE imports a Python module of yours first.
-Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 terminated (SIGTERM)."""
+Every command: --json prints one JSON object on stdout; --debug shows where an
+error arose; --import MODULE imports a Python module of yours first.
+Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 terminated."""

@@ -32,15 +32,18 @@ def test_help_of_each_command(
         main([*name.split(), "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert f"example: {command_of(name).EXAMPLE}" in text
+    assert text.endswith(f"example:\n  {command_of(name).EXAMPLE}\n")
     assert text.startswith(f"usage: gtdnet {name} ")
     assert f"{COMMANDS[name][1:]}." in text
     options = set(re.findall(r"^  --(\w+)", text, re.MULTILINE)) - {"help"}
     assert options >= {"json", "debug", "import"}
-    for block in re.split(r"\n  (?=-)|\n\n", text.partition("options:")[2]):
-        option = " ".join(block.split())
-        if option.startswith("--"):
-            assert "default: " in option or "(required" in option
+    blocks = re.split(r"\n  (?=-)|\n\n", text.partition("\n\n")[2].partition("\nexample:")[0])
+    given = [" ".join(block.split()) for block in blocks if block.strip().startswith("--")]
+    assert len(given) >= 3
+    for option in given:
+        told = "default: " in option or "required" in option
+        assert told or option.startswith(("--debug ", "--import ")) or "model_options" in option
+    assert not re.search(r"default: \)|\bnull\b|type: |NoneType|\(default: .*default: ", text)
 
 
 def test_help_fits_a_terminal(
@@ -50,7 +53,9 @@ def test_help_fits_a_terminal(
     for name in COMMANDS:
         with pytest.raises(SystemExit):
             main([*name.split(), "--help"])
-        text = capsys.readouterr().out.partition("\nexample: ")[0]
+        text = capsys.readouterr().out
+        typed = text.partition("\nexample:\n")[2].replace("\\\n", " ")
+        assert typed.split() == command_of(name).EXAMPLE.split()
         assert [line for line in text.splitlines() if len(line) > 80] == []
 
 

@@ -42,7 +42,13 @@ def test_help_shows_the_defaults_of_training(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for line in ("(type: float, default: 0.01)", "(type: int, default: 224)", "default: cosine"):
+    for line in (
+        "--lr FLOAT",
+        "(default: 0.01)",
+        "--crop_size INT",
+        "(default: 224)",
+        "(default: cosine)",
+    ):
         assert line in text
     assert "gtdnet_r50_8f_ssv2" in text  # the recipes by name
 

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from gtdnet.ablate.options import AblateOptions
 from gtdnet.ablate.run import ablate
+from gtdnet.data.calibration import Calibration
 from gtdnet.data.formats import read_annotations
 from gtdnet.errors import InputError
 from gtdnet.evaluate.ensemble import ensemble
@@ -23,7 +25,8 @@ from gtdnet.evaluate.protocol import summary
 from gtdnet.evaluate.results import Evaluation, read_results
 from gtdnet.evaluate.run import evaluate, evaluate_model
 from gtdnet.export import ExportOptions, export
-from gtdnet.models.model_file import load_model
+from gtdnet.models.model_file import load_model, save_calibrated
+from gtdnet.report.report import ReportOptions, report
 from gtdnet.train.config import TrainConfig
 from gtdnet.train.run import train
 
@@ -93,6 +96,37 @@ def test_another_threshold(run: Path, result: dict[str, Any], tmp_path: Path) ->
     assert other["map"] == result["map"]
     assert other["micro_f1"] == pytest.approx(2 * 22 / (2 * 22 + 26))  # all is given: 22 of 48
     assert read_results(tmp_path / "e" / "scores.npz").metrics["micro_f1"] == other["micro_f1"]
+
+
+def test_a_calibrated_model_has_thresholds_of_its_own(
+    run: Path, result: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of each class; None: it is never given. One that is asked for goes before them."""
+    own = (0.0, None, 0.25)
+    path = tmp_path / "model.safetensors"
+    save_calibrated(run / "model.safetensors", path, Calibration(thresholds=own), {})
+    options = EvaluateOptions(
+        str(path),
+        data=TrainConfig.load(run / "config.yaml").data,
+        device="cpu",
+        num_workers=0,
+        output=str(tmp_path / "e"),
+    )
+    found = evaluate(options)
+    assert found["map"] == pytest.approx(result["map"])
+    assert found["threshold"] == found["protocol"]["threshold"] == list(own)
+    assert "% at the thresholds that the model was calibrated with;" in summary(found)
+    rows = {row["class"]: row for row in _rows(tmp_path / "e" / "per_class.csv")}
+    assert [rows[name]["threshold"] for name in ("blue", "green", "red")] == ["0.0", "", "0.25"]
+    assert (rows["blue"]["given"], rows["green"]["given"]) == ("16", "0")
+    again = read_results(tmp_path / "e" / "scores.npz")
+    assert (again.threshold, again.metrics["micro_f1"]) == (own, found["micro_f1"])
+    at_half = evaluate(replace(options, threshold=0.5, output=str(tmp_path / "half")))
+    assert at_half["micro_f1"] == pytest.approx(result["micro_f1"])
+    page = report(ReportOptions([str(tmp_path / "e")], str(tmp_path / "page.html")))
+    text = Path(page["output"]).read_text(encoding="utf-8")
+    assert "of each class its own, of the calibration" in text
+    assert '<td class="number">never</td>' in text
 
 
 def test_clips_without_labels_and_missing_ones(run: Path, colours: Path, tmp_path: Path) -> None:
@@ -208,10 +242,10 @@ def test_classes_without_clips_have_no_share() -> None:
     scores = np.array([[0.9, 0.9, 0.1], [0.8, 0.1, 0.2], [0.7, 0.1, 0.6], [0.0, 1.0, 1.0]])
     found = Evaluation(("a", "b", "c"), tuple("wxyz"), scores.astype(np.float32), labels, ())
     rows = class_precisions(found)
-    assert rows[1] == ("b", 0, None, 1, 0.0, None, None)
-    assert rows[2] == ("c", 1, 1.0, 1, 1.0, 1.0, 1.0)
+    assert rows[1] == ("b", 0, None, 1, 0.0, None, None, 0.5)
+    assert rows[2] == ("c", 1, 1.0, 1, 1.0, 1.0, 1.0, 0.5)
     assert rows[0] == ("a", 2, pytest.approx((1 + 2 / 3) / 2), 3, pytest.approx(2 / 3), 1.0,
-                       pytest.approx(0.8))  # fmt: skip
+                       pytest.approx(0.8), 0.5)  # fmt: skip
     assert found.metrics["map"] == pytest.approx((5 / 6 + 1) / 2)
     assert found.metrics["macro_f1"] == pytest.approx((0.8 + 1) / 2)
     assert found.metrics["num_classes_without_clips"] == 1

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+import json
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +37,7 @@ def test_a_package_that_is_not_here_costs_a_sentence_before_anything_is_made(
 ) -> None:
     kind = LoggerKind("no-such-package", LOGGERS["csv"].make)
     monkeypatch.setitem(LOGGERS, "wandb", kind)
-    with pytest.raises(InputError, match=r"--logger wandb needs .*: pip install no-such-package"):
+    with pytest.raises(InputError, match=r"--logger wandb needs .*: pip install .gtdnet\[no-such"):
         train(tiny(tmp_path, logger="csv,wandb"))
     assert not (tmp_path / "run").exists()
 
@@ -61,6 +64,80 @@ def test_steps_and_epochs_are_apart(tiny: Make, tmp_path: Path) -> None:
     assert "_hparams_/session_start_info" in found.summary_metadata
     assert (result.folder / "csv" / "version_0" / "metrics.csv").is_file()
     assert [path.name for path in result.folder.glob("*.yaml")] == ["config.yaml"]
+
+
+@pytest.fixture
+def untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable says where W&B and MLflow write, now and, where a run sets one, afterwards."""
+    for name in ("WANDB_MODE", "WANDB_SILENT", "MLFLOW_TRACKING_URI", "MLFLOW_LOGGING_LEVEL"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def wandb_records(path: Path) -> Iterator[Any]:
+    """What a run of W&B holds: a log of protobufs as LevelDB has it, after 7 bytes of its own."""
+    from wandb.proto import wandb_internal_pb2  # type: ignore[import-not-found]
+
+    data, at, record = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        record += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            found = wandb_internal_pb2.Record()
+            found.ParseFromString(record)
+            yield found
+            record = b""
+
+
+@pytest.mark.usefixtures("untold")
+def test_wandb_is_told_offline(
+    tiny: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("wandb", reason="W&B is not installed; tests/with_loggers.sh runs this")
+    train(tiny(tmp_path / "first", logger="wandb", epochs=1), console=Console(file=io.StringIO()))
+    config = tiny(tmp_path, logger="wandb")
+    result = train(config, console=Console(file=io.StringIO()))
+    (file,) = result.folder.glob("wandb/offline-run-*/*.wandb")
+    records = list(wandb_records(file))
+    rows = [
+        {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in r.history.item}
+        for r in records
+        if r.WhichOneof("record_type") == "history"
+    ]
+    epochs = [row for row in rows if "epoch/val_top1" in row]
+    with (result.folder / "metrics.csv").open(newline="") as table:
+        expected = [(int(r["epoch"]), float(r["val_top1"])) for r in csv.DictReader(table)]
+    assert [(row["epoch"], row["epoch/val_top1"]) for row in epochs] == expected
+    steps = [row["trainer/global_step"] for row in rows if "trainer/global_step" in row]
+    assert steps == sorted(steps)
+    told = [r.run.config if r.HasField("run") else r.config for r in records]
+    options = {u.key: json.loads(u.value_json) for config in told for u in config.update}
+    assert (options["model"], options["seed"]) == (config.model, config.seed)
+    pictures = {path.parent.name for path in file.parent.rglob("media/images/*/*.png")}
+    assert pictures == {"clips", "epoch"}
+    assert "wandb" not in capfd.readouterr().err.lower()
+
+
+@pytest.mark.usefixtures("untold")
+def test_mlflow_is_told_in_the_run(tiny: Make, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip(
+        "mlflow", reason="MLflow is not installed; tests/with_loggers.sh runs this"
+    )
+    config = tiny(tmp_path, logger="mlflow")
+    result = train(config, console=Console(file=io.StringIO()))
+    client = mlflow.MlflowClient(f"sqlite:///{result.folder / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "gtdnet"]
+    (found,) = client.search_runs([experiment.experiment_id])
+    with (result.folder / "metrics.csv").open(newline="") as table:
+        expected = [(int(r["epoch"]), float(r["val_top1"])) for r in csv.DictReader(table)]
+    history = client.get_metric_history(found.info.run_id, "epoch/val_top1")
+    assert [(point.step, point.value) for point in history] == expected
+    assert found.data.params["model"] == config.model
+    assert len(list((result.folder / "mlflow").rglob("*.png"))) == 2
 
 
 def test_the_best_validation_stays_with_its_checkpoint(tiny: Make, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ class AblateOptions:
         data: dataset folder, list file or manifest; default: the one in the grid's base.
         output: folder of the runs and the results; default: the grid's name in runs/. Runs that
             are in it are not trained again, those that were stopped go on.
-        device: auto, cpu or cuda; default: the one in the grid's base.
+        device: where to compute; default: as the grid's base says.
         num_workers: decoding processes; default: the number in the grid's base.
     """
 

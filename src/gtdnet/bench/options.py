@@ -33,8 +33,8 @@ class TimingOptions:
     """Timing
 
     Args:
-        clock: of ratios and shares: auto (cpu on a CPU, gpu on a GPU), cpu (CPU time of all threads
-            and processes together), gpu or wall.
+        clock: of ratios and shares; cpu: CPU time of all threads and processes together; auto: cpu
+            on a CPU, gpu on a GPU.
         seconds: the budget of the timing itself, beside making and warming up what is timed.
         tolerance: stop before that once half the 95 % interval of each ratio is at most this share
             of it (0: never).
@@ -64,7 +64,7 @@ class MeasureOptions(TimingOptions):
     """Measuring
 
     Args:
-        device: auto, cpu or cuda.
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
         threads: of PyTorch and the engines, with commas between; default: PyTorch's own number.
         memory: measure memory too: on a CPU in a process of its own for each case.
         profile: rows of two tables of each case, taken after the timing: its costliest operators,
@@ -169,12 +169,12 @@ class DataBenchOptions(TimingOptions):
     Args:
         data: dataset folders, list files or manifests; several are compared with the first.
         format: how the dataset is laid out; default: recognised.
-        split: train, validation or test; default: the first that all datasets have.
+        split: that is read; default: the first that all datasets have.
         views: train (random frames, crops and flips), test, or both with a comma between.
         clips: test clips per video.
         crops: test crops per clip: 1 or 3.
         num_segments: frames per clip.
-        sampling: segment, dense, dense-tsm or rate.
+        sampling: how frames are chosen.
         rate: sampled frames per second, of rate sampling.
         short_side: the shorter side in pixels before test crops.
         crop_size: side of the square the model sees.

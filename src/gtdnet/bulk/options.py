@@ -27,13 +27,13 @@ class BulkOptions:
         features: also keep what the classifier sees of each clip, the mean over its frames.
         clips: test clips per video.
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).
-        average: what is averaged over the crops and clips: probabilities or logits.
+        average: over the crops and clips.
         num_segments: frames per clip; default: as in training.
         block_size: clips in a block, which is one file of answers, and what is done again when a
             process dies.
         batch_size: views that go through the model at a time.
-        runner: what spreads the blocks: processes of this machine, or a Ray cluster. auto: ray
-            where --ray-address or RAY_ADDRESS names a cluster, else processes.
+        runner: what spreads the blocks: processes of this machine, or a Ray cluster; auto: ray
+            where --ray_address or RAY_ADDRESS names a cluster, else processes.
         num_workers: processes, or actors of Ray, each with the model; default: one per core, on
             GPUs at most 8 for each.
         ray_address: of the cluster, auto for the one of this machine; default: RAY_ADDRESS, else
@@ -44,11 +44,9 @@ class BulkOptions:
             is taken for hung and killed.
         max_mib: MiB that are fetched of a clip elsewhere (a URL), at most; one that is larger has
             no answer.
-        device: auto, cpu, cuda or mps.
-        engine: what computes: torch, openvino, onnx, ...; default: torch, of an exported model
-            its own.
-        precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
-            exported model its own.
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
+        engine: that computes; default: torch, of an exported model its own.
+        precision: auto: what is fast on the device; default: fp32, of an exported model its own.
         retry_failed: do blocks again that hold clips without an answer.
     """
 

@@ -17,7 +17,7 @@ class CalibrateOptions:
         data: dataset folder, list file or manifest of gtdnet check, with clips that the model was
             not trained on; default: what the run that the model file lies in held out.
         format: how the dataset is laid out; default: recognised.
-        split: train, validation or test.
+        split: that is learned from.
         precision: share of the answers that are to be right, for each class: from the smallest
             threshold that gives it, the class is named.
         confidence: that the precision is kept in truth, not on these clips alone; above 0.5. The
@@ -28,7 +28,7 @@ class CalibrateOptions:
         false_alarms: most events an hour of background.
         clips: test clips per video.
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).
-        average: what is averaged over the crops and clips: probabilities or logits.
+        average: over the crops and clips.
         window: seconds that the model looks back in a stream; default: the model's own.
         every: seconds between two answers in a stream; default: the model's own.
         smoothing: seconds over which the probabilities of a stream are averaged.
@@ -38,7 +38,7 @@ class CalibrateOptions:
         batch_size: views that go through the model at a time.
         num_workers: decoding processes; default: one per core, at most 8 (half of them when the
             model runs on the CPU).
-        device: auto, cpu, cuda or mps.
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
         output: the calibrated model file to write.
         overwrite: replace the output; without one, write into the model file itself.
     """

@@ -3,7 +3,7 @@
 from gtdnet.calibrate.options import CalibrateOptions
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
-from gtdnet.data.formats import FORMATS, check_dataset_is_there
+from gtdnet.data.formats import FORMATS, SPLITS, check_dataset_is_there
 from gtdnet.weights.hub import check_is_there
 
 EXAMPLE = "gtdnet calibrate runs/first --data data/ssv2 --background quiet/ --overwrite"
@@ -15,7 +15,7 @@ def fill(parser: Parser) -> None:
         "model", help="run folder, model file (*.safetensors), or hf://user/name with --output"
     )
     parser.add_class_arguments(CalibrateOptions, None, as_group=False, skip={"model"})
-    parser.show_choices(format=FORMATS)
+    parser.show_choices(format=FORMATS, split=SPLITS)
 
 
 def run(args: Namespace) -> Outcome:

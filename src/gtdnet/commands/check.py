@@ -26,7 +26,7 @@ from gtdnet.spread.each import RUNNERS, Spread, map_spread
 from gtdnet.text import progress_counter
 from gtdnet.workers import num_cores
 
-EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json, or gtdnet check a.mp4 b.mov"
+EXAMPLE = "gtdnet check data/mine --manifest data/mine/good.json"
 _LISTS = (".csv", ".tsv", ".txt", ".json")  # a file that is a dataset
 OLD_NAMES = {"--splits": "--split", "--workers": "--num_workers"}
 

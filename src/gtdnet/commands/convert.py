@@ -2,6 +2,7 @@
 
 from gtdnet.commands import EXIT_DONE, Outcome
 from gtdnet.commands.parser import Namespace, Parser, options
+from gtdnet.data.spec import INTERPOLATIONS, SAMPLINGS
 from gtdnet.weights.convert.options import ConvertOptions
 
 EXAMPLE = "gtdnet convert tsm_sthv2.pth --to tsm.safetensors --classes something-v2"
@@ -10,6 +11,7 @@ EXAMPLE = "gtdnet convert tsm_sthv2.pth --to tsm.safetensors --classes something
 def fill(parser: Parser) -> None:
     parser.add_argument("checkpoint", help="the file (.pth, .pth.tar, .safetensors, ...)")
     parser.add_class_arguments(ConvertOptions, None, as_group=False, skip={"checkpoint"})
+    parser.show_choices(sampling=SAMPLINGS, interpolation=INTERPOLATIONS)
 
 
 def run(args: Namespace) -> Outcome:

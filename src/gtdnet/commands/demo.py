@@ -38,7 +38,7 @@ class DemoOptions:
         validation: held-out clips to make.
         epochs: passes over the training clips; default: the recipe's.
         seed: of everything random.
-        device: auto, cpu or cuda.
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
     """
 
     output: str = "demo"

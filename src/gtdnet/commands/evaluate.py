@@ -4,9 +4,9 @@ from pathlib import Path
 
 from gtdnet.commands import EXIT_DONE, EXIT_FAILED, Outcome
 from gtdnet.commands.parser import MODEL, Namespace, Parser, options
-from gtdnet.data.formats import FORMATS, check_dataset_is_there
+from gtdnet.data.formats import FORMATS, SPLITS, check_dataset_is_there
 from gtdnet.engines import engine_names
-from gtdnet.evaluate.options import EvaluateOptions
+from gtdnet.evaluate.options import FRAME_ORDERS, EvaluateOptions
 from gtdnet.files import check_place
 from gtdnet.weights.hub import check_is_there
 
@@ -18,7 +18,9 @@ SPREADS = True
 def fill(parser: Parser) -> None:
     parser.add_argument("model", help=MODEL)
     parser.add_class_arguments(EvaluateOptions, None, as_group=False, skip={"model"})
-    parser.show_choices(format=FORMATS, engine=[*engine_names(), "auto"])
+    parser.show_choices(
+        format=FORMATS, split=SPLITS, frames=FRAME_ORDERS, engine=[*engine_names(), "auto"]
+    )
 
 
 def run(args: Namespace) -> Outcome:

@@ -13,7 +13,7 @@ COMPUTES = True
 
 def fill(parser: Parser) -> None:
     parser.add_class_arguments(ExportOptions, None, as_group=False, as_positional=True)
-    parser.show_choices(format=FORMATS)
+    parser.show_choices(format=FORMATS, precision=("fp32", "bf16", "int8"))
 
 
 def run(args: Namespace) -> Outcome:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
+from gtdnet.commands.help import HelpFormatter
 from gtdnet.errors import InputError, nearest
 
 T = TypeVar("T")
@@ -23,6 +24,13 @@ _KINDS = {
 
 _MOST_CHOICES = 48  # letters beside an option; of more its help tells
 
+
+COMMON_CHOICES = {
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "average": ("probabilities", "logits"),
+}
+"""What options of these names take in every command that says nothing else."""
 
 MODEL = (
     "run folder, model file (*.safetensors), exported one (*.onnx, *.xml) or its folder, or "
@@ -51,6 +59,7 @@ class Parser(ArgumentParser):
             for option, equals, value in [word.partition("=")]
             if option.startswith("--")
         ]
+        kwargs = {"formatter_class": HelpFormatter, **kwargs}
         super().__init__(exit_on_error=False, allow_abbrev=False, **kwargs)
 
     def add_argument(self, name: str, *aliases: str, **kwargs: Any) -> Any:
@@ -63,7 +72,7 @@ class Parser(ArgumentParser):
         return super().add_argument(name, *aliases, **kwargs)
 
     def show_choices(self, **choices: Iterable[str]) -> None:
-        """Let help list the values that some options take; the function behind checks them."""
+        """Let help and completion list what some options take; the function behind checks it."""
         for action in self._actions:
             if action.dest in choices:
                 listed = ",".join(choices[action.dest])
@@ -76,14 +85,40 @@ class Parser(ArgumentParser):
     def lead(self, title: str, usage: str, *dests: str) -> None:
         """Let help begin with a short usage and some options, under a title of their own."""
         self.usage = f"{self.prog} {usage}"
+        group = self._gather(title, *dests)
+        groups: list[Any] = self._action_groups  # type: ignore[assignment]
+        groups.remove(group)
+        groups.insert(0, group)
+
+    def close(self) -> None:
+        """Let help begin with what must be given, and end with what most commands take."""
+        self.show_choices(
+            **{
+                action.dest: COMMON_CHOICES[action.dest]
+                for action in self._actions
+                if action.dest in COMMON_CHOICES
+                and action.default in (None, *COMMON_CHOICES[action.dest])
+                and not hasattr(action, "shown_choices")
+            }
+        )
+        if self.usage is None:
+            musts = [a for a in self._actions if a.required and a.option_strings]
+            words = [f"{a.option_strings[0]} {a.dest.upper()}" for a in musts]
+            for action in self._actions:
+                if not action.option_strings:
+                    word = f"{action.dest.upper()}{' ...' if action.nargs in ('+', '*') else ''}"
+                    words.append(f"[{word}]" if action.nargs in ("?", "*") else word)
+            self.usage = " ".join([self.prog, *words, "[options]"])
+        self._gather("common options", "threads", "json", "debug", "import", "help")
+
+    def _gather(self, title: str, *dests: str) -> Any:
+        """A new last group of help with some options that others had."""
         group = self.add_argument_group(title)
         moved = {a.dest: a for a in self._actions if a.dest in dests}
         for other in self._action_groups:
             other._group_actions[:] = [a for a in other._group_actions if a.dest not in moved]
-        group._group_actions.extend(moved[dest] for dest in dests)
-        groups: list[Any] = self._action_groups  # type: ignore[assignment]
-        groups.remove(group)
-        groups.insert(0, group)
+        group._group_actions.extend(moved[dest] for dest in dests if dest in moved)
+        return group
 
     def list_words(self, **words: Iterable[str]) -> None:
         """Let help list the words of which some options take several, with commas between."""
@@ -151,7 +186,7 @@ def make_parser(command: ModuleType, name: str, title: str, words: Sequence[str]
         [_present(word, getattr(command, "OLD_NAMES", {})) for word in words],
         prog=f"gtdnet {name}",
         description=f"{title[0].upper()}{title[1:]}.",
-        epilog=f"example: {command.EXAMPLE}",
+        epilog=f"example:\n  {command.EXAMPLE}",
     )
     command.fill(parser)
     if is_computing(command):
@@ -175,6 +210,7 @@ def make_parser(command: ModuleType, name: str, title: str, words: Sequence[str]
         metavar="MODULE",
         help="a Python module to import first, which may add models, formats, ...; repeatable",
     )
+    parser.close()
     return parser
 
 

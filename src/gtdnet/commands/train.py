@@ -61,8 +61,6 @@ def fill(parser: Parser) -> None:
         optimizer=OPTIMIZERS,
         schedule=SCHEDULES,
         strategy=STRATEGIES,
-        device=("auto", "cpu", "cuda", "cuda:1", "mps"),
-        precision=("auto", "fp32", "bf16", "fp16"),
     )
     parser.add_argument(
         "--print_config",

@@ -62,6 +62,17 @@ def read_labels(name_or_path: str | Path) -> tuple[str, ...]:
     return tuple(names)
 
 
+def columns_of_json(value: Any) -> dict[str, str]:
+    """What a JSON file of ours holds of a table's further columns: texts by name.
+
+    Raises:
+        ValueError: it is nothing of the kind.
+    """
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError(f"{value!r:.80}")
+    return value
+
+
 def label_of_json(value: Any, num_classes: int) -> Label:
     """The label that a JSON file of ours holds: null, a number, or numbers in ascending order.
 

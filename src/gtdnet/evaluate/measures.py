@@ -144,7 +144,8 @@ class Precisions(Measure):
         if of.known.any():
             found = {key: figure() for key, figure in _figures(of).items()}
             without -= int(of.labels[of.known].any(axis=0).sum())
-        return {**found, "threshold": of.threshold, "num_classes_without_clips": without}
+        threshold = list(of.threshold) if isinstance(of.threshold, tuple) else of.threshold
+        return {**found, "threshold": threshold, "num_classes_without_clips": without}
 
     def intervals(self, of: Evaluation) -> dict[str, list[float] | None]:
         """Bootstraps over clips; None where one would be far too certain: with fewer than ten clips
@@ -172,8 +173,9 @@ class Precisions(Measure):
 
 
 class ClassPrecision(NamedTuple):
-    """One class: clips that are of it, average precision, clips that were given it, and what is
-    right of that; None where there is nothing to measure."""
+    """One class: clips that are of it, average precision, clips that were given it, what is right
+    of that, and from which probability on it was given; None where there is nothing to measure,
+    or no such probability."""
 
     name: str
     clips: int
@@ -182,18 +184,21 @@ class ClassPrecision(NamedTuple):
     precision: float | None
     recall: float | None
     f1: float | None
+    threshold: float | None
 
 
 def class_precisions(of: Evaluation) -> list[ClassPrecision]:
     """Every class, in the model's order."""
     scores, truth = of.scores[of.known], of.labels[of.known]
-    counts = Counts.of(scores >= of.threshold, truth > 0)
+    counts = Counts.of(of.given(scores), truth > 0)
     shares = (
         Ranking(scores, truth).average_precision(), counts.precision, counts.recall, counts.f1
     )  # fmt: skip
     average, *others = ([None if np.isnan(v) else float(v) for v in share] for share in shares)
     clips, given = (n.astype(int).tolist() for n in (counts.tp + counts.fn, counts.tp + counts.fp))
-    columns = zip(of.class_names, clips, average, given, *others, strict=True)
+    each = of.threshold
+    thresholds = each if isinstance(each, tuple) else [each] * len(clips)
+    columns = zip(of.class_names, clips, average, given, *others, thresholds, strict=True)
     return [ClassPrecision(*row) for row in columns]
 
 
@@ -203,7 +208,7 @@ _Figure = Callable[..., float | None]
 def _figures(of: Evaluation) -> dict[str, _Figure]:
     """Each figure as a function of how often every clip counts (default: once)."""
     scores, truth = of.scores[of.known], of.labels[of.known]
-    ranking, given, is_true = Ranking(scores, truth), scores >= of.threshold, truth > 0
+    ranking, given, is_true = Ranking(scores, truth), of.given(scores), truth > 0
 
     def counts(weights: NDArray[np.int64] | None = None) -> Counts:
         return Counts.of(given, is_true, weights)

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FRAME_ORDERS = ("in-order", "shuffled", "reversed", "repeated")
+"""How a clip's frames are fed. All but the first show what a model loses without the order of time:
+a random permutation, backwards, or the middle frame over and over."""
+
 
 @dataclass
 class EvaluateOptions:
@@ -14,32 +18,32 @@ class EvaluateOptions:
         data: dataset folder, list file or manifest of gtdnet check; default: what the run that the
             model file lies in was trained on. Clips that the run held out are its validation split.
         format: how the dataset is laid out; default: recognised.
-        split: train, validation or test.
+        split: that is measured.
         clips: test clips per video (the last number of frames x crops x clips).
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).
-        average: what is averaged over the crops and clips: probabilities, or logits, as the test
-            scripts of TSM and its descendants do.
+        average: over the crops and clips; logits: as the test scripts of TSM and
+            its descendants do.
         threshold: probability from which on a clip is given a class, for the F1 of multi-label
-            models; default: 0.5. Nothing is tuned on the clips that are measured.
+            models; default: for each class what the model was calibrated with, else 0.5. Nothing is
+            tuned on the clips that are measured.
         num_segments: frames per clip; default: as in training.
         short_side: the shorter side in pixels before the crops; default: as in the model file.
         crop_size: side in pixels of the square the model sees; default: as in the model file.
-        frames: in-order, or what shows how much the order counts: shuffled, reversed, repeated
-            (the middle frame over and over).
+        frames: in which order; all but in-order show how much the order counts (repeated: the
+            middle frame over and over).
         diagnose: measure all four orders of frames, decoding each clip once, and say which classes
             need the order, for which one frame is enough, and what each is when played backwards.
         batch_size: views that go through the model at a time.
         num_workers: decoding processes; default: one per core, at most 8 (half of them when the
             model runs on the CPU).
-        device: auto, cpu, cuda or mps.
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
         devices: how many of them on each machine, a process each that scores its share of the
             clips; under torchrun or srun: as many as those started.
         num_nodes: machines; each is given the same command, best by torchrun or srun.
         timeout: minutes that processes wait for one of them before the evaluation ends.
-        engine: torch, compile, onnx, openvino or auto (openvino on a CPU where it is installed,
-            else torch); default: torch, of an exported model its own.
-        precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
-            exported model its own.
+        engine: that computes; auto: openvino on a CPU where it is installed, else torch; default:
+            torch, of an exported model its own.
+        precision: auto: what is fast on the device; default: fp32, of an exported model its own.
         seed: of shuffling alone; everything else is determined.
         output: folder of the results; default: a new one beside the model file, or for hf://
             models in runs/.

@@ -15,11 +15,8 @@ from gtdnet.data.formats import Annotations
 from gtdnet.data.spec import ClipSpec, describe_sampling
 from gtdnet.errors import InputError, check_choice
 from gtdnet.evaluate.measures import ACCURACIES, figures_of
+from gtdnet.evaluate.options import FRAME_ORDERS
 from gtdnet.text import alike, first_of
-
-FRAME_ORDERS = ("in-order", "shuffled", "reversed", "repeated")
-"""How a clip's frames are fed. All but the first show what a model loses without the order of time:
-a random permutation, backwards, or the middle frame over and over."""
 
 FIGURES = ACCURACIES.figures
 """The accuracies of a result of one class a clip, and what people call them."""
@@ -173,6 +170,8 @@ def accuracies_line(result: Mapping[str, Any]) -> str:
             is_sure = is_sure or bool(bounds)
     if not known:
         return "the clips have no labels: scores alone were written"
-    at = f" at threshold {result['threshold']:g}" if "threshold" in result else ""
+    each = result.get("threshold")
+    at = f" at threshold {each:g}" if isinstance(each, float) else ""
+    at = " at the thresholds that the model was calibrated with" if isinstance(each, list) else at
     how = "[95 % confidence]" if is_sure else "too few clips for confidence intervals"
     return f"{', '.join(known)}{at}; {how}"

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,10 @@ class FailedClip(NamedTuple):
     reason: str
 
 
+Thresholds: TypeAlias = float | tuple[float | None, ...]
+"""Of all classes, or of each; None: a class is never given."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Scores of one split.
@@ -72,7 +76,7 @@ class Evaluation:
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
     failures: tuple[FailedClip, ...]
-    threshold: float = field(default=THRESHOLD, kw_only=True)
+    threshold: Thresholds = field(default=THRESHOLD, kw_only=True)
 
     @property
     def fingerprint(self) -> str:
@@ -93,6 +97,12 @@ class Evaluation:
     def known(self) -> NDArray[np.bool_]:
         """Which clips have a label: [N]."""
         return self.measure.known(self.labels)
+
+    def given(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which classes clips of these scores are given: [N, K] -> [N, K]."""
+        if isinstance(self.threshold, tuple):
+            return scores >= np.array([np.inf if t is None else t for t in self.threshold])
+        return scores >= self.threshold
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -201,6 +211,7 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
     except UnicodeEncodeError as error:
         raise _unreadable(path, error) from error
     threshold = about.get("protocol", {}).get("threshold", THRESHOLD)
+    threshold = tuple(threshold) if isinstance(threshold, list) else float(threshold)
     evaluation = Evaluation(
         names, ids, scores, labels.astype(np.int64), failures, threshold=threshold
     )
@@ -213,6 +224,7 @@ def _read_scores(path: Path) -> tuple[Evaluation, dict[str, Any]]:
         or not np.isfinite(scores).all()
         or not ((labels >= -1) & (labels < (2 if several else len(names)))).all()
         or (several and not (evaluation.known | (labels == -1).all(axis=1)).all())
+        or (several and isinstance(threshold, tuple) and len(threshold) != len(names))
         or len(set(ids)) != len(ids)
         or not all(-1 <= failure.label < len(names) for failure in failures)
     ):
@@ -241,8 +253,10 @@ def _check_about(about: Any) -> None:
         if not isinstance(about.get(part, {}).get(name, ""), str):
             raise TypeError(f"{part}: {name} is no text")
     threshold = about.get("protocol", {}).get("threshold", THRESHOLD)
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
-        raise TypeError(f"threshold {threshold!r}")
+    for value in threshold if isinstance(threshold, list) else [threshold]:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number and (value is not None or value is threshold):
+            raise TypeError(f"threshold {value!r}")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

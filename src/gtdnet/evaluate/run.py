@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gtdnet.data.dataset import target
 from gtdnet.data.formats import Annotations, VideoRecord
+from gtdnet.data.spec import ClipSpec
 from gtdnet.device import check_devices
 from gtdnet.engines import Choice, ExportedFile, choose_for, open_model
 from gtdnet.errors import InputError
@@ -34,12 +35,13 @@ from gtdnet.evaluate.protocol import (
 from gtdnet.evaluate.results import (
     Evaluation,
     FailedClip,
+    Thresholds,
     output_folder,
     result_file,
     write_results,
 )
 from gtdnet.files import NotWritten, sha256
-from gtdnet.infer.answers import THRESHOLD, check_threshold
+from gtdnet.infer.answers import THRESHOLD, Decider, check_threshold
 from gtdnet.infer.recognizer import Recognizer, check_average, check_views
 from gtdnet.infer.scoring import ScoredBatch, check_loading, score_batches
 from gtdnet.measure.provenance import versions
@@ -95,7 +97,7 @@ class _Ready:
     choice: Choice
     annotations: Annotations
     described: dict[str, Any]
-    threshold: float
+    threshold: Thresholds
     key: str
     folder: Path | None
 
@@ -113,7 +115,7 @@ def _make_ready(options: EvaluateOptions, held: ExitStack) -> _Ready:
         )
     check_kind(spec, annotations)
     classes = _say_classes(spec.class_names, annotations.class_names)
-    threshold = THRESHOLD if options.threshold is None else options.threshold
+    threshold = _threshold(options.threshold, spec)
     packages = versions()
     described = {
         "protocol": {
@@ -127,7 +129,11 @@ def _make_ready(options: EvaluateOptions, held: ExitStack) -> _Ready:
             "device": choice.device.type,
             "spec": spec.to_dict(),
             "fingerprint": spec.fingerprint,
-            **({"threshold": threshold} if spec.multi_label else {}),
+            **(
+                {"threshold": [*threshold] if isinstance(threshold, tuple) else threshold}
+                if spec.multi_label
+                else {}
+            ),
         },
         "model": {
             "path": options.model,
@@ -153,6 +159,16 @@ def _make_ready(options: EvaluateOptions, held: ExitStack) -> _Ready:
     if current().is_first:
         folder = held.enter_context(_output_folder(options, spec.num_segments, key))
     return _Ready(options, model_file, choice, annotations, described, threshold, key, folder)
+
+
+def _threshold(asked: float | None, spec: ClipSpec) -> Thresholds:
+    """Probability from which on a multi-label clip is given a class, or that of each class.
+
+    What is asked for, else what the model was calibrated with, else one half.
+    """
+    if asked is None and spec.multi_label and (decider := Decider.of(spec)):
+        return tuple(None if t > 1 else t for t in decider.thresholds)  # above 1: never
+    return THRESHOLD if asked is None else float(asked)
 
 
 def _orders(options: EvaluateOptions) -> tuple[str, ...]:
@@ -264,7 +280,7 @@ def evaluate_orders(
     engine: str | None = None,
     precision: str | None = None,
     seed: int = 0,
-    threshold: float = THRESHOLD,
+    threshold: Thresholds = THRESHOLD,
     partial: PartialScores | None = None,
     quiet: bool = False,
     group: Group = ALONE,

@@ -22,7 +22,7 @@ class ExportOptions:
         output: folder to write; new or empty.
         formats: onnx, openvino and torch, those that are wanted with commas between; default: all
             whose packages are installed.
-        precision: fp32, bf16 (openvino and torch) or int8 (openvino; needs data).
+        precision: bf16: of openvino and torch; int8: of openvino, needs data.
         clips: a video file, or a folder of them, on which both models must agree; default: clips of
             data, or without it of the built-in dataset.
         data: dataset for int8: ranges of values are taken from its train split, the accuracy is

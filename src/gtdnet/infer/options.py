@@ -18,8 +18,8 @@ class PredictOptions:
             any.
         clips: test clips per video or window.
         crops: test crops per clip: 1 (centre) or 3 (along the longer side).
-        average: what is averaged over the crops and clips: probabilities, or logits, as the test
-            scripts of TSM and its descendants do.
+        average: over the crops and clips; logits: as the test scripts of TSM and
+            its descendants do.
         num_segments: frames per clip; default: as in training.
         window: seconds; cuts each video into windows and gives the classes of each; default: whole
             videos, or with timeline or draw windows of 2.
@@ -28,12 +28,11 @@ class PredictOptions:
         batch_size: views that go through the model at a time.
         num_workers: videos that are decoded at a time, in processes, or windows in threads;
             default: one per core, at most 8 (half of them when the model runs on the CPU).
-        device: auto, cpu, cuda or mps.
-        engine: that computes. auto: of an exported model its own; else openvino on a CPU where it
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
+        engine: that computes; auto: of an exported model its own; else openvino on a CPU where it
             is installed and there are enough clips to make up for the seconds of its preparation;
             else torch.
-        precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
-            exported model its own.
+        precision: auto: what is fast on the device; default: fp32, of an exported model its own.
         output: file to which answers are added as they come, a line a video (*.jsonl) or a class
             (*.csv); the same command goes on where it was stopped.
         features: file for what the classifier sees (*.npz or *.parquet): pooled features of each

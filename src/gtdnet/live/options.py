@@ -38,9 +38,8 @@ class WatchOptions:
             folder.
         overwrite: replace recordings that are there.
         metrics_port: port on this machine where Prometheus finds the same numbers; default: none.
-        device: auto, cpu, cuda or mps.
-        precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
-            exported model its own.
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
+        precision: auto: what is fast on the device; default: fp32, of an exported model its own.
     """
 
     model: str

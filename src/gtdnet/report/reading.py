@@ -182,6 +182,11 @@ class EvaluatedPrecisions(Evaluated):
             for i in self.labelled
         }
 
+    @property
+    def own_thresholds(self) -> bool:
+        """Whether each class is given from a probability of its own on."""
+        return isinstance(self.threshold, tuple)
+
     @cached_property
     def precisions(self) -> list[ClassPrecision]:
         """Every class, from the lowest average precision to the highest, then those without."""

@@ -33,10 +33,9 @@ class ServeOptions:
         decoder_memory: MiB that one of them may take; one that wants more is refused the video.
         cameras: that are watched at a time.
         camera_idle: seconds without a picture after which a camera is let go.
-        device: auto, cpu, cuda or mps.
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
         engine: that computes; default: torch, of an exported model its own.
-        precision: fp32, bf16, fp16 or auto (what is fast on the device); default: fp32, of an
-            exported model its own.
+        precision: auto: what is fast on the device; default: fp32, of an exported model its own.
     """
 
     models: list[str]

@@ -16,7 +16,7 @@ class ShowOptions:
             VIDEO.html.
         overwrite: replace files that are there.
         num_segments: frames per clip; default: as in training.
-        device: auto, cpu, cuda or mps.
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
     """
 
     model: str

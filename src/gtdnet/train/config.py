@@ -153,7 +153,7 @@ class OptimOptions:
 
     Args:
         epochs: passes over the training clips.
-        optimizer: sgd or adamw.
+        optimizer: by which weights change.
         lr: learning rate for a total batch of ``lr_batch`` clips; scaled linearly to the real one.
         lr_batch: total batch that ``lr`` is meant for; 0: no scaling.
         momentum: of sgd.
@@ -161,7 +161,7 @@ class OptimOptions:
         classifier_lr: factor on the learning rate of the classifier.
         bias_lr: factor on the learning rate of biases.
         temporal_lr: factor on the learning rate of the temporal modules.
-        schedule: cosine, step (x gamma at each milestone), onecycle or constant.
+        schedule: of the learning rate; step: x gamma at each milestone.
         milestones: epochs at which step lowers the rate.
         gamma: factor at each milestone.
         warmup_epochs: epochs in which the rate rises linearly (of onecycle: default 25 % of all).
@@ -203,7 +203,7 @@ class MachineOptions:
     """Machine
 
     Args:
-        device: auto, cpu or cuda.
+        device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
         devices: how many of them on each machine, a process each (DistributedDataParallel); under
             torchrun or srun: as many as those started.
         num_nodes: machines; each is given the same command, best by torchrun or srun.
@@ -211,7 +211,7 @@ class MachineOptions:
         strategy: what processes share: ddp, gradients alone; fsdp, also weights and the optimizer's
             state, of which each then holds its part.
         sync_batchnorm: let batch norms see the clips of all processes; else each sees its own.
-        precision: auto (bf16 where the processor has it), fp32, bf16 or fp16.
+        precision: auto: bf16 where the processor has it, else fp32.
         channels_last: memory layout that most processors prefer.
         compile: torch.compile the model.
         validate_every: epochs between validations.

@@ -7,7 +7,8 @@ epoch/, the options of the run, the first batch as a picture, and the confusion 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
@@ -35,12 +36,14 @@ class LoggerKind:
         make: a logger that writes into a run's folder.
         draw: log a picture, uint8 [H, W, 3], under a name, at a step; None: it takes none.
         by_epoch: whether values may have an axis of their own: an epoch's are then at its number.
+        end: what it takes that the next run in this process is one of its own.
     """
 
     package: str | None
     make: Callable[[Path], Logger]
     draw: Draw | None = None
     by_epoch: bool = False
+    end: Callable[[Logger], None] | None = None
 
 
 def _tensorboard(folder: Path) -> Logger:
@@ -62,9 +65,21 @@ def _csv(folder: Path) -> Logger:
 def _wandb(folder: Path) -> Logger:
     os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb  # type: ignore[import-not-found]
     from lightning.pytorch.loggers import WandbLogger
 
-    return WandbLogger(name=folder.name, save_dir=folder, project="gtdnet")
+    logger = WandbLogger(name=folder.name, save_dir=folder, project="gtdnet")
+    # Lightning hands it over whatever it is, and W&B warns of its end.
+    getattr(logger, "_wandb_init", {}).pop("anonymous", None)
+    logger.found = wandb.run  # type: ignore[attr-defined]
+    return logger
+
+
+def _end_wandb(logger: Any) -> None:
+    import wandb  # type: ignore[import-not-found]
+
+    if wandb.run is not None and wandb.run is not logger.found:
+        wandb.run.finish()
 
 
 def _mlflow(folder: Path) -> Logger:
@@ -82,7 +97,7 @@ def _draw_tensorboard(logger: Any, name: str, picture: NDArray[np.uint8], step: 
 
 
 def _draw_wandb(logger: Any, name: str, picture: NDArray[np.uint8], step: int) -> None:
-    logger.log_image(name, [picture], step)
+    logger.log_image(name, [picture])  # W&B's step is the latest that it was told
 
 
 def _draw_mlflow(logger: Any, name: str, picture: NDArray[np.uint8], step: int) -> None:
@@ -92,7 +107,7 @@ def _draw_mlflow(logger: Any, name: str, picture: NDArray[np.uint8], step: int) 
 LOGGERS: dict[str, LoggerKind] = {
     "tensorboard": LoggerKind("tensorboard", _tensorboard, _draw_tensorboard, by_epoch=True),
     "csv": LoggerKind(None, _csv),
-    "wandb": LoggerKind("wandb", _wandb, _draw_wandb),
+    "wandb": LoggerKind("wandb", _wandb, _draw_wandb, end=_end_wandb),
     "mlflow": LoggerKind("mlflow", _mlflow, _draw_mlflow, by_epoch=True),
 }
 
@@ -119,18 +134,23 @@ def check_loggers(option: str) -> None:
         except PackageNotFoundError:
             raise InputError(
                 f"--logger {name} needs the package {package}, which is not installed; install it "
-                f"with: pip install {package}"
+                f'with: pip install "gtdnet[{package}]"'
             ) from None
 
 
-def make_loggers(option: str, folder: Path) -> list[Logger]:
+@contextmanager
+def open_loggers(option: str, folder: Path) -> Iterator[list[Logger]]:
     """The loggers of --logger, writing into a run's folder."""
-    loggers = []
-    for name in logger_names(option):
-        logger = LOGGERS[name].make(folder)
-        logger.kind = LOGGERS[name]  # type: ignore[attr-defined]
-        loggers.append(logger)
-    return loggers
+    loggers: list[Any] = []
+    try:
+        for name in logger_names(option):
+            loggers.append(LOGGERS[name].make(folder))
+            loggers[-1].kind = LOGGERS[name]
+        yield loggers
+    finally:
+        for logger in loggers:
+            if logger.kind.end:
+                logger.kind.end(logger)
 
 
 def log_options(loggers: Sequence[Any], options: Mapping[str, Any], metrics: Iterable[str]) -> None:

@@ -33,7 +33,7 @@ from gtdnet.threads import say_threads
 from gtdnet.train.across import share_dropout, synchronise_norms
 from gtdnet.train.callbacks import Interrupted, RunFiles, RunLog, load_weights
 from gtdnet.train.config import TrainConfig, check_is_run
-from gtdnet.train.loggers import make_loggers
+from gtdnet.train.loggers import open_loggers
 from gtdnet.train.progress import ProgressBar, ProgressLines
 from gtdnet.train.ready import Ready, make_ready
 from gtdnet.train.trainer import make_trainer
@@ -226,10 +226,12 @@ def _train(ready: Ready, folder: Path | None, console: Console, group: Group) ->
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket")
             # Of changes in place, which residual branches here do not get.
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
-            loggers = make_loggers(config.logger, folder)
-            trainer = make_trainer(config, ready.device, ready.precision, callbacks, loggers, group)
             path = folder / "last.ckpt" if ready.checkpoint else None
-            trainer.fit(module, ready.loaders, ckpt_path=path, weights_only=True)
+            with open_loggers(config.logger, folder) as loggers:
+                trainer = make_trainer(
+                    config, ready.device, ready.precision, callbacks, loggers, group
+                )
+                trainer.fit(module, ready.loaders, ckpt_path=path, weights_only=True)
         finished = True
     except Interrupted:
         finished = False

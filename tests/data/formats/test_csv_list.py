@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from gtdnet.data.check import check_dataset, format_report
 from gtdnet.data.formats import detect_format, list_splits, read_annotations
+from gtdnet.data.pack import PackOptions, pack
 from gtdnet.errors import InputError
 
 
@@ -59,6 +63,25 @@ def test_further_columns_go_with_the_clips(tmp_path: Path) -> None:
         {"Person": "P01", "fps": "30"},
         {"Person": "P02", "fps": "25"},
     ]
+
+
+def test_further_columns_go_with_manifests_and_packs(tmp_path: Path) -> None:
+    table = tmp_path / "clips.csv"
+    rows = [f"{n}.gif,{k},P{k},x;y" for k, n in enumerate("ab")]
+    table.write_text("\n".join(["path,label,person,note", *rows]), encoding="utf-8")
+    for shade, name in enumerate("ab"):
+        Image.new("RGB", (32, 32), (99 * shade, 0, 0)).save(tmp_path / f"{name}.gif")
+    found = check_dataset(table, workers=1, manifest=tmp_path / "good.json")
+    assert "also         note, person: for --group" in format_report(found)
+    pack(PackOptions(str(table), str(tmp_path / "packed"), workers=1))
+    expected = [{"person": f"P{k}", "note": "x;y"} for k in range(2)]
+    for root in (table, tmp_path / "good.json", tmp_path / "packed"):
+        assert [r.columns for r in read_annotations(root).records] == expected
+    listed = json.loads((tmp_path / "good.json").read_text())
+    listed["splits"]["train"][0]["columns"] = {"person": 1}
+    (tmp_path / "good.json").write_text(json.dumps(listed))
+    with pytest.raises(InputError, match="is damaged"):
+        read_annotations(tmp_path / "good.json")
 
 
 def test_a_column_of_splits(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def format_understanding(understood: Understanding) -> str:
         f"  splits       {splits}{_absent(understood)}",
         f"  classes      {len(names)}",
         *_labels_lines(understood),
+        *_columns_lines(understood),
         "",
         class_table(names, counts),
     ]
@@ -127,6 +128,18 @@ def _split_line(found: Annotations) -> str:
         notes.append(f"{unlabelled} without a label")
     beside = f" ({', '.join(notes)})" if notes else ""
     return f"{found.split} {counted(len(found.records), 'clip')}{beside}"
+
+
+def _columns_lines(understood: Understanding) -> list[str]:
+    """What else a table says of its clips."""
+    columns = {
+        name for found in understood.read.values() for r in found.records[:1] for name in r.columns
+    }
+    further = [name for name in columns if name.lower() != "split"]
+    if not further:
+        return []
+    use = "for --group of gtdnet train; else they mean nothing"
+    return [f"  also         {', '.join(sorted(further))}: {use}"]
 
 
 def _labels_lines(understood: Understanding) -> list[str]:

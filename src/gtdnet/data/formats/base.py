@@ -49,6 +49,11 @@ class VideoRecord:
             return self.label
         return () if self.label is None else (self.label,)
 
+    @property
+    def further(self) -> dict[str, dict[str, str]]:
+        """Its columns as an entry of the JSON files that list it; none where it has none."""
+        return {"columns": dict(self.columns)} if self.columns else {}
+
 
 Row = tuple[VideoRecord, bool]
 """A record, and whether its clip is on disk."""

@@ -19,7 +19,7 @@ from gtdnet.data.formats.base import (
     VideoRecord,
     register_format,
 )
-from gtdnet.data.labels import label_of_json
+from gtdnet.data.labels import columns_of_json, label_of_json
 from gtdnet.data.pack.remote import is_remote
 from gtdnet.errors import InputError
 from gtdnet.files import write_text
@@ -73,7 +73,11 @@ class ClipList(Format):
                 label = label_of_json(label, len(names))
             except ValueError as error:
                 raise InputError(f"The clip {id} in {root} has no valid label: {error}.") from None
-            rows.append((VideoRecord(id, path, label), folders.hold(path)))
+            try:
+                columns = columns_of_json(item.get("columns", {}))
+            except ValueError:
+                raise damaged from None
+            rows.append((VideoRecord(id, path, label, columns), folders.hold(path)))
         return names, rows
 
 
@@ -93,7 +97,13 @@ def write_clip_list(
         "class_names": first.class_names,
         "splits": {
             split: [
-                {"id": r.id, "path": _relative(r.path, folder), "label": r.label, **facts[r.path]}
+                {
+                    "id": r.id,
+                    "path": _relative(r.path, folder),
+                    "label": r.label,
+                    **r.further,
+                    **facts[r.path],
+                }
                 for r in found.records
                 if r.path in facts
             ]

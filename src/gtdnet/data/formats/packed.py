@@ -24,5 +24,6 @@ class Packed(UrlFormat):
     def read(self, root: Path | str, split: str) -> tuple[Sequence[str], Rows]:
         class_names, rows = list_clips(root, read_index(root), split)
         return class_names, [
-            (VideoRecord(id, path, label), there) for id, path, label, there in rows
+            (VideoRecord(id, path, label, columns), there)
+            for id, path, label, there, columns in rows
         ]

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from gtdnet.data.labels import Label, label_of_json
+from gtdnet.data.labels import Label, columns_of_json, label_of_json
 from gtdnet.data.pack.remote import INDEX, SUMS, check_sizes, remote_pack, sums_of
 from gtdnet.data.pack.shards import AGAIN, VERSION, read_shard
 from gtdnet.errors import InputError
@@ -91,8 +91,9 @@ def read_index(root: Path | str) -> dict[str, Any]:
 
 def list_clips(
     root: Path | str, index: dict[str, Any], split: str
-) -> tuple[list[str], list[tuple[str, str, Label, bool]]]:
-    """Class names, and of each clip of a split: id, path, label, and whether it is there.
+) -> tuple[list[str], list[tuple[str, str, Label, bool, dict[str, str]]]]:
+    """Class names, and of each clip of a split: id, path, label, whether it is there, and what
+    further columns of a table said of it.
 
     InputError if there is no such split, or the index is damaged.
     """
@@ -111,15 +112,16 @@ def list_clips(
                 path = "/".join((root.rstrip("/"), shard, *parts))
             else:
                 path = str(Path(root, shard, *parts))
-            rows.append((item["id"], path, label, True))
+            rows.append((item["id"], path, label, True, columns_of_json(item.get("columns", {}))))
         for item in index["splits"][split]["missing"]:
             label = label_of_json(item["label"], len(names))
-            rows.append((item["id"], item["path"], label, False))
+            columns = columns_of_json(item.get("columns", {}))
+            rows.append((item["id"], item["path"], label, False, columns))
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _damaged(root) from None
-    for id, path, _, _ in rows:
+    for id, path, *_ in rows:
         if not isinstance(id, str) or not isinstance(path, str):
             raise _damaged(root)
     return names, rows
@@ -145,7 +147,7 @@ def find_clips(path: Path) -> list[Path] | None:
         rows = [row for split in index["splits"] for row in list_clips(place, index, split)[1]]
         clips = {
             Path(clip).relative_to(place).as_posix().partition("/")[2]: Path(clip)
-            for _, clip, _, is_there in rows
+            for _, clip, _, is_there, _ in rows
             if is_there
         }
     else:

@@ -318,7 +318,8 @@ def _write_index(output: Path, source: str, plan: Plan) -> None:
         "splits": {
             split: {
                 "clips": [
-                    {"id": r.id, "label": r.label, "clip": place[r.path]} for r in found.records
+                    {"id": r.id, "label": r.label, "clip": place[r.path], **r.further}
+                    for r in found.records
                 ],
                 "missing": [asdict(record) for record in found.missing],
             }

@@ -17,13 +17,13 @@ class ConvertOptions:
             class 1, ...
         fold_div: of TSM, whose files do not tell it: 1/fold_div of the channels moves in each
             direction; default: 8.
-        sampling: segment, dense-tsm (as the dense models of TSM and its descendants are tested),
-            dense or rate; default: segment.
+        sampling: how frames are chosen; dense-tsm: as the dense models of TSM and its descendants
+            are tested; default: segment.
         frame_interval: frames between two of dense sampling; default: 64 / num_segments.
         rate: frames per second of rate sampling.
         short_side: the shorter side in pixels before the crop; default: 256.
         crop_size: side in pixels of the square the model sees; default: 224.
-        interpolation: bilinear or bicubic; default: bilinear.
+        interpolation: of resizing; default: bilinear.
         antialias: low-pass filter when shrinking; default: as the project's own test does.
         overwrite: replace the file that is there.
     """
