@@ -32,7 +32,7 @@ from gtdnet.engines.base import (
     register_engine,
 )
 from gtdnet.engines.deploy import FromFrames, deployable
-from gtdnet.engines.forms import two_convs
+from gtdnet.engines.forms import for_openvino
 from gtdnet.engines.graph import INPUT, OUTPUT, example_clips
 from gtdnet.engines.header import (
     ExportedFile,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 def to_openvino(model: nn.Module, spec: ClipSpec) -> ov.Model:
     """A network as an OpenVINO model, clips uint8 [N, T*f, 3, H, W] -> logits [N, K]."""
     ov = _openvino()
-    network = FromFrames(deployable(model, two_convs), spec).eval()
+    network = FromFrames(deployable(model, for_openvino), spec).eval()
     # Much quicker than by way of torch.export; what tracing could get wrong (a number taken for a
     # constant) is found by comparing logits, of other numbers of clips as well.
     with torch.no_grad(), warnings.catch_warnings(), _no_telemetry():
