@@ -102,6 +102,15 @@ def test_one_graph_for_torch_compile(name: str, tiny_model: TinyModel) -> None:
     assert len(graphs) == 1
 
 
+@needs_openvino
+@pytest.mark.parametrize("backbone", BACKBONES[:3])
+def test_a_shift_without_a_gate_on_every_backbone(backbone: str, tiny_model: TinyModel) -> None:
+    model = tiny_model(f"tsm_{backbone}", shallow=True, stages=[5])
+    clips = example_clips(spec_of(model), 3)
+    built = build_engine(model, spec_of(model), "openvino", precision="fp32")
+    assert_same(built(clips), logits_of(model, clips))
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("engine", ["torch", pytest.param("openvino", marks=needs_openvino)])
 def test_bf16_on_every_backbone(backbone: str, engine: str, tiny_model: TinyModel) -> None:
