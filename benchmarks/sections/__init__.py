@@ -14,6 +14,7 @@ from sections.markdown import Results
 # Files of benchmarks/results in the page's order: title, and the module here that shows it.
 SECTIONS = {
     "complexity": ("What the networks cost", "complexity"),
+    "costs": ("What the backbones cost, by engine", "costs"),
     "peers": ("The other methods beside their papers", "peers"),
     "start_points": ("What a good start is worth", "start_points"),
     "ablation": ("Ablation", "ablation"),

@@ -34,7 +34,11 @@ def assert_same(found: Tensor, wanted: Tensor) -> None:
 
 
 # Deeper networks are made of the same blocks.
-@pytest.mark.parametrize("name", [n for n in list_models() if n.endswith(("18", "50"))])
+OF_RESNETS = [n for n in list_models() if n.endswith(("18", "50"))]
+OF_LITES = [f"gtdnet_efficientnet_lite{n}" for n in range(5)] + ["tsm_efficientnet_lite0"]
+
+
+@pytest.mark.parametrize("name", [*OF_RESNETS, *OF_LITES])
 def test_every_model_keeps_its_outputs_without_norms(name: str, tiny_model: TinyModel) -> None:
     model = tiny_model(name)
     keys = set(model.state_dict())

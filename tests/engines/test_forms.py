@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gtdnet.engines.forms import one_pass, two_convs
+from gtdnet.engines.forms import for_openvino, one_pass, two_convs, whole_frames
 from gtdnet.nn import (
     GlobalTemporalDifference,
     TemporalConv2d,
@@ -19,7 +19,7 @@ from gtdnet.nn import (
 )
 
 T, C = 4, 12
-forms = pytest.mark.parametrize("form", [one_pass, two_convs])
+forms = pytest.mark.parametrize("form", [one_pass, two_convs, whole_frames])
 
 
 def conv_behind(build: Callable[[int], nn.Module], **options: object) -> TemporalConv2d:
@@ -95,9 +95,25 @@ def test_another_module_or_a_hook_is_left_alone(
     assert form(watched) is watched
 
 
+@forms
+def test_causal_modules_are_left_alone(form: Callable[[TemporalConv2d], nn.Module]) -> None:
+    conv = conv_behind(lambda _: TemporalShift(T, 4, causal=True))
+    assert form(conv) is conv
+
+
 def test_grouped_convolutions_are_not_parted() -> None:
     conv = conv_behind(both, groups=2)
     assert two_convs(conv) is conv
     x = features(2)
-    with torch.no_grad(), fast_path(False):
-        torch.testing.assert_close(one_pass(conv).double()(x), conv(x), rtol=0, atol=1e-6)
+    for form in (one_pass, whole_frames):
+        with torch.no_grad(), fast_path(False):
+            torch.testing.assert_close(form(conv).double()(x), conv(x), rtol=0, atol=1e-6)
+
+
+def test_openvinos_form_is_that_with_the_shorter_passes() -> None:
+    """A convolution that widens must not have its output written twice."""
+    narrows, widens = conv_behind(both), conv_behind(both)
+    widens.out_channels = 6 * C
+    assert type(for_openvino(narrows)) is type(two_convs(narrows))
+    for conv in (widens, conv_behind(both, groups=2)):
+        assert type(for_openvino(conv)) is type(whole_frames(conv))

@@ -102,6 +102,15 @@ def test_one_graph_for_torch_compile(name: str, tiny_model: TinyModel) -> None:
     assert len(graphs) == 1
 
 
+@needs_openvino
+@pytest.mark.parametrize("backbone", BACKBONES[:3])
+def test_a_shift_without_a_gate_on_every_backbone(backbone: str, tiny_model: TinyModel) -> None:
+    model = tiny_model(f"tsm_{backbone}", shallow=True, stages=[5])
+    clips = example_clips(spec_of(model), 3)
+    built = build_engine(model, spec_of(model), "openvino", precision="fp32")
+    assert_same(built(clips), logits_of(model, clips))
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("engine", ["torch", pytest.param("openvino", marks=needs_openvino)])
 def test_bf16_on_every_backbone(backbone: str, engine: str, tiny_model: TinyModel) -> None:
@@ -122,6 +131,19 @@ def test_int8_of_linear_maps_and_attention(backbone: str, tiny_model: TinyModel)
 
 
 # --------------------------------------------------------------------------------- single engines
+
+
+@needs_openvino
+def test_openvinos_convolutions_pad_by_themselves(tiny_model: TinyModel) -> None:
+    """A pass over the features for what is odd in TensorFlow's padding took a twelfth of Lite0."""
+    from gtdnet.engines.openvino import to_openvino
+
+    model = tiny_model("tsn_efficientnet_lite0")
+    operations = to_openvino(model, spec_of(model)).get_ordered_ops()
+    convs = [o.get_attributes() for o in operations if o.get_type_name().endswith("Convolution")]
+    uneven = [conv for conv in convs if list(conv["pads_begin"]) != list(conv["pads_end"])]
+    assert (len(convs), len(uneven)) == (49, 5)
+    assert "Pad" not in {operation.get_type_name() for operation in operations}
 
 
 def test_torch_is_the_model_itself(tiny_model: TinyModel) -> None:

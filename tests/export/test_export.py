@@ -311,7 +311,7 @@ def test_a_wrong_graph_is_found_and_nothing_is_left(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("gtdnet.engines.openvino.two_convs", form)
+    monkeypatch.setattr("gtdnet.engines.openvino.for_openvino", form)
     output = tmp_path / "wrong"
     with pytest.raises(ExportFailed, match=message):
         export(ExportOptions(str(model_path), str(output), formats="openvino"))
@@ -331,7 +331,7 @@ def test_few_clips_find_a_wrong_graph(
     clips.mkdir()
     for i in range(number):  # the same one: as hard as it can be
         shutil.copy(next(data.rglob("*.mp4")), clips / f"{i}.mp4")
-    monkeypatch.setattr("gtdnet.engines.openvino.two_convs", Repeats)
+    monkeypatch.setattr("gtdnet.engines.openvino.for_openvino", Repeats)
     options = ExportOptions(str(model_path), str(tmp_path / "wrong"), formats="openvino")
     options.clips = str(clips)
     with pytest.raises(ExportFailed, match=r"model\.xml is not the model"):

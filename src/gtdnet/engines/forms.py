@@ -19,19 +19,44 @@ from gtdnet.nn.fast import FusedPart, fused_part
 
 def one_pass(conv: TemporalConv2d) -> nn.Module:
     """For torch.compile, which writes the shifted and enhanced features in one loop."""
-    part = fused_part(conv, conv.temporal)
-    return conv if part is None or part.causal else _OnePass(conv, part)
+    part = _part(conv)
+    return conv if part is None else _OnePass(conv, part)
+
+
+def for_openvino(conv: TemporalConv2d) -> nn.Module:
+    """For OpenVINO, whose loops do not shift, and which copies parts of the channels slowly.
+
+    Where the convolution gives more channels than it takes, or takes each by itself:
+    :func:`whole_frames`; else :func:`two_convs`, whose second pass over the output is then short.
+    """
+    widens = conv.groups != 1 or conv.out_channels > conv.in_channels
+    return whole_frames(conv) if widens else two_convs(conv)
 
 
 def two_convs(conv: TemporalConv2d) -> nn.Module:
-    """For OpenVINO: its loops do not shift, so the channels that stay never pass through one.
+    """The channels that stay never pass through a loop that shifts.
 
     They and those that move have a convolution each; the sum is part of the second one.
     """
-    part = fused_part(conv, conv.temporal)
-    if part is None or part.causal or conv.groups != 1:
+    part = _part(conv)
+    if part is None or conv.groups != 1:
         return conv
     return _TwoConvs(conv, part)
+
+
+def whole_frames(conv: TemporalConv2d) -> nn.Module:
+    """The frame, the next and the one before it are summed, every channel of one of them alone.
+
+    Whole frames are one block of memory each, and the sum of three products is one loop.
+    """
+    part = _part(conv)
+    return conv if part is None else _WholeFrames(conv, part)
+
+
+def _part(conv: TemporalConv2d) -> FusedPart | None:
+    """What stands before a convolution; None of a causal one, which no form here is for."""
+    part = fused_part(conv, conv.temporal)
+    return None if part is None or part.causal else part
 
 
 class _Form(nn.Module):
@@ -90,6 +115,24 @@ class _OnePass(_Form):
         return self.conv(torch.cat(parts, 1), self.weight, self.bias)
 
 
+class _WholeFrames(_Form):
+    def __init__(self, conv: TemporalConv2d, part: FusedPart) -> None:
+        super().__init__(conv, part)
+        self.weight = conv.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        moved, still = self.factors(x, _average(x))
+        f, channels = self.fold, self.weight.shape[1] * self.groups
+        if still is None:
+            still = torch.ones_like(moved[:, :1]).expand(-1, channels - 2 * f, -1, -1)
+        y = x * _among(still, 2 * f, channels)
+        if f:
+            following, former = torch.cat([x[1:], x[:1]]), torch.cat([x[-1:], x[:-1]])
+            y = y + following * _among(moved[:, :f], 0, channels)
+            y = y + former * _among(moved[:, f:], f, channels)
+        return self.conv(y, self.weight, self.bias)
+
+
 class _TwoConvs(_Form):
     def __init__(self, conv: TemporalConv2d, part: FusedPart) -> None:
         super().__init__(conv, part)
@@ -98,9 +141,7 @@ class _TwoConvs(_Form):
         self.still = nn.Parameter(still.contiguous(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # OpenVINO's average pooling takes half as long as its mean; its window is a constant.
-        size = [int(axis) for axis in x.shape[2:]]
-        moved, still = self.factors(x, F.avg_pool2d(x, size).flatten(1))
+        moved, still = self.factors(x, _average(x))
         f = self.fold
         y = self.conv(
             x[:, 2 * f :] if still is None else x[:, 2 * f :] * still, self.still, self.bias
@@ -110,6 +151,19 @@ class _TwoConvs(_Form):
         ahead = torch.cat([x[1:, :f], x[:1, :f]])
         behind = torch.cat([x[-1:, f : 2 * f], x[:-1, f : 2 * f]])
         return y + self.conv(torch.cat([ahead, behind], 1) * moved, self.moved, None)
+
+
+def _average(x: Tensor) -> Tensor:
+    """GAP(x), [N*T, C, H, W] -> [N*T, C].
+
+    OpenVINO's average pooling takes half as long as its mean; its window is a constant.
+    """
+    return F.avg_pool2d(x, [int(axis) for axis in x.shape[2:]]).flatten(1)
+
+
+def _among(factors: Tensor, before: int, channels: int) -> Tensor:
+    """[N*T, C', 1, 1] -> [N*T, C, 1, 1], so many channels of 0 before them and the rest behind."""
+    return F.pad(factors, (0, 0, 0, 0, before, channels - before - factors.shape[1]))
 
 
 class _Moves(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +32,7 @@ from gtdnet.engines.base import (
     register_engine,
 )
 from gtdnet.engines.deploy import FromFrames, deployable
-from gtdnet.engines.forms import two_convs
+from gtdnet.engines.forms import for_openvino
 from gtdnet.engines.frame_form import one_frame
 from gtdnet.engines.graph import INPUT, OUTPUT, example_clips
 from gtdnet.engines.header import (
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 def to_openvino(model: nn.Module, spec: ClipSpec) -> ov.Model:
     """A network as an OpenVINO model, clips uint8 [N, T*f, 3, H, W] -> logits [N, K]."""
     ov = _openvino()
-    network = FromFrames(deployable(model, two_convs), spec).eval()
+    network = FromFrames(deployable(model, for_openvino), spec).eval()
     # Much quicker than by way of torch.export; what tracing could get wrong (a number taken for a
     # constant) is found by comparing logits, of other numbers of clips as well.
     with torch.no_grad(), warnings.catch_warnings(), _no_telemetry():
@@ -70,11 +71,14 @@ def to_openvino(model: nn.Module, spec: ClipSpec) -> ov.Model:
 
 
 def quantise(graph: ov.Model, clips: Tensor) -> ov.Model:
-    """A copy that computes its convolutions in int8 (post-training quantisation by NNCF).
+    """A copy that computes convolutions and linear maps of tokens in int8 (by NNCF, no training).
 
     The rest stays as it is. What makes and applies gates, and the classifier, are a small part of
     the work, and in int8 they doubled the largest difference of a trained GTDNet's logits. The sums
     at the shortcuts in int8 cost networks with a temporal shift more time than they save.
+
+    Tokens have a few channels of far larger values than the others: where there are linear maps of
+    them, NNCF's settings for transformers move part of these values to the weights.
 
     From the clips, uint8 [M, T*f, 3, H, W], the ranges of all values are taken. InputError if
     packages of the extra "export" are missing.
@@ -89,12 +93,26 @@ def _quantised(graph: ov.Model, shown: Iterable[Any], number: int) -> ov.Model:
         import nncf
 
         nncf.set_log_level(logging.WARNING)
+        operations = graph.get_ordered_ops()
+        maps = [o.get_friendly_name() for o in operations if o.get_type_name() == "MatMul"]
+        kept = [name for name in maps if not _of_tokens(name)]
         return nncf.quantize(
             graph,
             nncf.Dataset(shown),
             subset_size=number,
-            ignored_scope=nncf.IgnoredScope(types=_NOT_INT8, validate=False),
+            model_type=nncf.ModelType.TRANSFORMER if len(kept) < len(maps) else None,
+            ignored_scope=nncf.IgnoredScope(names=kept, types=_NOT_INT8, validate=False),
         )
+
+
+def _of_tokens(name: str) -> bool:
+    """Whether a product is a linear map of the network itself, by the place that the trace names.
+
+    Not those of the modules (as they are, or in the engine's form) nor of the classifier.
+    """
+    place, _, operation = name.partition("/")
+    own = not re.search(r"\.(temporal|gate)\.|\.classifier$", place)
+    return own and operation.startswith("aten::linear/")
 
 
 @register_engine
@@ -305,7 +323,7 @@ _BIN_KEY = "gtdnet_bin_sha256"
 _TYPES: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 _KINDS = {"u8": "uint8", "boolean": "bool", "f32": "float32"}
 _OURS: dict[str, Precision] = {name: ours for ours, name in _TYPES.items()}
-_NOT_INT8 = ["Add", "AvgPool", "MatMul", "Multiply", "ReduceMean", "Sigmoid"]
+_NOT_INT8 = ["Add", "AvgPool", "Multiply", "ReduceMean", "Sigmoid"]
 
 
 @cache

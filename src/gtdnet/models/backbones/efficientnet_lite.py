@@ -58,7 +58,9 @@ class SamePadConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         pads: list[int] = []
         for axis in (1, 0):  # the last axis of the tensor comes first
-            size, kernel, stride = input.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
+            # int: a traced size would hide from OpenVINO that the convolution can pad by itself.
+            size = int(input.shape[2 + axis])
+            kernel, stride = self.kernel_size[axis], self.stride[axis]
             lacking = max(0, (-(-size // stride) - 1) * stride + kernel - size)
             pads += [lacking // 2, lacking - lacking // 2]
         return super().forward(F.pad(input, pads))
