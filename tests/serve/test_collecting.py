@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +21,9 @@ from websockets.sync.client import connect
 from gtdnet.data.decode import iter_frames
 from gtdnet.data.formats import read_annotations
 from gtdnet.errors import InputError
+from gtdnet.serve.models import load_models
 from gtdnet.serve.options import ServeOptions
-from gtdnet.serve.run import check
+from gtdnet.serve.run import Server, check
 
 COLOURS = {"wave": (220, 30, 30), "nod": (30, 30, 220)}
 
@@ -225,3 +228,31 @@ def test_options(options: dict[str, Any], message: str) -> None:
 def test_classes_without_a_folder() -> None:
     with pytest.raises(InputError, match="--classes goes with --collect"):
         check(ServeOptions(["m"], classes="a"))
+
+
+def test_a_folder_that_cannot_be_had_leaves_no_server(tmp_path: Path) -> None:
+    file = tmp_path / "mine"
+    file.write_text("hello")
+    options = ServeOptions([], collect=str(file), classes="a", decoders=1, device="cpu")
+    before = set(multiprocessing.active_children())
+    with pytest.raises(InputError, match="is a file; give a folder for the clips"):
+        Server(options, load_models([]), None)
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_a_clip_that_cannot_be_written_counts_for_nothing(serve: Any, folder: Path) -> None:
+    """Its folder is gone before it ends."""
+    with serve(collect=str(folder), classes="wave") as running:
+        with page(running) as sitting:
+            sitting.ask()
+            tell(sitting, "start", "wave")
+            show(sitting, "wave")
+            shutil.rmtree(folder / "wave")
+            sitting.send(json.dumps({"do": "stop"}))
+            assert "The clip was not written" in refused(sitting, "not_written")
+        with page(running) as sitting:
+            assert sitting.ask()["counts"] == {"wave": 0}
+            tell(sitting, "start", "wave")
+            show(sitting, "wave")
+            assert tell(sitting, "stop")["counts"] == {"wave": 1}
+    assert clips(folder) == ["wave"]

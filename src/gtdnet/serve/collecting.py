@@ -228,6 +228,8 @@ class Collector:
         try:
             self._recording.do(actions)
         except (InputError, OSError) as error:
+            if any(action.kind == "keep" for action in actions):
+                self._session.forget_last()
             self._drop()
             raise Refusal(507, "not_written", f"The clip was not written: {error}.") from error
         if len(self._recording.written) <= before:

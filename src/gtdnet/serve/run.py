@@ -161,17 +161,12 @@ class Server:
             self.service.metrics,
             lambda why: self.service.metrics.killed.labels(why).inc(),
         )
-        self.collector: Collector | None = None
-        if options.collect is not None:
-            self.collector = Collector(
-                options.collect,
-                options.classes,
-                options.collect_seconds,
-                options.collect_megabytes,
-                options.camera_idle,
-                self.service.metrics,
-                lambda why: self.service.metrics.killed.labels(why).inc(),
-            )
+        try:
+            self.collector = self._collector()
+        except BaseException:
+            self.cameras.close()
+            self.service.close()
+            raise
         app = make_app(self.service, self.cameras, self.collector, lambda: not self.guard.is_ending)
         names = [name.strip() for name in (options.names or "").split(",") if name.strip()]
         if not _is_address(options.host):
@@ -187,6 +182,20 @@ class Server:
         )
         self._told: int | None = None
         self._tell: Callable[[int], object] = lambda number: None
+
+    def _collector(self) -> Collector | None:
+        options, metrics = self._options, self.service.metrics
+        if options.collect is None:
+            return None
+        return Collector(
+            options.collect,
+            options.classes,
+            options.collect_seconds,
+            options.collect_megabytes,
+            options.camera_idle,
+            metrics,
+            lambda why: metrics.killed.labels(why).inc(),
+        )
 
     def end(self) -> None:
         """As SIGTERM does; from any thread."""
