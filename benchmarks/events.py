@@ -1,27 +1,37 @@
 """Events in long videos, before and after calibration: precision, recall, false alarms, delay.
 
     python benchmarks/events.py --work events --output benchmarks/results/events.yaml
+    python benchmarks/events.py --work events_own --clips clips.csv --group source --nothing walk
 
-Everything is built in. A small GTDNet learns the easy edition (`synth_easy`). Its validation clips
-are for the calibration, its test clips for the measurement: no clip is in both. Long videos are
-made of them: each clip is a scene that first stands still, then its motion, then it stands still
-again; then comes the next scene. What stands still is the clip's first or last frame, with the
-noise and the wavering light of a cheap camera: nothing happens there, though a scene ends with a
-cut. The background that the calibration is shown are such scenes of validation clips, without the
-motion. That network has no class for nothing, and never saw a scene that stands still; a second one
-has such a class, and its classifier learned it of other still scenes. What is there already in the
-folder WORK is used again.
+In the first everything is built in. A small GTDNet learns the easy edition (`synth_easy`). Its
+validation clips are for the calibration, its test clips for the measurement: no clip is in both.
+Long videos are made of them: each clip is a scene that first stands still, then its motion, then it
+stands still again; then comes the next scene. What stands still is the clip's first or last frame,
+with the noise and the wavering light of a cheap camera: nothing happens there, though a scene ends
+with a cut. The background that the calibration is shown are such scenes of validation clips,
+without the motion. That network has no class for nothing, and never saw a scene that stands still;
+a second one has such a class, and its classifier learned it of other still scenes.
+
+In the second the clips are those of a table with the columns path and label. The groups of clips
+that belong together (from one video, say) are dealt out: half to the training of a causal GTDNet
+from ImageNet weights, at small pictures and for a few epochs, a quarter to the calibration and a
+quarter to the measurement. Between the clips stand those of the class --nothing of the same
+quarter, played forth and back; the network knows that class, and it is never named.
+
+What is there already in the folder WORK is used again.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,12 +50,13 @@ from gtdnet.data.calibration import Calibration, EventRules
 from gtdnet.data.decode import ClipReader
 from gtdnet.data.formats import Annotations, VideoRecord, read_annotations
 from gtdnet.data.spec import ClipSpec
+from gtdnet.errors import InputError
 from gtdnet.files import atomic_path, write_json
 from gtdnet.infer.live import LiveModel, open_live
 from gtdnet.models.model_file import load_model
 from gtdnet.text import say
 
-FPS = 12  # of the built-in clips
+FPS, TABLE_FPS = 12, 30  # of long videos: the built-in clips' own, and of those of a table
 STILL = (4.0, 10.0)  # seconds that a scene stands still before its motion, and after it
 NOISE, LIGHT = 3.0, 0.03  # of 255; of the brightness
 SCENES = 20  # a video
@@ -55,6 +66,8 @@ LIMITS = (60, 10, 1)  # false alarms an hour of the background that is shown
 RULES = EventRules(smoothing=0.5, release=0.8, shortest=0.5)
 
 Frames = NDArray[np.uint8]  # [F, H, W, 3]
+Idle = Callable[[Frames, float, np.random.Generator], Iterator[Frames]]
+"""A frame of a clip, seconds, what draws -> what is seen before or after the clip."""
 
 
 class Truth(NamedTuple):
@@ -86,15 +99,33 @@ def still(frame: Frames, seconds: float, rng: np.random.Generator) -> Iterator[F
         yield noisy.clip(0, 255).astype(np.uint8)
 
 
+def forth_and_back(clips: Sequence[VideoRecord]) -> Idle:
+    """One of the clips, drawn, as long as it takes."""
+
+    def idle(frame: Frames, seconds: float, rng: np.random.Generator) -> Iterator[Frames]:
+        frames = frames_of(clips[int(rng.integers(len(clips)))])
+        return islice(cycle([*frames, *frames[-2:0:-1]]), round(seconds * TABLE_FPS))
+
+    return idle
+
+
+def frames_of(record: VideoRecord) -> list[Frames]:
+    return [rgb for _, rgb in ClipReader(record.path).frames()]
+
+
 def scene(
-    record: VideoRecord, rng: np.random.Generator, moves: bool, seconds: tuple[float, float]
+    record: VideoRecord,
+    rng: np.random.Generator,
+    moves: bool,
+    seconds: tuple[float, float],
+    idle: Idle,
 ) -> tuple[list[Frames], int, int]:
     """The frames of one scene, and at which of them its motion begins and ends."""
-    frames = [rgb for _, rgb in ClipReader(record.path).frames()]
-    before = list(still(frames[0], rng.uniform(*seconds), rng))
+    frames = frames_of(record)
+    before = list(idle(frames[0], rng.uniform(*seconds), rng))
     if not moves:
         return before, len(before), len(before)
-    after = still(frames[-1], rng.uniform(*seconds), rng)
+    after = idle(frames[-1], rng.uniform(*seconds), rng)
     return [*before, *frames, *after], len(before), len(before) + len(frames)
 
 
@@ -104,23 +135,26 @@ def write_long(
     seed: int,
     moves: bool = True,
     seconds: tuple[float, float] = STILL,
+    idle: Idle = still,
+    fps: int = FPS,
 ) -> list[Truth]:
     """One long video of some clips; what happens in it."""
     rng = np.random.default_rng(seed)
     truths, number = [], 0
     with atomic_path(path) as temporary, av.open(str(temporary), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
-        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, FPS)
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
+        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, fps)
         for record in records:
-            frames, begin, end = scene(record, rng, moves, seconds)
+            frames, begin, end = scene(record, rng, moves, seconds, idle)
             if moves:
-                first, last = (number + begin) / FPS, (number + end) / FPS
+                first, last = (number + begin) / fps, (number + end) / fps
                 truths.append(Truth(first, last, record.classes[0]))
             for rgb in frames:
                 picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
                 if not number:
                     stream.height, stream.width = rgb.shape[:2]
-                picture.pts, picture.time_base = number, Fraction(1, FPS)
+                picture = picture.reformat(stream.width, stream.height)
+                picture.pts, picture.time_base = number, Fraction(1, fps)
                 container.mux(stream.encode(picture))
                 number += 1
         container.mux(stream.encode(None))
@@ -204,10 +238,46 @@ def prepared(work: Path) -> tuple[Path, Annotations, Annotations]:
     return model, read_annotations(str(data), "validation"), read_annotations(str(data), "test")
 
 
-def spread(clips: Annotations, number: int, seed: int) -> list[VideoRecord]:
+def spread(clips: Sequence[VideoRecord], number: int, seed: int) -> list[VideoRecord]:
     """Some of the clips, drawn."""
-    order = np.random.default_rng(seed).permutation(len(clips.records))[:number]
-    return [clips.records[i] for i in order]
+    order = np.random.default_rng(seed).permutation(len(clips))[:number]
+    return [clips[i] for i in order]
+
+
+def deal(table: Path, group: str, data: Path) -> None:
+    """A table's clips as test.csv, val.csv and train.csv: no group is in two of them.
+
+    Raises:
+        ValueError: a column is not there, or no clips are.
+    """
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if lacking := [name for name in ("path", "label", group) if not rows or name not in rows[0]]:
+        raise InputError(f"{table} has no clips, or no column {lacking[0]}; see --group")
+    groups = sorted({row[group] for row in rows})
+    order = np.random.default_rng(0).permutation(len(groups))
+    part = {groups[i]: min(2, 4 * at // len(groups)) for at, i in enumerate(order)}
+    data.mkdir(parents=True, exist_ok=True)
+    for number, split in enumerate(("test", "val", "train")):
+        lines = [["path", "label"]]
+        chosen = [row for row in rows if part[row[group]] == number]
+        lines += [[str(table.parent.resolve() / row["path"]), row["label"]] for row in chosen]
+        with (data / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(lines)
+
+
+def prepared_table(work: Path, table: Path, group: str) -> tuple[Path, Annotations, Annotations]:
+    """As :func:`prepared`, of the clips of a table."""
+    data, run = work / "data", work / "run"
+    deal(table, group, data)
+    if not (run / "model.safetensors").is_file():
+        words = ["--recipe", "finetune_cpu", "--data", str(data), "--output", str(work)]
+        words += ["--name", run.name, "--model_options.causal", "true", "--sampling", "rate"]
+        words += ["--rate", "8", "--short_side", "112", "--crop_size", "96"]
+        if gtdnet(["train", *words, "--epochs", "5", "--validate_every", "5"]):
+            raise InputError("the training failed")
+    model = run / "model.safetensors"
+    return model, read_annotations(str(data), "validation"), read_annotations(str(data), "test")
 
 
 def taught_nothing(work: Path) -> tuple[Path, Path]:
@@ -224,7 +294,7 @@ def taught_nothing(work: Path) -> tuple[Path, Path]:
                 if not link.exists():
                     link.symlink_to(clip.resolve())
         every = read_annotations(str(work / "data"), {"val": "validation"}.get(split, split))
-        for n, record in enumerate(spread(every, scenes, seed=3)):
+        for n, record in enumerate(spread(every.records, scenes, seed=3)):
             path = data / split / NOTHING / f"{n:03}.mp4"
             if not path.is_file():
                 write_long(path, [record], seed=5000 + n, moves=False, seconds=(1.5, 2.0))
@@ -251,7 +321,7 @@ Videos = Sequence[tuple[Path, Sequence[Truth]]]
 
 
 def long_videos(
-    folder: Path, records: Sequence[VideoRecord], seed: int, moves: bool = True
+    folder: Path, records: Sequence[VideoRecord], seed: int, moves: bool = True, **how: Any
 ) -> Videos:
     """The clips in videos of SCENES, and what happens in each."""
     videos = []
@@ -259,7 +329,7 @@ def long_videos(
         path = folder / f"{n // SCENES:02}.mp4"
         told = path.with_suffix(".json")
         if not told.is_file():
-            write_json(told, write_long(path, records[n : n + SCENES], seed + n, moves))
+            write_json(told, write_long(path, records[n : n + SCENES], seed + n, moves, **how))
         truths = json.loads(told.read_text(encoding="utf-8"))
         videos.append((path, [Truth(*truth) for truth in truths]))
     return videos
@@ -314,32 +384,73 @@ def measured(
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--work", type=Path, required=True, help="clips, training and videos")
-    parser.add_argument("--clips", type=int, default=40, help="test clips; default: 40")
-    parser.add_argument("--background", type=int, default=60, help="still scenes; default: 60")
-    parser.add_argument("--one", action="store_true", help="without the class for nothing")
-    parser.add_argument("--output", help="file of the results (*.yaml)")
-    options = parser.parse_args(arguments)
+def built_in(options: argparse.Namespace) -> tuple[int, dict[str, dict[str, Any]]]:
+    """How many clips are measured, and what was found of each network."""
     work: Path = options.work
     model, held_out, test = prepared(work)
-    shown = spread(held_out, options.background, seed=1)
-    records = spread(test, options.clips, seed=2)
+    shown = spread(held_out.records, options.background, seed=1)
+    records = spread(test.records, options.test_clips, seed=2)
     quiet = long_videos(work / "background", shown, seed=0, moves=False)
     videos = long_videos(work / "long", records, seed=1000)
     networks = {"12 classes": measured(model, work / "data", quiet, videos)}
     if not options.one:
         model, data = taught_nothing(work)
         networks["and a class for nothing"] = measured(model, data, quiet, videos, NOTHING)
-    result = envelope(
-        "events",
-        "Events before and after calibration",
-        "python benchmarks/events.py --work events" + (" --one" if options.one else ""),
-        torch.device("cpu"),
+    return len(records), networks
+
+
+def of_table(options: argparse.Namespace) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The same of the clips of a table."""
+    work, nothing = options.work, options.nothing
+    model, held_out, test = prepared_table(work, options.clips, options.group)
+    names = test.class_names
+    if nothing not in names:
+        raise InputError(f"--nothing {nothing}: is no class; choose one of {', '.join(names)}")
+    label = names.index(nothing)
+    calm = [[r for r in of.records if r.label == label] for of in (held_out, test)]
+    if not all(calm):
+        raise InputError(f"--nothing {nothing}: a part has no clip of it; choose another class")
+    moving = [r for r in test.records if r.label != label]
+    shown = spread(calm[0] * options.background, options.background, seed=1)
+    records = spread(moving, options.test_clips, seed=2)
+    quiet = long_videos(
+        work / "background", shown, 0, False, idle=forth_and_back(calm[0]), fps=TABLE_FPS
     )
+    videos = long_videos(work / "long", records, 1000, idle=forth_and_back(calm[1]), fps=TABLE_FPS)
+    key = f"{len(names)} classes, {nothing!r} for nothing"
+    return len(records), {key: measured(model, work / "data", quiet, videos, nothing)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--work", type=Path, required=True, help="clips, training and videos")
+    parser.add_argument("--clips", type=Path, help="a table of clips; default: the built-in ones")
+    parser.add_argument("--group", default="source", help="its column of what belongs together")
+    parser.add_argument("--nothing", help="its class for what lies between the clips")
+    parser.add_argument("--test_clips", type=int, default=40, help="clips measured; default: 40")
+    parser.add_argument("--background", type=int, default=60, help="still scenes; default: 60")
+    parser.add_argument("--one", action="store_true", help="without the class for nothing")
+    parser.add_argument("--output", help="file of the results (*.yaml)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.clips and not options.nothing:
+            raise InputError("--clips needs --nothing, the class for what lies between the clips")
+        count, networks = of_table(options) if options.clips else built_in(options)
+    except InputError as error:
+        print(f"benchmarks/events.py: {error}", file=sys.stderr)
+        return 2
+    words = f"python benchmarks/events.py --work {options.work.name}"
+    if options.clips:
+        words += f" --clips {options.clips.parent.name}/{options.clips.name}"
+        words += f" --group {options.group} --nothing {options.nothing}"
+    words += " --one" if options.one else ""
+    title = "Events before and after calibration"
+    if options.clips:
+        title += f": {options.clips.parent.name}"
+    result = envelope("events", title, words, torch.device("cpu"))
     result |= {
-        "clips": len(records),
+        "clips": count,
+        "clips_of": options.clips.parent.name if options.clips else None,
         "seconds_of_stillness": list(STILL),
         "limits": list(LIMITS),
         "networks": networks,

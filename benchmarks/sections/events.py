@@ -28,22 +28,28 @@ def render(results: Results) -> str:
         [network, found["temperature"], *(v for k in ("nll", "ece") for v in found[k].values())]
         for network, found in networks.items()
     ]
-    second = ""
+    trained = "A small GTDNet, trained on the easy built-in clips,"
+    between = f"""scenes in which nothing happens: a clip's first frame, and then its last one, held
+        for {low:g} to {high:g} seconds with the noise and the wavering light of a cheap camera.
+        That network never saw such a scene."""
     if len(networks) > 1:
-        second = "A second one has a class for them, which its classifier alone learned of others."
+        between += """ A second one has a class for them, which its classifier alone learned of
+        others."""
+    if source := results.get("clips_of"):
+        trained = f"A causal GTDNet, trained for a few epochs on half of {source},"
+        between = f"""others of the class that is taken for nothing, played forth and back for
+        {low:g} to {high:g} seconds. No video that a clip was cut from is in two of training,
+        calibration and measurement."""
     return parts(
-        f"""A small GTDNet, trained on the easy built-in clips, follows {first["hours"]} hours of
-        video as a stream ({first["live"]}). In them {results["clips"]} test clips stand between
-        scenes in which nothing happens: a clip's first frame, and then its last one, held for
-        {low:g} to {high:g} seconds with the noise and the wavering light of a cheap camera. That
-        network never saw such a scene. {second} The calibration knows none of the test clips: it
-        was shown {first["clips"]} others for the temperature and a precision of
-        {first["precision"]:g}, and {first["hours_of_background"]} hours of stillness, in which
+        f"""{trained} follows {first["hours"]} hours of video as a stream ({first["live"]}). In them
+        {results["clips"]} test clips stand between {between} The calibration knows none of the test
+        clips: it was shown {first["clips"]} others for the temperature and a precision of
+        {first["precision"]:g}, and {first["hours_of_background"]} hours of nothing, in which
         there may be at most so many events an hour; so little of it cannot tell small rates apart.
         A row that is missing has no threshold that keeps to it.""",
         """An event counts for the motion that ended at most two seconds before it was reported:
         right if it has its class, once; of another class, wrong. The rest are false alarms, by the
-        hour of stillness. The delay is from the beginning of the motion to the report.""",
+        hour of nothing. The delay is from the beginning of the motion to the report.""",
         table(["network", "calibration", *keys.values()], rows),
         "Of the clips that were calibrated on:",
         table(

@@ -81,6 +81,7 @@ def test_the_page_of_limits_is_true() -> None:
     assert said == {name: defaults[name] for name in said}
     limits = {n for n in defaults if n.startswith("max_")}
     limits |= {"queue", "timeout", "decoder_memory", "cameras", "camera_idle"}
+    limits |= {"collect_seconds", "collect_megabytes"}
     assert set(said) == limits
     assert {row[0]: row[1] for row in rows if not row[2]} == {
         "windows of a video": f"{run.WINDOWS}",
@@ -90,5 +91,6 @@ def test_the_page_of_limits_is_true() -> None:
         "a connection without a request": f"{connections.FIRST_REQUEST:g} s",
         "an answer that nobody reads": f"{connections.UNTAKEN:g} s",
         "a camera's picture": f"{camera.MAX_BYTES >> 20} MiB, 1920x1080",
+        "pages that collect": "1",
     }
     assert camera.MAX_PIXELS == 1920 * 1080

@@ -33,6 +33,19 @@ def check_class_names(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
+def classes_of(named: str | None, folder: Path) -> list[str]:
+    """The names in a list with commas; where there is none, the folders that are there.
+
+    Raises:
+        ValueError: as :func:`check_class_names`.
+    """
+    names = [name.strip() for name in (named or "").split(",") if name.strip()]
+    if not names and folder.is_dir():
+        found = (p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        names = sorted(found)
+    return check_class_names(names)
+
+
 def there(folder: Path, names: Sequence[str]) -> dict[str, int]:
     """How many clips of each class there are."""
     return {

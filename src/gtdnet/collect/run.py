@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from gtdnet.collect.clips import NewClip, check_class_names, there
+from gtdnet.collect.clips import classes_of, there
 from gtdnet.collect.keys import keyboard
 from gtdnet.collect.marks import Mark, cut, read_marks
 from gtdnet.collect.options import CollectOptions
 from gtdnet.collect.preview import Picture
+from gtdnet.collect.recording import Recording
 from gtdnet.collect.session import Session
 from gtdnet.errors import DecodeError, InputError
 from gtdnet.files import alone_in, check_place
@@ -64,8 +64,7 @@ def collect(options: CollectOptions) -> Collected:
     check_place(folder)
     if options.marks is not None:
         return _by_marks(options, folder)
-    named = [name.strip() for name in (options.classes or "").split(",") if name.strip()]
-    names = check_class_names(named or _folders(folder))
+    names = classes_of(options.classes, folder)
     session = Session(
         names,
         seconds=options.seconds,
@@ -81,12 +80,6 @@ def collect(options: CollectOptions) -> Collected:
     console = Console(stderr=True)
     with alone_in(folder, "choose another folder"), keyboard() as keys:
         return sit(session, source, folder, keys, console if options.preview else None)
-
-
-def _folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _by_marks(options: CollectOptions, folder: Path) -> Collected:
@@ -126,7 +119,7 @@ def sit(
         keys: waits some seconds at most, and gives what was pressed.
         console: for the preview; None: only lines, on stderr.
     """
-    recording = _Recording(session, folder)
+    recording = Recording(session, folder)
     awake = threading.Condition()
     feed = Feed(source, patience or Patience(), awake)
     told, reason = "", None
@@ -142,7 +135,7 @@ def sit(
             item = feed.take()
             while item is not None:
                 if isinstance(item, Frame):
-                    recording.frame(item)
+                    recording.picture(item.shot.rgb, item.arrived)
                     screen.picture = item
                     recording.do(session.tick(item.arrived))
                 else:
@@ -170,43 +163,6 @@ def _told(change: Change, source: Source) -> str:
     if change.state == "lost":
         return f"{source.name} was lost ({change.message}); trying again"
     return f"{source.name}: {change.message}"
-
-
-class _Recording:
-    """Does what the session says, with files."""
-
-    def __init__(self, session: Session, folder: Path) -> None:
-        self._session, self._folder = session, folder
-        self._sitting = datetime.now().strftime("%Y%m%d-%H%M%S")
-        self._number = 0
-        self._clip: NewClip | None = None
-        self.written: list[Path] = []
-
-    def do(self, actions: Sequence[Any]) -> None:
-        for action in actions:
-            if action.kind == "start":
-                self._number += 1
-                name = f"{self._sitting}_{self._number:03}.mp4"
-                self._clip = NewClip(self._folder / action.name / name)
-            elif action.kind == "undo":
-                self.written.pop().unlink(missing_ok=True)
-            elif self._clip is not None:
-                clip, self._clip = self._clip, None
-                if action.kind == "keep" and clip.keep():
-                    self.written.append(clip.path)
-                elif action.kind == "keep":  # the source gave nothing meanwhile
-                    self._session.forget_last()
-                else:
-                    clip.drop()
-
-    def frame(self, frame: Frame) -> None:
-        if self._clip is not None:
-            self._clip.write(frame.shot.rgb(), frame.arrived)
-
-    def close(self) -> None:
-        if self._clip is not None:
-            self._clip.drop()
-            self._clip = None
 
 
 class _Screen:

@@ -20,9 +20,10 @@ COMPUTES = True
 def fill(parser: Parser) -> None:
     parser.add_argument(
         "models",
-        nargs="+",
+        nargs="*",
         help="run folders, model files (*.safetensors), exported ones (*.onnx, *.xml) or their "
-        "folders, hf://user/name; each may be given a name, as in lips=runs/first",
+        "folders, hf://user/name; each may be given a name, as in lips=runs/first; none with "
+        "--collect",
     )
     parser.add_class_arguments(ServeOptions, None, as_group=False, skip={"models"})
     parser.show_choices(engine=[*engine_names(), "auto"])

@@ -15,6 +15,7 @@ from gtdnet import __version__
 from gtdnet.serve.answers import FORMS
 from gtdnet.serve.answers import Query as Asked
 from gtdnet.serve.camera import Cameras
+from gtdnet.serve.collecting import Collector
 from gtdnet.serve.guard import answer
 from gtdnet.serve.refusal import Refusal
 from gtdnet.serve.service import Service
@@ -26,7 +27,12 @@ _FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/shared.js": ("shared.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_COLLECT_FILES = {
+    "/collect": ("collect.html", "text/html"),
+    "/collect.js": ("collect.js", "text/javascript"),
 }
 _BODY = {
     "requestBody": {
@@ -50,8 +56,13 @@ _CODES = (400, 401, 403, 404, 408, 413, 421, 422, 503, 504)
 _REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys(_CODES, _ERROR)
 
 
-def make_app(service: Service, cameras: Cameras, is_ready: Callable[[], bool]) -> FastAPI:
-    """The application, without its guard."""
+def make_app(
+    service: Service,
+    cameras: Cameras,
+    collector: Collector | None,
+    is_ready: Callable[[], bool],
+) -> FastAPI:
+    """The application, without its guard. With a collector and no models its page is the first."""
     app = FastAPI(
         title="gtdnet",
         version=__version__,
@@ -59,9 +70,16 @@ def make_app(service: Service, cameras: Cameras, is_ready: Callable[[], bool]) -
         docs_url=None,  # both load scripts from elsewhere
         redoc_url=None,
     )
-    for path, (file, kind) in _FILES.items():
+    files = dict(_FILES)
+    if collector:
+        files |= _COLLECT_FILES
+        if not service.models:
+            files["/"] = files["/collect"]
+    for path, (file, kind) in files.items():
         app.add_api_route(path, _file(file, kind), include_in_schema=False)
-    _add_v1(app, service, cameras)
+    _add_v1(app, service, cameras, collects=collector is not None)
+    if collector:
+        app.add_api_websocket_route("/v1/collect", collector.sit)
     _add_v2(app, service, is_ready)
 
     @app.get("/metrics", summary="For Prometheus", response_class=Response)
@@ -81,13 +99,14 @@ def _file(name: str, kind: str) -> Callable[[], Awaitable[Response]]:
     return give
 
 
-def _add_v1(app: FastAPI, service: Service, cameras: Cameras) -> None:
+def _add_v1(app: FastAPI, service: Service, cameras: Cameras, *, collects: bool) -> None:
     @app.get("/v1/models", summary="The models, their classes and what they can show")
     async def models() -> dict[str, Any]:
         limits = service.limits
         decoding = service.decoders.limits
         return {
             "models": [served.to_json() for served in service.models.values()],
+            "collects": collects,
             "limits": {
                 "megabytes": limits.max_megabytes,
                 "seconds": decoding.seconds,

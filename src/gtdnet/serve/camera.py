@@ -77,9 +77,7 @@ class Cameras:
 
     async def watch(self, socket: WebSocket, model: str | None, topk: int) -> None:
         """Follow one camera until it goes, stands still, or the server ends."""
-        wanted = socket.headers.get("sec-websocket-protocol", "").split(",")
-        is_ours = SUBPROTOCOL in map(str.strip, wanted)
-        await socket.accept(SUBPROTOCOL if is_ours else None)
+        await accept(socket)
         slot: int | None = None
         try:
             served = self._models.named(model)
@@ -94,7 +92,7 @@ class Cameras:
                 self._sessions.discard(session)
         except Refusal as refusal:
             self._metrics.refused.labels(refusal.code).inc()
-            await _say_goodbye(socket, refusal)
+            await say_goodbye(socket, refusal)
         except (WebSocketDisconnect, RuntimeError):  # the latter: it is closed already
             pass
         finally:
@@ -281,7 +279,15 @@ def _no_cameras() -> Refusal:
     return Refusal(404, "no_cameras", "This server watches no cameras; send it videos.")
 
 
-async def _say_goodbye(socket: WebSocket, refusal: Refusal) -> None:
+async def accept(socket: WebSocket) -> None:
+    """Take a browser's connection, by the name that it gives the token under."""
+    wanted = socket.headers.get("sec-websocket-protocol", "").split(",")
+    is_ours = SUBPROTOCOL in map(str.strip, wanted)
+    await socket.accept(SUBPROTOCOL if is_ours else None)
+
+
+async def say_goodbye(socket: WebSocket, refusal: Refusal) -> None:
+    """The sentence, and the end."""
     try:
         await socket.send_json(refusal.to_json())
         await socket.close(_CLOSING.get(refusal.code, 1008), refusal.code)

@@ -36,7 +36,10 @@ HEADERS = {
     "x-frame-options": "DENY",
     "cache-control": "no-store",
 }
-PUBLIC = {"/", "/page.css", "/page.js", "/icon.svg", "/v2/health/live", "/v2/health/ready"}
+PUBLIC = {
+    "/", "/collect", "/page.css", "/page.js", "/shared.js", "/collect.js", "/icon.svg",
+    "/v2/health/live", "/v2/health/ready",
+}  # fmt: skip
 """What needs no token: the page without its answers, and whether the server lives."""
 SUBPROTOCOL = "gtdnet"
 _TOKEN = "bearer."  # of the subprotocol by which a browser brings its token, in base64url

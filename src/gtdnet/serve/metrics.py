@@ -44,6 +44,10 @@ class Metrics:
         )
         self.frame_seconds = histogram("gtdnet_camera_frame_seconds", "From picture to answer")
 
+        self.collected = Counter(
+            "gtdnet_collected_clips", "Clips that were cut on the page", registry=registry
+        )
+
     def text(self) -> bytes:
         """In Prometheus's text format."""
         return generate_latest(self._registry)

@@ -77,6 +77,8 @@ class Models(dict[str, Served]):
 
     def named(self, name: str | None) -> Served:
         """The model of that name, of several; the first where none is given."""
+        if not self:
+            raise Refusal(404, "no_model", "This server has no models; it collects clips.")
         if name is None:
             return next(iter(self.values()))
         if name not in self:

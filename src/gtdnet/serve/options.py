@@ -33,6 +33,11 @@ class ServeOptions:
         decoder_memory: MiB that one of them may take; one that wants more is refused the video.
         cameras: that are watched at a time.
         camera_idle: seconds without a picture after which a camera is let go.
+        collect: folder into which people cut labelled clips on the page /collect; then no model is
+            needed.
+        classes: of these clips, with commas between; default: the folders that are there.
+        collect_seconds: of such a clip, at most.
+        collect_megabytes: of all clips in that folder, at most.
         device: where to compute; auto: on a GPU if there is one; cuda:1: on the second.
         engine: that computes; default: torch, of an exported model its own.
         precision: auto: what is fast on the device; default: fp32, of an exported model its own.
@@ -54,6 +59,10 @@ class ServeOptions:
     decoder_memory: int = 1024
     cameras: int = 4
     camera_idle: float = 30.0
+    collect: str | None = None
+    classes: str | None = None
+    collect_seconds: float = 60.0
+    collect_megabytes: float = 2000.0
     device: str = "auto"
     engine: str | None = None
     precision: str | None = None

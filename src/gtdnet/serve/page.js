@@ -1,9 +1,6 @@
 "use strict";
-// The page of gtdnet serve. Texts that come from elsewhere (names of classes, of files, sentences of
-// the server) only ever become text, never markup.
+// The page of gtdnet serve; shared.js comes before it.
 
-const $ = (id) => document.getElementById(id);
-const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = 6;
 let limits = null;
 let models = [];
@@ -11,13 +8,6 @@ let request = null; // the upload at hand
 let camera = null; // the camera at hand
 let shownFile = null; // URL of the video in the preview
 
-function element(name, attributes = {}, ...children) {
-  const is_svg = ["svg", "path", "circle", "text"].includes(name);
-  const made = is_svg ? document.createElementNS(SVG, name) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
 const percent = (p) => `${(100 * p).toFixed(1)} %`;
 const clock = (s) => {
   const tenths = Math.round(10 * s);
@@ -27,17 +17,6 @@ const clock = (s) => {
 };
 
 // ------------------------------------------------------------------------------------ the server
-
-const token = () => sessionStorage.getItem("gtdnet-token");
-
-function rememberToken() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (!given) return;
-  sessionStorage.setItem("gtdnet-token", given);
-  history.replaceState(null, "", location.pathname); // not in the history, nor in a screenshot
-}
-
-const authorized = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 
 async function start() {
   $("entry").hidden = true;
@@ -55,13 +34,8 @@ async function start() {
   $("model").replaceChildren(...models.map((m) => element("option", { value: m.name }, m.name)));
   $("drop-hint").textContent =
     `or drop one here: at most ${limits.megabytes} MB and ${limits.seconds} seconds`;
+  $("collect").hidden = !found.collects;
   describe();
-}
-
-function askToken() {
-  $("entry").hidden = false;
-  $("token").value = "";
-  $("token").focus();
 }
 
 const chosen = () => models.find((m) => m.name === $("model").value) || models[0];
@@ -74,11 +48,6 @@ function describe() {
 }
 
 // -------------------------------------------------------------------------------------- refusals
-
-function refuse(sentence) {
-  $("refusal").textContent = sentence;
-  $("refusal").hidden = false;
-}
 
 function clear() {
   for (const id of ["refusal", "answer", "time", "why", "work", "events"]) $(id).hidden = true;
@@ -296,17 +265,8 @@ async function startCamera() {
   if (request) request.abort();
   stopCamera();
   clear();
-  if (!navigator.mediaDevices) {
-    return refuse("Browsers give a camera to https and to this machine alone; choose or record a video.");
-  }
-  let stream;
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: 640 }, audio: false });
-  } catch (error) {
-    return refuse(error.name === "NotAllowedError"
-      ? "The browser was not allowed to use the camera; allow it, or choose a video."
-      : "No camera was found; choose a video.");
-  }
+  const stream = await openCamera("choose a video");
+  if (!stream) return;
   const video = $("preview");
   if (shownFile) URL.revokeObjectURL(shownFile);
   shownFile = null;
@@ -326,12 +286,7 @@ function watch(stream, video) {
   const address = new URL("/v1/camera", location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   address.search = new URLSearchParams({ model: chosen().name, topk: 5 });
-  const protocols = ["gtdnet"];
-  if (token()) {
-    const bytes = String.fromCharCode(...new TextEncoder().encode(token()));
-    protocols.push(`bearer.${btoa(bytes).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`);
-  }
-  const socket = new WebSocket(address, protocols);
+  const socket = new WebSocket(address, protocols());
   const mine = (camera = { socket, stream, timer: 0, sent: 0, seen: 0, told: false });
   socket.onmessage = (event) => {
     const found = JSON.parse(event.data);
@@ -356,15 +311,8 @@ function watch(stream, video) {
 // A picture, unless the server has not looked at the last two yet.
 function capture(mine, video, side) {
   if (mine.sent - mine.seen >= 2 || mine.socket.readyState !== 1 || !video.videoWidth) return;
-  const scale = Math.min(1, side / Math.min(video.videoWidth, video.videoHeight));
-  const canvas = element("canvas");
-  canvas.width = Math.round(scale * video.videoWidth);
-  canvas.height = Math.round(scale * video.videoHeight);
-  canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
   mine.sent += 1;
-  canvas.toBlob((blob) => {
-    if (blob && mine.socket.readyState === 1) mine.socket.send(blob);
-  }, "image/jpeg", 0.85);
+  sendPicture(video, mine.socket, side, 0.85);
 }
 
 function live(found) {

@@ -22,6 +22,7 @@ from gtdnet.errors import InputError, check_at_least, check_positive
 from gtdnet.serve import connections
 from gtdnet.serve.app import make_app
 from gtdnet.serve.camera import MAX_BYTES, Cameras
+from gtdnet.serve.collecting import Collector
 from gtdnet.serve.connections import CameraConnection, HttpConnection, most_connections, oversee
 from gtdnet.serve.decoder import DecoderLimits
 from gtdnet.serve.guard import Guard
@@ -78,6 +79,10 @@ def check(options: ServeOptions) -> str | None:
     check_at_least(1, queue=options.queue, decoders=options.decoders, max_pixels=options.max_pixels)
     check_at_least(64, decoder_memory=options.decoder_memory)
     check_at_least(0, cameras=options.cameras)
+    if not options.models and options.collect is None:
+        raise InputError("there is nothing to serve; give a model, or --collect FOLDER")
+    if options.classes is not None and options.collect is None:
+        raise InputError("--classes goes with --collect; give both")
     if not 0 <= options.port < 65536:
         raise InputError(f"port must be from 0 to 65535, got {options.port}")
     for name in ("certificate", "key"):
@@ -156,7 +161,13 @@ class Server:
             self.service.metrics,
             lambda why: self.service.metrics.killed.labels(why).inc(),
         )
-        app = make_app(self.service, self.cameras, lambda: not self.guard.is_ending)
+        try:
+            self.collector = self._collector()
+        except BaseException:
+            self.cameras.close()
+            self.service.close()
+            raise
+        app = make_app(self.service, self.cameras, self.collector, lambda: not self.guard.is_ending)
         names = [name.strip() for name in (options.names or "").split(",") if name.strip()]
         if not _is_address(options.host):
             names.append(options.host)
@@ -172,6 +183,20 @@ class Server:
         self._told: int | None = None
         self._tell: Callable[[int], object] = lambda number: None
 
+    def _collector(self) -> Collector | None:
+        options, metrics = self._options, self.service.metrics
+        if options.collect is None:
+            return None
+        return Collector(
+            options.collect,
+            options.classes,
+            options.collect_seconds,
+            options.collect_megabytes,
+            options.camera_idle,
+            metrics,
+            lambda why: metrics.killed.labels(why).inc(),
+        )
+
     def end(self) -> None:
         """As SIGTERM does; from any thread."""
         self._tell(signal.SIGTERM)
@@ -186,6 +211,8 @@ class Server:
 
     def close(self) -> None:
         self.cameras.close()
+        if self.collector:
+            self.collector.close()
         self.service.close()
 
     async def _serve(self, listening: socket.socket, ready: Callable[[], object]) -> None:
@@ -235,6 +262,8 @@ class Server:
             if not serving.done():
                 self.guard.end()
                 self.cameras.end()
+                if self.collector:
+                    self.collector.end()
                 if self.service.at_hand:
                     say(f"ending; {self.service.at_hand} at hand are answered first")
                 idle = asyncio.ensure_future(self.service.wait_idle(options.timeout + 10))
