@@ -62,7 +62,7 @@ class Spread:
 
             check_ray()
         elif self.address:
-            raise InputError("--ray-address is for --runner ray; leave one of them out")
+            raise InputError("--ray-address is for --runner ray; give that too, or leave it out")
         return name
 
 
