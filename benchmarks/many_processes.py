@@ -4,7 +4,8 @@
 
 The processes are the real command's on one machine (gloo): two and four by --devices, two by
 torchrun, two agents of torchrun as two nodes, and two tasks in SLURM's environment. Losses are
-compared with those of one process with as many clips a step, batch norms synchronised.
+compared with those of one process with as many clips a step, batch norms synchronised. How far
+rounding alone takes them apart is that process with two threads instead of one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ OPTIONS: dict[str, Any] = {
     "crop_size": 32,
     "epochs": 2,
     "num_workers": 0,
-    "lr": 0.002,
+    "lr": 0.0005,
     "lr_batch": 0,
     "device": "cpu",
     "precision": "fp32",
@@ -179,15 +179,22 @@ WAYS = {
 # ------------------------------------------------------------------------------------ measurements
 
 
+def rounding(laboratory: Laboratory) -> float:
+    """One process, and the largest difference of a loss from that with two threads."""
+    for name, threads in (("one", "1"), ("threads", "2")):
+        words = laboratory.train(name, 1)
+        laboratory.run([((*GTDNET, *words), {"OMP_NUM_THREADS": threads})])
+    return float(f"{laboratory.difference('threads'):.1e}")
+
+
 def equality(laboratory: Laboratory) -> list[dict[str, Any]]:
-    """Of every way, all at once: the largest difference of a loss from one process; the scores."""
-    laboratory.run([((*GTDNET, *laboratory.train("one", 1)), {})])
+    """Of every way: the largest difference of a loss from one process; the scores."""
     laboratory.run([((*GTDNET, *laboratory.evaluate("one")), {})])
-    starts = [(f"way{i}", number, start) for i, (number, start) in enumerate(WAYS.values())]
-    laboratory.run([c for name, n, start in starts for c in start(laboratory.train(name, n))])
-    laboratory.run([c for name, _, start in starts for c in start(laboratory.evaluate(name))])
     one, cases = laboratory.scores("one"), []
-    for way, (name, _, _) in zip(WAYS, starts, strict=True):
+    for number, (way, (processes, start)) in enumerate(WAYS.items()):
+        name = f"way{number}"
+        laboratory.run(start(laboratory.train(name, processes)))
+        laboratory.run(start(laboratory.evaluate(name)))
         scores = laboratory.scores(name)
         ids = list(scores["ids"])
         case = {
@@ -212,9 +219,7 @@ def kills(laboratory: Laboratory) -> list[dict[str, Any]]:
         return case
 
     ways = [(way, rank) for way in ("2 by --devices", "2 by torchrun") for rank in (0, 1)]
-    with ThreadPoolExecutor() as pool:
-        jobs = [pool.submit(one, n, way, rank) for n, (way, rank) in enumerate(ways)]
-        return [job.result() for job in jobs]
+    return [one(number, way, rank) for number, (way, rank) in enumerate(ways)]
 
 
 def kill(laboratory: Laboratory, name: str, commands: Commands, rank: int) -> dict[str, Any]:
@@ -228,15 +233,19 @@ def kill(laboratory: Laboratory, name: str, commands: Commands, rank: int) -> di
     # Of the first one, which started the others, the environment says nothing.
     pid = {**{0: process.pid}, **ranks(f"{name}.yaml", process.pid)}[rank]
     os.kill(pid, signal.SIGKILL)
-    killed, said, sentence = time.monotonic(), None, ""
+    killed, said, sentence, lines = time.monotonic(), None, "", []
     for line in process.stderr:
+        lines.append(line)
         if "continue with: gtdnet train --resume" in line:
             said, sentence = said or time.monotonic() - killed, line.strip()
     code = process.wait()
+    if not said:
+        print("".join(lines), file=sys.stderr)  # of what went wrong
     return {
         "seconds_to_the_sentence": round(said, 1) if said else None,
         "seconds_to_the_end": round(time.monotonic() - killed, 1),
         "exit_status": code,
+        "left_running": len(ranks(f"{name}.yaml", process.pid)),
         "sentence": sentence.replace(str(laboratory.folder), "RUNS") if said else None,
     }
 
@@ -269,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result["batch_norms"] = "synchronised"
     with tempfile.TemporaryDirectory() as folder:
         laboratory = Laboratory(Path(folder))
+        result["largest_difference_by_rounding"] = rounding(laboratory)
         result["equality"] = equality(laboratory)
         result["kills"] = kills(laboratory)
     save(result, output)
@@ -277,6 +287,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for case in result["equality"]
         if case["largest_difference_of_a_loss"] > 1e-5 or not case["same_scores_to_the_bit"]
     ]
+    for case in result["kills"]:
+        expected = (1, -signal.SIGKILL)[case["killed"] == 0 and "--devices" in case["processes"]]
+        if not case["sentence"] or case["left_running"] or case["exit_status"] != expected:
+            wrong.append(case)
     return 1 if wrong else 0
 
 

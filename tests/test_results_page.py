@@ -137,6 +137,7 @@ def test_many_processes(results: ModuleType, tmp_path: Path) -> None:
     told = {
         "seconds_to_the_sentence": 1.5,
         "exit_status": 1,
+        "left_running": 0,
         "sentence": "process 1 of 2 was killed",
     }
     write(
@@ -147,6 +148,7 @@ def test_many_processes(results: ModuleType, tmp_path: Path) -> None:
         date="2026-01-02",
         clips_a_step=4,
         batch_norms="synchronised",
+        largest_difference_by_rounding=1.3e-07,
         equality=[
             {"processes": "2 by --devices", **equal, "same_scores_to_the_bit": True},
             {"processes": "2 by torchrun", **equal, "same_scores_to_the_bit": False},
@@ -154,16 +156,17 @@ def test_many_processes(results: ModuleType, tmp_path: Path) -> None:
         kills=[
             {"processes": "2 by --devices", "killed": 1, **told, "seconds_to_the_end": 12.0},
             {"processes": "2 by --devices", "killed": 0, "seconds_to_the_sentence": None,
-             "seconds_to_the_end": 3.5, "exit_status": -9, "sentence": None},
+             "seconds_to_the_end": 3.5, "exit_status": -9, "left_running": 2, "sentence": None},
         ],
     )  # fmt: skip
     page = results.page(tmp_path)
     assert "## Several processes beside one\n\n`python benchmarks/many_processes.py`" in page
     assert "with 4 clips a step in all and batch norms synchronised" in " ".join(page.split())
+    assert "two threads in that one process, takes them 1.3e-07 apart" in " ".join(page.split())
     assert "| 2 by --devices | 2.4e-07 | 154 of 154 | yes |\n" in page
     assert "| 2 by torchrun | 2.4e-07 | 154 of 154 | NO |\n" in page
-    assert "| 2 by --devices | 1 | 1.5 | 12.0 | 1 | process 1 of 2 was killed |\n" in page
-    assert "| 2 by --devices | 0 | - | 3.5 | -9 | - |\n" in page
+    assert "| 2 by --devices | 1 | 1.5 | 12.0 | 1 | 0 | process 1 of 2 was killed |\n" in page
+    assert "| 2 by --devices | 0 | - | 3.5 | -9 | 2 | - |\n" in page
 
 
 def test_what_gtdnet_ablate_writes(results: ModuleType, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from torch.distributed import TCPStore
+from gtdnet.processes.group import distributed
 
 PROGRAM = """
 import os, signal, sys, threading
@@ -30,7 +30,7 @@ except ProcessLost as error:
 def test_who_is_lost_is_said_though_a_launcher_ends_the_rest() -> None:
     """Whichever it is; the store is the launcher's, as torchrun's."""
     for killed in (0, 1):
-        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        store = distributed().TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         environment = {
             **os.environ,
             "WORLD_SIZE": "2",

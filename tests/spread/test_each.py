@@ -69,7 +69,7 @@ def test_a_clip_that_kills_is_broken(
 
 
 def test_what_makes_no_sense(dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert Spread().chosen() == "processes"
     with pytest.raises(InputError, match="unknown runner 'dask'"):
         pack(PackOptions(str(dataset), str(tmp_path / "out"), runner="dask"))

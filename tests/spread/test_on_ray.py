@@ -66,6 +66,17 @@ def test_a_clip_that_kills_once(
     assert log.is_file()
 
 
+def test_a_clip_that_kills_each_time(
+    dataset: Path, tmp_path: Path, deadly: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is broken; also where the output is relative to a folder that actors do not begin in."""
+    deadly({min(dataset.rglob("*.mp4")).name: 99})
+    monkeypatch.chdir(tmp_path)
+    (broken,) = pack(PackOptions(str(dataset), "packed", runner="ray"))["failed"]
+    assert broken["path"] == str(min(dataset.rglob("*.mp4")))
+    assert broken["reason"].startswith("its process died each time that it was decoded (SIGKILL")
+
+
 def test_an_actor_that_is_killed_costs_nothing(
     dataset: Path, alone: dict[str, bytes], tmp_path: Path, actors: Callable[[], list[int]]
 ) -> None:

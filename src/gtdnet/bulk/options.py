@@ -92,4 +92,4 @@ class BulkOptions:
         check_average(self.average)
         check_loading(self.batch_size, self.num_workers)
         check_positive(timeout=self.timeout)
-        check_choice("runner", self.runner, RUNNERS)
+        check_choice("runner", self.runner, ("auto", *RUNNERS))

@@ -20,7 +20,7 @@ def fill(parser: Parser) -> None:
         "URL (s3://, gs://, https://, ...)",
     )
     parser.add_class_arguments(BulkOptions, None, as_group=False, skip={"model", "listing"})
-    parser.show_choices(runner=RUNNERS, engine=[*engine_names(), "auto"])
+    parser.show_choices(runner=("auto", *RUNNERS), engine=[*engine_names(), "auto"])
 
 
 def run(args: Namespace) -> Outcome:

@@ -42,8 +42,7 @@ class CheckOptions:
         split: splits to read, as train,validation; default: all there are.
         num_segments: clips with fewer frames count as short.
         num_workers: decoding processes, or actors of Ray; default: one per core.
-        runner: what spreads the clips: processes of this machine, or a Ray cluster. auto: ray where
-            --ray-address or RAY_ADDRESS names a cluster, else processes.
+        runner: what spreads the clips: processes of this machine, or a Ray cluster.
         ray_address: of the cluster, auto for the one of this machine; default: RAY_ADDRESS, else
             one is started here for this run.
         manifest: write the clips that decode to this new .json file, to train on with --data.
@@ -56,7 +55,7 @@ class CheckOptions:
     split: str | None = None
     num_segments: int = 8
     num_workers: int | None = None
-    runner: str = "auto"
+    runner: str = "processes"
     ray_address: str | None = None
     manifest: str | None = None
     sheet: str | None = None

@@ -17,7 +17,7 @@ from gtdnet.spread.crew import Crew, Told, Work
 from gtdnet.text import say
 from gtdnet.workers import beginning, map_in_processes, start_worker
 
-RUNNERS = ("auto", "processes", "ray")
+RUNNERS = ("processes", "ray")
 
 _ATTEMPTS = 3  # at a job whose process dies
 _AT_ONCE = 8  # jobs that an actor is given, which then cost Ray nothing beside their own time
@@ -34,12 +34,12 @@ class Spread:
     """What spreads the jobs.
 
     Attributes:
-        runner: of `RUNNERS`; auto: ray where an address or RAY_ADDRESS names a cluster.
+        runner: processes, ray, or auto: ray where an address or RAY_ADDRESS names a cluster.
         address: of the Ray cluster; None: RAY_ADDRESS, else one is started here.
         actors: of Ray; None: one for each of its CPUs but two.
     """
 
-    runner: str = "auto"
+    runner: str = "processes"
     address: str | None = None
     actors: int | None = None
 
@@ -53,7 +53,7 @@ class Spread:
         Raises:
             InputError: an unknown one, or an address without Ray; or Ray is not installed.
         """
-        check_choice("runner", self.runner, RUNNERS)
+        check_choice("runner", self.runner, ("auto", *RUNNERS))
         name = self.runner
         if name == "auto":
             name = "ray" if self.address or os.environ.get("RAY_ADDRESS") else "processes"
@@ -62,7 +62,7 @@ class Spread:
 
             check_ray()
         elif self.address:
-            raise InputError("--ray-address is for --runner ray; leave one of them out")
+            raise InputError("--ray-address is for --runner ray; give that too, or leave it out")
         return name
 
 

@@ -68,7 +68,7 @@ def in_actors(
     )
     done = given.map_batches(
         _Actor,
-        fn_constructor_args=(make,),
+        fn_constructor_args=(make, folder),
         batch_size=1,
         num_cpus=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
@@ -180,7 +180,8 @@ def _give(_: Any, rows: Callable[[], Iterable[Any]], folder: str) -> Iterator[di
 class _Actor:
     """Does one row at a time."""
 
-    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+    def __init__(self, make: Callable[[], Callable[[Any], Any]], folder: str) -> None:
+        os.chdir(folder)
         self._work = make()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:

@@ -31,8 +31,7 @@ class PackOptions:
         quality: of the JPEG pictures, 1 to 100.
         shard_size: megabytes at which a shard is closed, at most 2000.
         workers: processes, or actors of Ray; default: one per core.
-        runner: what spreads the clips: processes of this machine, or a Ray cluster. auto: ray where
-            --ray-address or RAY_ADDRESS names a cluster, else processes.
+        runner: what spreads the clips: processes of this machine, or a Ray cluster.
         ray_address: of the cluster, auto for the one of this machine; default: RAY_ADDRESS, else
             one is started here for this run.
     """
@@ -45,7 +44,7 @@ class PackOptions:
     quality: int = 90
     shard_size: int = 1000
     workers: int | None = None
-    runner: str = "auto"
+    runner: str = "processes"
     ray_address: str | None = None
 
 
