@@ -13,7 +13,7 @@ help:
 	@echo "make lint     set up, then ruff, pyright, and whether docs/results.md is what was measured"
 	@echo "make docs     set up, then docs/ as a site in build/site; a broken link is an error"
 	@echo "make install  set up alone: a virtual environment in $(VENV)"
-	@echo "make CPU=1 install  (or demo, test, ...) with PyTorch's CPU build, not 5.8 GB with CUDA"
+	@echo "make CPU=1 install  (or demo, test, ...) with PyTorch's CPU build, not several GB of CUDA"
 	@echo "make lock     requirements.lock for what pyproject.toml asks now, by uv"
 	@echo "make clean    remove the virtual environment and caches"
 

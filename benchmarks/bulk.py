@@ -340,19 +340,16 @@ def resident(pid: int) -> float:
 PLAN = """
 import sys, time
 from gtdnet.bulk.listing import open_listing
-
-def peak():
-    lines = open("/proc/self/status").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+from gtdnet.measure.memory import process_mib, reset_peak
 
 open_listing(sys.argv[1]).survey()
-open("/proc/self/clear_refs", "w").write("5")  # from now on
-before, began = peak(), time.process_time()
+reset_peak()  # from now on
+before, began = process_mib("VmHWM"), time.process_time()
 listing = open_listing(sys.argv[2])
 listing.survey()
 checked = time.process_time()
 rows = sum(len(block.rows) for block in listing.blocks(256))
-print(rows, checked - began, time.process_time() - checked, peak() - before)
+print(rows, checked - began, time.process_time() - checked, process_mib("VmHWM") - before)
 """
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 import sys
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ from gtdnet import ClipSpec, StreamingRecognizer, create_model
 from gtdnet.bench.result import envelope, save
 from gtdnet.data.transforms import normalise
 from gtdnet.export import ExportOptions, export
+from gtdnet.measure.memory import process_mib
 from gtdnet.measure.timing import rounded
 from gtdnet.models import ModelFile, save_model
 from gtdnet.nn import set_num_segments
@@ -97,7 +97,7 @@ def measure(frames: int, points: int, engine: str = "torch") -> dict[str, Any]:
             if number in chosen:
                 found[number] = logits[0]
             if (number + 1) % EVERY == 0:
-                memory[number + 1] = resident_mib()
+                memory[number + 1] = process_mib()
                 advance(EVERY)
     seconds = time.process_time() - began
     wanted = torch.stack([of_the_last(file, number) for number in found])
@@ -118,12 +118,6 @@ def measure(frames: int, points: int, engine: str = "torch") -> dict[str, Any]:
         "resident_mib_most_since": rounded(max(settled), 5) if settled else None,
         "cpu_ms_a_frame": rounded(1e3 * seconds / frames, 3),
     }
-
-
-def resident_mib() -> float:
-    """Resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def main() -> int:

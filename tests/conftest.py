@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from gtdnet import workers
+from gtdnet.data.spec import ClipSpec
 from gtdnet.data.synthetic import write_dataset
-from gtdnet.models import VideoClassifier, create_model
+from gtdnet.models import VideoClassifier, create_model, save_model
 from gtdnet.models.backbones.convnext import ConvNeXt
 from gtdnet.models.backbones.res2net import Res2Net, Res2NetBlock
 from gtdnet.models.backbones.resnet import BasicBlock, ResNet
@@ -93,6 +95,17 @@ def tiny_model() -> Callable[..., VideoClassifier]:
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of a tiny GTDNet with 6 classes and scores that differ."""
+    torch.manual_seed(0)
+    model = create_model("gtdnet_resnet18", 6, 4, width=0.125)
+    nn.init.normal_(model.classifier.weight, std=0.5)
+    spec = ClipSpec(tuple("abcdef"), num_segments=4, short_side=36, crop_size=32)
+    folder = tmp_path_factory.mktemp("model")
+    return save_model(folder / "model.safetensors", model, spec, metrics={"top1": 0.5})
 
 
 @pytest.fixture(scope="session")

@@ -8,25 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import nn
 
 from gtdnet import workers
 from gtdnet.bulk.options import BulkOptions
 from gtdnet.bulk.run import Summary, bulk
-from gtdnet.data.spec import ClipSpec
-from gtdnet.models import create_model, save_model
-
-
-@pytest.fixture(scope="session")
-def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file of a tiny GTDNet with 6 classes and scores that differ."""
-    torch.manual_seed(0)
-    model = create_model("gtdnet_resnet18", 6, 4, width=0.125)
-    nn.init.normal_(model.classifier.weight, std=0.5)
-    spec = ClipSpec(tuple("abcdef"), num_segments=4, short_side=36, crop_size=32)
-    folder = tmp_path_factory.mktemp("model")
-    return save_model(folder / "model.safetensors", model, spec)
 
 
 @pytest.fixture(scope="session")

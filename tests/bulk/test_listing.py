@@ -109,10 +109,7 @@ def test_repeated_ids_are_found_in_any_file(
 MEASURE = """
 import sys
 from gtdnet.bulk.listing import open_listing
-
-def peak():
-    lines = open("/proc/self/status").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+from gtdnet.measure.memory import process_mib, reset_peak
 
 def plan(place):
     listing = open_listing(place)
@@ -120,9 +117,9 @@ def plan(place):
     return rows, sum(len(block.rows) for block in listing.blocks(256))
 
 plan(sys.argv[1])
-open("/proc/self/clear_refs", "w").write("5")  # the most from now on, not of imports
-before = peak()
-print(*plan(sys.argv[2]), round(peak() - before))
+reset_peak()  # the most from now on, not of imports
+before = process_mib("VmHWM")
+print(*plan(sys.argv[2]), round(process_mib("VmHWM") - before))
 """
 
 

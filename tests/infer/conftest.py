@@ -8,12 +8,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from torch import Tensor, nn
 
 from gtdnet.data.spec import ClipSpec
 from gtdnet.infer import Recognizer
-from gtdnet.models import ModelFile, create_model, save_model
+from gtdnet.models import ModelFile
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 230)}
 
@@ -49,14 +48,3 @@ def write_video() -> VideoWriter:
 def by_colour() -> Recognizer:
     spec = ClipSpec(tuple(COLOURS), num_segments=4, short_side=32, crop_size=32)
     return Recognizer(ModelFile(ByColour(), spec), "cpu")  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="session")
-def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file of a tiny GTDNet with 6 classes and scores that differ."""
-    torch.manual_seed(0)
-    model = create_model("gtdnet_resnet18", 6, 4, width=0.125)
-    nn.init.normal_(model.classifier.weight, std=0.5)
-    spec = ClipSpec(tuple("abcdef"), num_segments=4, short_side=36, crop_size=32)
-    folder = tmp_path_factory.mktemp("model")
-    return save_model(folder / "model.safetensors", model, spec, metrics={"top1": 0.5})

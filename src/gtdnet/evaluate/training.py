@@ -16,7 +16,7 @@ from gtdnet.evaluate.metrics import confusion_matrix
 from gtdnet.evaluate.results import Evaluation, FailedClip, write_results
 from gtdnet.files import sha256
 from gtdnet.measure.provenance import versions
-from gtdnet.models.model_file import load_model
+from gtdnet.models.model_file import read_facts
 from gtdnet.ranking import average_precision
 from gtdnet.text import aligned, counted
 from gtdnet.train.callbacks import load_validated
@@ -55,7 +55,7 @@ def best_validation(run: Path) -> Evaluation | None:
         )
         for r in (records[i] for i in sorted(left))
     )
-    spec = load_model(source.model).spec
+    spec = read_facts(source.model).spec
     labels = np.array(
         [target(record.classes, spec, record.label is not None) for record in done],
         dtype=np.int64,
@@ -68,11 +68,11 @@ def write_validation(run: Path, evaluation: Evaluation) -> Path:
     """Write it into ``RUN/validation`` as an evaluation: one view, in the precision of training."""
     folder, source = run / VALIDATION_FOLDER, find_source(str(run), None, None)
     config, packages = TrainConfig.load(run / "config.yaml"), versions()
-    model_file, device = load_model(source.model), resolve_device(config.device)
+    model, device = read_facts(source.model), resolve_device(config.device)
     result = {
         **evaluation.to_dict(),
         "protocol": {
-            "views": model_file.spec.views(1, 1),
+            "views": model.spec.views(1, 1),
             "average": "probabilities",
             "split": "validation",
             "frames": "in-order",
@@ -80,12 +80,12 @@ def write_validation(run: Path, evaluation: Evaluation) -> Path:
             "engine": "torch",
             "precision": resolve_precision(config.precision, device),
             "device": device.type,
-            "spec": model_file.spec.to_dict(),
-            "fingerprint": model_file.spec.fingerprint,
+            "spec": model.spec.to_dict(),
+            "fingerprint": model.spec.fingerprint,
         },
         "model": {
             "path": source.model,
-            "name": model_file.model.name,
+            "name": model.name,
             "sha256": sha256(Path(source.model)),
         },
         "data": {"path": source.data, "format": source.format, "classes": "identical"},

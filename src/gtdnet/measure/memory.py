@@ -36,16 +36,21 @@ def resident_mib(make: Callable[[], Callable[[], object]]) -> dict[str, int]:
 
     Everything that is imported for it should be by now; JSON-ready.
     """
-    start = _resident("VmRSS")
+    start = process_mib("VmRSS")
     call = make()
     for _ in range(2):  # pack weights
         call()
     # Making and converting may take more than computing does.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+    reset_peak()
     for _ in range(2):
         call()
-    return {"process_start_mib": round(start), "process_peak_mib": round(_resident("VmHWM"))}
+    return {"process_start_mib": round(start), "process_peak_mib": round(process_mib("VmHWM"))}
+
+
+def reset_peak() -> None:
+    """Let VmHWM be the most from now on, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def taken_mib(memory: Mapping[str, Any]) -> int | None:
@@ -55,8 +60,9 @@ def taken_mib(memory: Mapping[str, Any]) -> int | None:
     return memory.get("gpu_peak_mib")
 
 
-def _resident(field: str) -> float:
-    """MiB by a line of /proc/self/status; where there is none, the most since the start."""
+def process_mib(field: str = "VmRSS") -> float:
+    """MiB of this process by a line of /proc/self/status: VmRSS is what is resident, VmHWM the most
+    that was; where there is no such file, the most since the start."""
     with contextlib.suppress(OSError):
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(status.partition(f"\n{field}:")[2].split()[0]) / 2**10

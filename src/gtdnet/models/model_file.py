@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -149,8 +149,16 @@ def save_calibrated(
     return path
 
 
-def read_metrics(path: str | Path) -> dict[str, Any]:
-    """What was measured when a model file was written, without reading its weights.
+class Facts(NamedTuple):
+    """What a model file says of itself before its weights are read: name, spec, and metrics."""
+
+    name: str
+    spec: ClipSpec
+    metrics: dict[str, Any]
+
+
+def read_facts(path: str | Path) -> Facts:
+    """Without its weights, and without a network to put them into.
 
     Raises:
         ValueError: it is no model file, or cannot be read.
@@ -158,9 +166,15 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})[METADATA_KEY])
-            return dict(header.get("metrics", {}))
+            spec = ClipSpec.from_dict(header["spec"])
+            return Facts(str(header["model"]["name"]), spec, dict(header.get("metrics", {})))
     except (OSError, SafetensorError, *HEADER_ERRORS) as error:
         raise InputError(f"{path}: its header cannot be read ({first_line(error)})") from error
+
+
+def read_metrics(path: str | Path) -> dict[str, Any]:
+    """What was measured when a model file was written (:func:`read_facts`)."""
+    return read_facts(path).metrics
 
 
 def load_model(path: str | Path, *, num_segments: int | None = None) -> ModelFile:

@@ -65,6 +65,11 @@ class Evaluated(Results):
     diagnosis: dict[str, Any] | None
 
     @property
+    def own_thresholds(self) -> bool:
+        """Whether each class is given from a probability of its own on."""
+        return isinstance(self.threshold, tuple)
+
+    @property
     def name(self) -> str:
         return self.path.name
 
@@ -181,11 +186,6 @@ class EvaluatedPrecisions(Evaluated):
             self.ids[i]: ("; ".join(names[k] for k in np.flatnonzero(self.labels[i])), False)
             for i in self.labelled
         }
-
-    @property
-    def own_thresholds(self) -> bool:
-        """Whether each class is given from a probability of its own on."""
-        return isinstance(self.threshold, tuple)
 
     @cached_property
     def precisions(self) -> list[ClassPrecision]:
