@@ -27,7 +27,6 @@ from gtdnet.data.decode import ClipReader
 from gtdnet.data.spec import ClipSpec
 from gtdnet.engines.header import make_header
 from gtdnet.errors import InputError
-from gtdnet.export import ExportOptions, export
 from gtdnet.export.agreement import Reference
 from gtdnet.export.clips import built_in_clips
 from gtdnet.export.stream import write_stream

@@ -43,7 +43,8 @@ NETWORKS = (
     "ghostnet_100", "convnext_atto", "convnextv2_atto", "edgenext_xx_small", "fastvit_t8",
     "swin_tiny_patch4_window7_224", "deit_tiny_patch16_224", "vit_small_patch14_dinov2",
     "efficientformer_l1", "hiera_tiny_224", "resnetv2_50x1_bit", "swinv2_tiny_window8_256",
-    "mobilevit_xxs", "repvgg_a0", "densenet121",
+    "mobilevit_xxs", "repvgg_a0", "densenet121", "pvt_v2_b0", "poolformer_s12", "dla34",
+    "efficientvit_b0", "eva02_tiny_patch14_224", "rexnet_100", "res2net50_26w_4s",
 )  # fmt: skip
 EXPORTED = (
     "resnet18",

@@ -39,7 +39,8 @@ def render(results: Results) -> str:
         others in the same engine and the yardstick ({yardstick[0]} in {yardstick[1]},
         {yardstick[2]}) took turns in one process: times as multiples of the floor's (TSN) with
         their 95 % intervals, and TSN's as a multiple of the yardstick's, are ratios within rounds,
-        which other load hardly moves; a millisecond of two rows may be another.""",
+        which other load moves less; where no interval stands there were fewer than six rounds, and
+        such a ratio is a guide. A millisecond of two rows may be another.""",
         table(
             ["backbone", "engine", "precision", "TSN, ms", "TSM, ms", "GTDNet, ms", "TSM / floor",
              "GTDNet / floor", "TSN / yardstick"],

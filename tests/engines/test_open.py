@@ -121,8 +121,8 @@ def test_bf16_on_every_backbone(backbone: str, engine: str, tiny_model: TinyMode
 
 
 @needs_openvino
-@pytest.mark.parametrize("backbone", ["convnext_tiny", "vit_small14_reg4"])
-def test_int8_of_linear_maps_and_attention(backbone: str, tiny_model: TinyModel) -> None:
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "convnext_tiny", "vit_small14_reg4"])
+def test_int8_on_every_kind_of_backbone(backbone: str, tiny_model: TinyModel) -> None:
     model = tiny_model(f"gtdnet_{backbone}", shallow=True, stages=[5])
     clips = example_clips(spec_of(model), 3)
     source = base.Source(model, spec_of(model), calibration=clips)
