@@ -20,6 +20,7 @@ from gtdnet.ranking import counts_at, mean_average_precision
 
 Reduce = Callable[[Tensor], Tensor]
 Gather = Callable[[dict[int, Any]], dict[int, Any]]
+Mixed = Callable[[Callable[[Tensor], Tensor]], Tensor]
 Scores = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Numbers of clips, ascending, [N], and their probabilities [N, K]."""
 
@@ -41,7 +42,6 @@ class Objective(ABC):
         """Of metrics.csv: what the best epoch has the most of."""
         return f"val_{self.figure}"
 
-    @abstractmethod
     def losses(
         self,
         logits: Tensor,
@@ -57,6 +57,17 @@ class Objective(ABC):
         With ``others``, ``share`` of a clip's target is its own label and the rest the other one
         (mixup). ``weights`` [K] are of the classes.
         """
+
+        def mixed(of: Callable[[Tensor], Tensor]) -> Tensor:
+            return of(labels) if others is None else share * of(labels) + (1 - share) * of(others)
+
+        return self._losses(logits, mixed, smoothing, weights)
+
+    @abstractmethod
+    def _losses(
+        self, logits: Tensor, mixed: Mixed, smoothing: float, weights: Tensor | None
+    ) -> Tensor:
+        """:meth:`losses`; ``mixed`` gives what a function of labels is of the mixed clips."""
 
     @abstractmethod
     def hits(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -112,27 +123,15 @@ class SingleLabel(Objective):
     figure, title = "top1", "top-1"
     columns = ("train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "val_mean_class")
 
-    def losses(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        others: Tensor | None = None,
-        share: float = 1.0,
-        *,
-        smoothing: float = 0.0,
-        weights: Tensor | None = None,
+    def _losses(
+        self, logits: Tensor, mixed: Mixed, smoothing: float, weights: Tensor | None
     ) -> Tensor:
         """Of each clip: its cross entropy times the weight of its class.
 
         A mixed clip's target and its weight are mixed alike.
         """
-
-        def mixed(of: Callable[[Tensor], Tensor]) -> Tensor:
-            return of(labels) if others is None else share * of(labels) + (1 - share) * of(others)
-
-        losses = mixed(
-            partial(F.cross_entropy, logits, label_smoothing=smoothing, reduction="none")
-        )
+        entropy = partial(F.cross_entropy, logits, label_smoothing=smoothing, reduction="none")
+        losses = mixed(entropy)
         return losses if weights is None else losses * mixed(lambda labels: weights[labels])
 
     def hits(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -185,25 +184,15 @@ class MultiLabel(Objective):
     figure, title = "map", "mAP"
     columns = ("train_loss", "val_loss", "val_map", "val_micro_f1", "val_macro_f1")
 
-    def losses(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        others: Tensor | None = None,
-        share: float = 1.0,
-        *,
-        smoothing: float = 0.0,
-        weights: Tensor | None = None,
+    def _losses(
+        self, logits: Tensor, mixed: Mixed, smoothing: float, weights: Tensor | None
     ) -> Tensor:
         """Of each clip: the mean over the classes of weight times binary cross entropy.
 
         Targets are mixed as the clips are, then each is smoothed: y becomes y (1 - s) + s / 2.
         """
-        logits, targets = logits.float(), labels.float()
-        if others is not None:
-            targets = share * targets + (1 - share) * others.float()
-        targets = targets * (1 - smoothing) + smoothing / 2
-        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        targets = mixed(Tensor.float) * (1 - smoothing) + smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
         return (losses if weights is None else losses * weights).mean(dim=1)
 
     def hits(self, logits: Tensor, labels: Tensor) -> Tensor:
