@@ -31,10 +31,12 @@ def both(channels: int, **options: object) -> nn.Module:
     return nn.Sequential(shift(channels), gtd)
 
 
-def conv_behind(build: Callable[[int], nn.Module], **options: object) -> TemporalConv2d:
-    """A convolution C -> 6 behind a module, everything random."""
+def conv_behind(
+    build: Callable[[int], nn.Module], out: int = 6, **options: object
+) -> TemporalConv2d:
+    """A convolution C -> out behind a module, everything random."""
     torch.manual_seed(0)
-    root = nn.Sequential(nn.Conv2d(C, 6, **({"kernel_size": 1} | options)))  # type: ignore[arg-type]
+    root = nn.Sequential(nn.Conv2d(C, out, **({"kernel_size": 1} | options)))  # type: ignore[arg-type]
     insert_temporal(root, build, "0")
     ((_, conv),) = temporal_convs(root)
     return conv.double().eval()
@@ -55,12 +57,13 @@ def frame_by_frame(conv: nn.Module, clips: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("build", [shift, both, lambda c: both(c, order=3, aggregation="lstm")])
 @pytest.mark.parametrize(
-    "options", [{}, {"kernel_size": 3, "stride": 2, "padding": 1, "bias": False, "groups": 2}]
+    "options",
+    [{}, {"out": 18}, {"kernel_size": 3, "stride": 2, "padding": 1, "bias": False, "groups": 2}],
 )
 def test_it_follows_the_convolution_on_whole_clips(
     build: Callable[[int], nn.Module], options: dict[str, object]
 ) -> None:
-    conv = conv_behind(build, **options)
+    conv = conv_behind(build, **options)  # type: ignore[arg-type]
     clips = torch.randn(2, 7, C, 5, 7, dtype=torch.float64)
     set_num_segments(conv, 7)
     wanted = conv(clips.flatten(0, 1)).unflatten(0, (2, 7))

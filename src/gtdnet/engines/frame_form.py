@@ -20,9 +20,11 @@ def one_frame(conv: TemporalConv2d) -> nn.Module:
     """For a stream in OpenVINO, where splitting and joining channels takes longer than arithmetic.
 
     The channels that move are taken out, and those of the frame before put in their place, by 1x1
-    convolutions of zeros and ones; the others are multiplied by 1, those that moved by 0. That what
-    is remembered comes out of a convolution has a further use: OpenVINO computes in fp32 whatever
-    lies between an output and the convolutions nearest to it, here all sums of the network.
+    convolutions of zeros and ones; the others are multiplied by 1, those that moved by 0. Where
+    that is much beside the convolution itself, a 1x1 one that narrows, the channels of the frame
+    before have a convolution of their own instead of being put in place. That what is remembered
+    comes out of a convolution has a further use: OpenVINO computes in fp32 whatever lies between an
+    output and the convolutions nearest to it, here all sums of the network.
 
     A convolution behind anything but a causal shift, with or without a causal gate, stays itself.
     """
@@ -49,6 +51,8 @@ class _OneFrame(nn.Module):
         self.weight, self.bias = conv.weight, conv.bias
         self.stride, self.padding = conv.stride, conv.padding
         self.dilation, self.groups = conv.dilation, conv.groups
+        is_1x1 = conv.kernel_size == (1, 1) and conv.groups == 1
+        self.narrows = is_1x1 and conv.out_channels < conv.in_channels
         shift = next(parts_of(conv.temporal))
         self.fold = conv.in_channels // cast(TemporalShift, shift).fold_div
         place = torch.eye(conv.in_channels, self.fold).to(conv.weight)[:, :, None, None]
@@ -65,10 +69,13 @@ class _OneFrame(nn.Module):
             s = cast(GlobalTemporalDifference, gate).gate_of_pooled(u).to(x.dtype)
             gain = (1 + s)[:, :, None, None]
             still, before = still * gain, before * gain[:, : self.fold]
-        y = x * still + F.conv2d(before, self.place)
-        return F.conv2d(
-            y, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        if self.narrows:
+            of_before = self._conv(before, self.weight[:, : self.fold], None)
+            return self._conv(x * still, self.weight, self.bias) + of_before
+        return self._conv(x * still + F.conv2d(before, self.place), self.weight, self.bias)
+
+    def _conv(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def _pooled(x: Tensor) -> Tensor:
