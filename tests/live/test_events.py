@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gtdnet.data.calibration import Calibration, EventRules
 from gtdnet.data.spec import ClipSpec
+from gtdnet.errors import InputError
 from gtdnet.live.events import Event, EventDetector
 
 SPEC = ClipSpec(
@@ -75,6 +76,21 @@ def test_classes_of_a_multi_label_model_do_not_wait_for_one_another() -> None:
 def test_a_class_without_a_threshold_is_never_named() -> None:
     spec = SPEC.with_options(calibration=Calibration(thresholds=(None, 0.5)))
     assert said(EventDetector(spec), [(t, 1.0, 0.0) for t in range(9)]) == []
+
+
+@pytest.mark.parametrize("threshold", [None, 0.3])
+def test_the_class_for_nothing_is_no_event(threshold: float | None) -> None:
+    """Nor is another one while it is the most probable."""
+    spec = ClipSpec(class_names=("wave", "nothing"))
+    rules = EventRules(smoothing=0, release=1, shortest=0)
+    detector = EventDetector(spec, rules, threshold=threshold, nothing="nothing")
+    moments = [(0.0, 0.0, 1.0), (1.0, 0.4, 0.6), (2.0, 0.9, 0.1), (3.0, 0.1, 0.9)]
+    assert said(detector, moments) == [("begin", 0, "wave", 2, 2), ("end", 0, "wave", 2, 3)]
+
+
+def test_another_class_for_nothing_than_there_is() -> None:
+    with pytest.raises(InputError, match="'none' is no class of the model; its classes are 'wave'"):
+        EventDetector(ClipSpec(class_names=("wave", "nod")), nothing="none")
 
 
 def test_a_model_that_was_not_calibrated_has_the_usual_threshold() -> None:

@@ -24,7 +24,10 @@ from numpy.typing import ArrayLike, NDArray
 from gtdnet.data.calibration import Calibration, EventRules
 from gtdnet.data.spec import ClipSpec
 from gtdnet.errors import InputError
+from gtdnet.text import first_of
 
+NEVER = 2.0
+"""The threshold of a class that is never named."""
 UNCALIBRATED = 0.6
 """The probability from which on a class is named by a model that was shown no background."""
 
@@ -75,6 +78,7 @@ class EventDetector:
             thresholds that hold for clips in which something happens promise nothing of a stream.
         rules: in place of the calibration's.
         threshold: in place of all classes' thresholds.
+        nothing: the class that stands for nothing, which is no event whatever the thresholds are.
         every: seconds between two "update" reports of an event; None: none are made.
 
     Raises:
@@ -87,6 +91,7 @@ class EventDetector:
         rules: EventRules | None = None,
         *,
         threshold: float | None = None,
+        nothing: str | None = None,
         every: float | None = 1.0,
     ) -> None:
         if threshold is not None and not 0 < threshold <= 1:
@@ -102,6 +107,8 @@ class EventDetector:
         self.thresholds: NDArray[np.float64] = np.array(
             [threshold or max(floor, calibration.threshold(k)) for k in labels]
         )
+        if nothing is not None:
+            self.thresholds[_number_of(nothing, spec)] = NEVER
         self._next = 0
         self._last: float | None = None
         self.forget()
@@ -188,3 +195,12 @@ class EventDetector:
         return Event(
             kind, event.id, label, self.spec.class_names[label], event.start, time, now, event.peak
         )
+
+
+def _number_of(nothing: str, spec: ClipSpec) -> int:
+    if nothing not in spec.class_names:
+        raise InputError(
+            f"nothing={nothing!r} is no class of the model; its classes are "
+            f"{first_of(map(repr, spec.class_names), 8)}"
+        )
+    return spec.class_names.index(nothing)

@@ -15,6 +15,7 @@ class WatchOptions:
         topk: classes to show when an event begins.
         threshold: probability from which on a class is named; default: those of the model's
             calibration, else 0.6.
+        nothing: class that stands for nothing, as trained on clips of the background; no event.
         smoothing: seconds over which probabilities are averaged; default: the calibration's.
         release: an event ends below this part of its threshold; default: the calibration's.
         shortest: seconds for which a class must hold its threshold before an event begins; default:
@@ -46,6 +47,7 @@ class WatchOptions:
     sources: list[str]
     topk: int = 5
     threshold: float | None = None
+    nothing: str | None = None
     smoothing: float | None = None
     release: float | None = None
     shortest: float | None = None

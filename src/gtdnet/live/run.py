@@ -65,6 +65,7 @@ class Watch:
                 self.sources,
                 rules=replace(calibration.rules, **given),
                 threshold=options.threshold,
+                nothing=options.nothing,
                 updates=options.updates,
                 topk=options.topk,
                 patience=patience,

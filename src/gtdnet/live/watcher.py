@@ -57,6 +57,7 @@ class StreamWatcher:
             :class:`gtdnet.live.sources.Source`.
         device, precision, window, every: as of :func:`gtdnet.infer.live.open_live`.
         rules, threshold: in place of the model's calibration.
+        nothing: the class that stands for nothing: it is no event.
         updates: seconds between two "update" reports of an event; None: none are made.
         topk: classes to give with an event.
         patience: how long live sources are waited for.
@@ -79,6 +80,7 @@ class StreamWatcher:
         every: float | None = None,
         rules: EventRules | None = None,
         threshold: float | None = None,
+        nothing: str | None = None,
         updates: float | None = 1.0,
         topk: int = 5,
         patience: Patience | None = None,
@@ -109,7 +111,9 @@ class StreamWatcher:
                 source,
                 Feed(source, patience, self._awake),
                 StreamClock(patience.gap, source.is_live),
-                EventDetector(self.spec, rules, threshold=threshold, every=updates),
+                EventDetector(
+                    self.spec, rules, threshold=threshold, nothing=nothing, every=updates
+                ),
             )
             for number, source in enumerate(given)
         ]
