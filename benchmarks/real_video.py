@@ -24,6 +24,7 @@ import csv
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -352,12 +353,13 @@ def told(words: Sequence[str], args: argparse.Namespace) -> str:
     for i, word in enumerate(words):
         if word not in skipped and (i == 0 or words[i - 1] not in skipped):
             kept.append(here.get(word, word))
-    return " ".join(["python benchmarks/real_video.py", *kept])
+    return shlex.join(["python", "benchmarks/real_video.py", *kept])
 
 
 def summarise(args: argparse.Namespace, name: str, records: Path, grid: Grid, line: str) -> None:
-    """Write what all runs together say."""
+    """Write what all runs together say, of the variants that are asked for."""
     found = [json.loads(path.read_text()) for path in sorted(records.glob("*.json"))]
+    found = [r for r in found if not args.only or r["variant"] in args.only]
     variants = [v for v in grid.variants if any(r["variant"] == v for r in found)]
     result = {
         "title": f"Real video: {name}",
