@@ -126,6 +126,18 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def ray_cluster(plugins: Path) -> Iterator[None]:
+    """One for all tests of a file, for each takes seconds to start."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed: tests/with_ray.sh")
+    from gtdnet.spread.on_ray import _ENVIRONMENT  # importable without Ray
+
+    os.environ.update(_ENVIRONMENT)
+    ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture(scope="session")
 def actors() -> Callable[[], list[int]]:
     """Tells which processes are actors of ours, in the Ray cluster that this one has started."""

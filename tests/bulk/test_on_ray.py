@@ -16,20 +16,10 @@ import pytest
 from gtdnet.bulk.run import Summary
 from gtdnet.errors import InputError
 
-RAY = pytest.importorskip("ray", reason="Ray is not installed: tests/with_ray.sh")
+pytest.importorskip("ray", reason="Ray is not installed: tests/with_ray.sh")
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 Run = Callable[..., Summary]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster(plugins: Path) -> object:
-    """One for all tests of this file, for each takes seconds to start."""
-    from gtdnet.spread.on_ray import _ENVIRONMENT  # importable without Ray
-
-    os.environ.update(_ENVIRONMENT)
-    RAY.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
-    yield None
-    RAY.shutdown()
 
 
 def contents(out: Path) -> dict[str, bytes]:

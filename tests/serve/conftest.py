@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -34,6 +35,25 @@ def make_model(folder: Path, name: str = "gtdnet_resnet18", **options: Any) -> P
     spec = ClipSpec(CLASSES, num_segments=4, short_side=36, crop_size=32)
     folder.mkdir()
     return save_model(folder / "model.safetensors", model, spec)
+
+
+@pytest.fixture(scope="module")  # what drives it has a loop of its own, which others may not meet
+def browser() -> Iterator[Any]:
+    """Debian's chromium with a fake camera; skips where it, or what drives it, is not there."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser")):
+        pytest.skip("Debian's chromium is not installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+            ],
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

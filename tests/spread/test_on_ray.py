@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +16,8 @@ from gtdnet.data.check import check_dataset
 from gtdnet.data.pack import PackOptions, pack
 from gtdnet.spread.each import Spread
 
-RAY = pytest.importorskip("ray", reason="Ray is not installed: tests/with_ray.sh")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster(plugins: Path) -> Iterator[None]:
-    """One for all tests of this file, for each takes seconds to start."""
-    from gtdnet.spread.on_ray import _ENVIRONMENT  # importable without Ray
-
-    os.environ.update(_ENVIRONMENT)
-    RAY.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
-    yield None
-    RAY.shutdown()
+pytest.importorskip("ray", reason="Ray is not installed: tests/with_ray.sh")
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
